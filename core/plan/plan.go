@@ -1,0 +1,96 @@
+// Package plan turns an estate, a situation and a decision into ordered steps,
+// each with its reason; or says why it cannot. Equal inputs give equal plans,
+// byte for byte.
+package plan
+
+import (
+	"github.com/haechi/haechi/core/estate"
+)
+
+// Verb is what a step does.
+type Verb string
+
+// The verbs. Their driver is chosen by Step.Driver.
+const (
+	Adopt    Verb = "adopt"    // store: bring an existing cluster under epochs; the first run of a store
+	Halt     Verb = "halt"     // store: checkpoint, then stop the living primary cleanly (planned move)
+	Seal     Verb = "seal"     // store: reachable members stop receiving from the old primary, durably
+	Choose   Verb = "choose"   // store: the sealed member that holds the most
+	Follow   Verb = "follow"   // store: the others receive from the chosen one
+	Promote  Verb = "promote"  // store: the chosen one becomes primary under the new epoch
+	Return   Verb = "return"   // store: the halted former primary comes back as a follower, then is listed
+	Fence    Verb = "fence"    // store: a former primary that lives is stopped and kept for salvage
+	Alone    Verb = "alone"    // store: the primary goes on without others, under a mandate
+	Together Verb = "together" // store: the mandate ends, the others hold everything
+	Withdraw Verb = "withdraw" // name: answers that point to a site leave
+	Level    Verb = "level"    // name server that came back: bring its zone level, then let it answer
+	Announce Verb = "announce" // name: answers that point to a site come back
+)
+
+// Kind is what a plan is for.
+type Kind string
+
+// The kinds of plan.
+const (
+	LoseSite  Kind = "lose-site"  // a site is lost or isolated
+	LoseStore Kind = "lose-store" // the primary of one store is dead, its site lives
+	Evacuate  Kind = "evacuate"   // a living site is emptied on purpose
+	Failover  Kind = "failover"   // a person moves one store
+	CutUsers  Kind = "cut-users"  // users do not reach a site: traffic moves alone
+	FenceOld  Kind = "fence-old"  // a former primary was seen alive
+	LevelDNS  Kind = "level-dns"  // a name server came back
+	GoAlone   Kind = "go-alone"   // too few others acknowledge, policy allows
+	EndAlone  Kind = "end-alone"  // the others hold everything again
+	AdoptNew  Kind = "adopt"      // a store comes under haechi
+)
+
+// Plan is a graph of steps. Its hash is over everything in it but the hash.
+type Plan struct {
+	Version int      `json:"version"` // of this format, 1
+	Kind    Kind     `json:"kind"`
+	Subject string   `json:"subject"` // the site, store or name server that it is about
+	Lost    []string `json:"lost"`    // sites that no step may need
+	Steps   []Step   `json:"steps"`
+	Because []string `json:"because"` // the verdict or the person's words
+	Hash    string   `json:"hash"`
+}
+
+// Step is one act. Its ID is its place in the plan, from 1, so that equal inputs give
+// equal IDs and a restarted executor finds its own journal.
+type Step struct {
+	ID        int               `json:"id"`
+	Verb      Verb              `json:"verb"`
+	Driver    string            `json:"driver"`    // "postgres", "dns"
+	Component string            `json:"component"` // store, name, or name server
+	Site      estate.SiteID     `json:"site,omitempty"`
+	Members   []string          `json:"members,omitempty"` // store members (or name servers) that it may touch
+	Args      map[string]string `json:"args,omitempty"`
+	After     []int             `json:"after,omitempty"`
+	Reason    Reason            `json:"reason"`
+	Before    string            `json:"before"` // what is checked before, in words
+	Checks    string            `json:"checks"` // what is checked after, in words
+	Undo      Verb              `json:"undo,omitempty"`
+	Limit     estate.Duration   `json:"limit"`
+}
+
+// Undo verbs.
+const (
+	Unseal Verb = "unseal"
+	Start  Verb = "start"
+)
+
+// Reason is why a step stands in a plan. The zero value means that nobody gave one: a bug.
+type Reason string
+
+// Reasons.
+const (
+	PrimaryLost  Reason = "primary-lost"
+	SiteLost     Reason = "site-lost"
+	SiteIsolated Reason = "site-isolated"
+	UsersCutOff  Reason = "users-cut-off"
+	Asked        Reason = "asked"
+	Returned     Reason = "returned"
+	TooFew       Reason = "too-few-acknowledge"
+	Whole        Reason = "whole-again"
+	NeededBy     Reason = "needed-by"
+)

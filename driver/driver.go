@@ -1,0 +1,43 @@
+// Package driver is what the executor asks of those who speak to real things.
+// Each engine has its own package below; drivertest is the contract.
+package driver
+
+import (
+	"context"
+
+	"github.com/haechi/haechi/core/estate"
+	"github.com/haechi/haechi/core/plan"
+	"github.com/haechi/haechi/core/run"
+	"github.com/haechi/haechi/core/situation"
+)
+
+// Driver does the verbs of one kind of component. Every method may be called
+// again with the same task, also by another process, and then must not act twice.
+// A refusal of an order (old term, old epoch, not on the list) is NotDone with an error.
+type Driver interface {
+	// Look says whether the task's effect is in the world already, without changing anything.
+	Look(ctx context.Context, t Task) (Result, error)
+	// Do brings the effect about. An error with Unknown means that it may have happened.
+	Do(ctx context.Context, t Task) (Result, error)
+	// Undo takes back what Do did, as far as the verb can be undone.
+	Undo(ctx context.Context, t Task) (Result, error)
+}
+
+// Task is one step with what is needed to do it.
+type Task struct {
+	Run    run.ID
+	Step   plan.Step
+	Term   uint64          // of the tower that drives; targets refuse lower ones
+	Epoch  uint64          // of the store, from the run's Opened event; 0 where the step promotes nothing
+	Facts  run.Facts       // what earlier steps of the same component learned
+	Estate estate.Estate   // the version that the run pins
+	Store  situation.Store // what the towers know of the store; zero for names
+}
+
+// Result is what an attempt came to.
+type Result struct {
+	Outcome run.Outcome
+	Facts   run.Facts // for later steps and for people
+	Note    string    // one sentence for the journal
+	Ask     string    // set when a person has to decide: what is at stake and who may
+}
