@@ -1,0 +1,47 @@
+# haechi: make demo shows it, make test proves it.
+GO      ?= go
+SUDO    := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+PKGS    ?= ./...
+RUN     ?= .
+export GOFLAGS := -trimpath
+
+.PHONY: help deps build demo test unit lab vet lint soak bench bench-patroni clean
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
+
+deps: ## install the Debian packages that the lab needs (quick when nothing is missing)
+	@scripts/deps
+
+build: ## bin/haechi, bin/haechi-agent, bin/haechi-lab
+	@mkdir -p bin
+	$(GO) build -ldflags '-s -w' -o bin/ ./cmd/haechi ./cmd/haechi-agent ./cmd/haechi-lab
+
+demo: deps build ## three sites, a fire, a scoreboard (DEMO='--lose ansan --stay' passes options)
+	@$(SUDO) bin/haechi lab demo $(DEMO)
+
+test: deps vet unit lab ## every test: unit with the race detector, then the lab on real servers
+
+vet:
+	$(GO) vet $(PKGS)
+	$(GO) vet -tags lab $(PKGS)
+
+unit: ## unit tests with the race detector
+	$(GO) test -race -count=1 -timeout 10m -run '$(RUN)' $(PKGS)
+
+# One package after the other: every lab test wants both cores and the namespaces to itself.
+lab: build ## lab tests on real servers, as root
+	$(SUDO) env "PATH=$$PATH" $(GO) test -tags lab -count=1 -p 1 -timeout 75m -run '$(RUN)' $$(scripts/lab-packages)
+
+soak: deps build ## each lab row five times, resumable; results in out/soak
+	$(SUDO) env "PATH=$$PATH" scripts/soak
+
+bench: deps build ## 20 fires and 20 evacuations for each profile; JSON in out/
+	$(SUDO) bin/haechi lab bench --out out/bench.json
+
+bench-patroni: deps build ## the same fires for Patroni beside us; JSON in out/
+	$(SUDO) bin/haechi lab bench-patroni --out out/bench-patroni.json
+
+clean: ## what was built, and whatever a lab left behind
+	-[ -x bin/haechi ] && $(SUDO) bin/haechi lab down
+	rm -rf bin out
