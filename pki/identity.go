@@ -52,7 +52,7 @@ var nameOK = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._@+-]{0,127}$`)
 type Identity struct {
 	Kind  Kind
 	Name  string
-	Roles []string // of a person
+	Roles []string // of a person; a certificate keeps them sorted
 }
 
 // String returns the identity as it stands in the certificate.
@@ -107,7 +107,7 @@ func identityOf(c *x509.Certificate) (Identity, error) {
 		}
 		id := Identity{Kind: Kind(u.Host), Name: strings.TrimPrefix(u.Path, "/")}
 		if id.Kind == Person {
-			id.Roles = slices.Clone(c.Subject.OrganizationalUnit)
+			id.Roles = slices.Sorted(slices.Values(c.Subject.OrganizationalUnit))
 		}
 		if err := id.check(); err != nil {
 			return Identity{}, fmt.Errorf("%w: %w", ErrNoIdentity, err)
