@@ -40,4 +40,9 @@ type Result struct {
 	Facts   run.Facts // for later steps and for people
 	Note    string    // one sentence for the journal
 	Ask     string    // set when a person has to decide: what is at stake and who may
+	// Store is the store's record as it is from now on; nil where it did not change. The
+	// executor writes it in the same append as the end of the step, whatever the outcome, so
+	// a step may also use it to write down a weaker rule before the next step brings it about.
+	// Next is kept by the executor: it never falls.
+	Store *situation.Store
 }

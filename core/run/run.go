@@ -38,6 +38,7 @@ const (
 	Paused     EventKind = "paused"
 	Resumed    EventKind = "resumed"
 	Superseded EventKind = "superseded" // another run takes over; what was begun is undone or taken over
+	Aborted    EventKind = "aborted"    // By a person: what can be undone is undone, what cannot is ended
 	Closed     EventKind = "closed"     // Why: "done", "undone", "superseded", "failed: …"
 )
 
@@ -48,6 +49,7 @@ type Facts map[string]string
 // Event is one thing that happened to a run. Events are journaled before anything rests on them.
 type Event struct {
 	Run     ID                `json:"run"`
+	Seq     int               `json:"seq"` // place in the run's own log, from 1, without gaps
 	Kind    EventKind         `json:"kind"`
 	At      time.Time         `json:"at"`
 	Term    uint64            `json:"term"`
