@@ -27,8 +27,12 @@ type Order struct {
 	Unit    string `json:"unit"`
 	Term    uint64 `json:"term"`
 	Epoch   uint64 `json:"epoch"`
-	Run     string `json:"run,omitempty"`
-	Step    int    `json:"step,omitempty"`
+	// Reign is the epoch whose promotion stands, as the towers' record says. A unit
+	// that was made primary under it may be started as primary. Epoch may be higher:
+	// it rises with each run, also with those that promoted nobody.
+	Reign uint64 `json:"reign,omitempty"`
+	Run   string `json:"run,omitempty"`
+	Step  int    `json:"step,omitempty"`
 
 	// Follow: whom. Promote: nobody.
 	Upstream *Upstream `json:"upstream,omitempty"`
@@ -49,12 +53,31 @@ type Upstream struct {
 	Member string `json:"member"`
 	Host   string `json:"host"`
 	Port   string `json:"port"`
+	// Credential is the epoch whose credential the upstream accepts now. It is
+	// lower than Order.Epoch until the upstream has been promoted.
+	Credential uint64 `json:"credential,omitempty"`
 }
+
+// Code says why an order was not carried out.
+type Code string
+
+// The codes. All but Failed mean that nothing was changed.
+const (
+	OldTerm     Code = "old-term"     // a newer tower has spoken
+	OldEpoch    Code = "old-epoch"    // a newer epoch of the unit has been ordered
+	UnknownVerb Code = "unknown-verb" // not on the list
+	UnknownUnit Code = "unknown-unit" // not declared on this host
+	BadOrder    Code = "bad-order"    // cannot be read, or says something impossible
+	Busy        Code = "busy"         // another order is being carried out
+	Held        Code = "held"         // the host's hold file is there
+	Unsafe      Code = "unsafe"       // it would risk a write or make two primaries
+	Failed      Code = "failed"       // it was begun and did not end well: look before acting again
+)
 
 // Answer is what an agent says. Code is empty when the order was carried out.
 type Answer struct {
 	Version int               `json:"version"`
-	Code    string            `json:"code,omitempty"` // "old-term", "old-epoch", "unknown-verb", "unknown-unit", "busy", "held", "failed", "unsafe"
+	Code    Code              `json:"code,omitempty"`
 	Error   string            `json:"error,omitempty"`
 	Term    uint64            `json:"term"`  // highest seen, kept on disk
 	Epoch   uint64            `json:"epoch"` // of the unit, kept on disk

@@ -1,0 +1,172 @@
+package agent
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/haechi/haechi/pki"
+)
+
+// ErrUnreached means that the order surely did not arrive: nothing was changed. Any other
+// error that is not a *[Refused] leaves it unknown.
+var ErrUnreached = errors.New("agent cannot be reached")
+
+// Refused is an answer with a code. All codes but [Failed] mean that nothing was changed.
+type Refused struct {
+	Host   string
+	Order  Order
+	Answer Answer
+}
+
+// Error says who refused what, and why.
+func (r *Refused) Error() string {
+	return fmt.Sprintf("agent %s: %s %s: %s: %s", r.Host, r.Order.Verb, r.Order.Unit, r.Answer.Code, r.Answer.Error)
+}
+
+// Unchanged says whether err proves that the order changed nothing.
+func Unchanged(err error) bool {
+	if r, ok := errors.AsType[*Refused](err); ok {
+		return r.Answer.Code != Failed
+	}
+	return errors.Is(err, ErrUnreached)
+}
+
+// Caller gives orders to one agent.
+type Caller interface {
+	// Call waits for the answer until ctx ends. The answer is there with a *[Refused], too.
+	Call(ctx context.Context, o Order) (Answer, error)
+}
+
+// Client is a Caller over mTLS. It keeps one connection open and may be used by many
+// goroutines at once.
+type Client struct {
+	host string
+	url  string
+	http *http.Client
+}
+
+// How long a peer may be silent before its connection is given up.
+const (
+	dialTimeout = 2 * time.Second
+	deadAfter   = 2 * time.Second
+)
+
+// NewClient returns a client for the agent of host at address ("10.0.0.5:9444").
+func NewClient(host, address string, files pki.Files) (*Client, error) {
+	conf, err := pki.ClientTLS(files, pki.Named(pki.Agent, host))
+	if err != nil {
+		return nil, fmt.Errorf("agent %s: %w", host, err)
+	}
+	return newClient(host, address, conf), nil
+}
+
+func newClient(host, address string, conf *tls.Config) *Client {
+	d := &net.Dialer{Timeout: dialTimeout, Control: giveUpEarly}
+	conf.NextProtos = []string{"h2"}
+	protocols := new(http.Protocols)
+	protocols.SetHTTP2(true)
+	tr := &http.Transport{
+		Protocols:       protocols,
+		TLSClientConfig: conf,
+		DialTLSContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
+			return dial(ctx, d, conf, network, address)
+		},
+		IdleConnTimeout:        5 * time.Minute,
+		MaxResponseHeaderBytes: 16 << 10,
+		DisableCompression:     true,
+		HTTP2:                  &http.HTTP2Config{SendPingTimeout: deadAfter, PingTimeout: deadAfter},
+	}
+	return &Client{host: host, url: "https://" + address + "/v1/order", http: &http.Client{Transport: tr}}
+}
+
+// unreached marks an error from before the request was sent.
+type unreached struct{ err error }
+
+func (u *unreached) Error() string { return u.err.Error() }
+func (u *unreached) Unwrap() error { return u.err }
+
+// dial connects and shakes hands, so that whatever fails in it surely sent no order.
+func dial(ctx context.Context, d *net.Dialer, conf *tls.Config, network, address string) (net.Conn, error) {
+	c, err := d.DialContext(ctx, network, address)
+	if err != nil {
+		return nil, &unreached{err}
+	}
+	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+	defer cancel()
+	t := tls.Client(c, conf)
+	if err := t.HandshakeContext(ctx); err != nil {
+		c.Close()
+		return nil, &unreached{err}
+	}
+	return t, nil
+}
+
+// giveUpEarly ends a connection whose peer acknowledges nothing, so that the next call dials anew.
+func giveUpEarly(_, _ string, c syscall.RawConn) error {
+	var set error
+	if err := c.Control(func(fd uintptr) {
+		set = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(deadAfter/time.Millisecond))
+	}); err != nil {
+		return err
+	}
+	return set
+}
+
+// Call gives one order.
+func (c *Client) Call(ctx context.Context, o Order) (Answer, error) {
+	body, err := json.Marshal(o)
+	if err != nil {
+		return Answer{}, fmt.Errorf("agent %s: %w: %w", c.host, ErrUnreached, err)
+	}
+	if ctx.Err() != nil {
+		return Answer{}, fmt.Errorf("agent %s: %s %s: %w: %w", c.host, o.Verb, o.Unit, ErrUnreached, context.Cause(ctx))
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.url, bytes.NewReader(body))
+	if err != nil {
+		return Answer{}, fmt.Errorf("agent %s: %w: %w", c.host, ErrUnreached, err)
+	}
+	req.GetBody = nil // an order is never sent twice behind our back
+	req.Header.Set("Content-Type", "application/json")
+	resp, err := c.http.Do(req)
+	if err != nil {
+		if _, ok := errors.AsType[*unreached](err); ok {
+			return Answer{}, fmt.Errorf("agent %s: %s %s: %w: %w", c.host, o.Verb, o.Unit, ErrUnreached, err)
+		}
+		return Answer{}, fmt.Errorf("agent %s: %s %s: no answer: %w", c.host, o.Verb, o.Unit, err)
+	}
+	defer resp.Body.Close()
+	return c.read(resp, o)
+}
+
+// read takes the answer apart.
+func (c *Client) read(resp *http.Response, o Order) (Answer, error) {
+	var a Answer
+	raw, err := io.ReadAll(io.LimitReader(resp.Body, 1<<20))
+	if err != nil {
+		return a, fmt.Errorf("agent %s: %s %s: answer cut off: %w", c.host, o.Verb, o.Unit, err)
+	}
+	if resp.StatusCode != http.StatusOK {
+		return a, fmt.Errorf("agent %s: %s %s: %s: %.200s", c.host, o.Verb, o.Unit, resp.Status, raw)
+	}
+	if err := json.Unmarshal(raw, &a); err != nil {
+		return a, fmt.Errorf("agent %s: %s %s: answer cannot be read: %w", c.host, o.Verb, o.Unit, err)
+	}
+	if a.Code != "" {
+		return a, &Refused{Host: c.host, Order: o, Answer: a}
+	}
+	return a, nil
+}
+
+// Close gives the connection up.
+func (c *Client) Close() { c.http.CloseIdleConnections() }

@@ -1,0 +1,231 @@
+package agent
+
+import (
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"time"
+
+	"github.com/haechi/haechi/pki"
+)
+
+// Limits of one request.
+const (
+	maxBody     = 64 << 10
+	readTimeout = 5 * time.Second
+	// waitTurn is how long an order waits for the one before it.
+	waitTurn = 2 * time.Second
+	// lookLimit and actLimit end what the caller forgot to end.
+	lookLimit = 5 * time.Second
+	actLimit  = 2 * time.Minute
+)
+
+// Server takes orders for the units of one host.
+type Server struct {
+	hold  string
+	units map[string]Unit
+	state *state
+	turn  *turn
+	log   *slog.Logger
+}
+
+// NewServer opens the state file and returns a server for the given units. hold is
+// the path of the file that stops all acts while it is there; it may be empty.
+func NewServer(statePath, hold string, units map[string]Unit, log *slog.Logger) (*Server, error) {
+	st, err := openState(statePath)
+	if err != nil {
+		return nil, err
+	}
+	return &Server{hold: hold, units: units, state: st, turn: newTurn(), log: log}, nil
+}
+
+// Serve answers on l until ctx ends. conf comes from [pki.ServerTLS] and lets only
+// towers in; the handler checks that again.
+func (s *Server) Serve(ctx context.Context, l net.Listener, conf *tls.Config) error {
+	conf = conf.Clone()
+	conf.NextProtos = []string{"h2"}
+	protocols := new(http.Protocols)
+	protocols.SetHTTP2(true)
+	srv := &http.Server{
+		Handler:           s.Handler(),
+		Protocols:         protocols,
+		ReadHeaderTimeout: readTimeout,
+		ReadTimeout:       readTimeout,
+		IdleTimeout:       time.Minute,
+		MaxHeaderBytes:    16 << 10,
+		// A caller whose machine burned sends no FIN: what it began ends with its connection.
+		HTTP2: &http.HTTP2Config{MaxConcurrentStreams: 32, SendPingTimeout: 5 * time.Second, PingTimeout: 5 * time.Second,
+			MaxReceiveBufferPerConnection: 64 << 10, MaxReceiveBufferPerStream: 64 << 10},
+		ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
+	}
+	stop := context.AfterFunc(ctx, func() { _ = srv.Close() })
+	defer stop()
+	err := srv.Serve(tls.NewListener(l, conf))
+	if errors.Is(err, http.ErrServerClosed) {
+		return nil
+	}
+	return fmt.Errorf("agent: serve %s: %w", l.Addr(), err)
+}
+
+// Handler answers POST /v1/order.
+func (s *Server) Handler() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("POST /v1/order", s.order)
+	return mux
+}
+
+// order reads one order, has it carried out, and writes the answer. Every answer
+// that the agent itself gives has status 200; Code says what it is.
+func (s *Server) order(w http.ResponseWriter, r *http.Request) {
+	who, err := pki.PeerIdentity(r.TLS)
+	if err == nil {
+		err = pki.Only(pki.Tower)(who)
+	}
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusForbidden)
+		return
+	}
+	var o Order
+	body := http.MaxBytesReader(w, r.Body, maxBody)
+	dec := json.NewDecoder(body)
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(&o); err != nil {
+		s.write(w, Answer{Code: BadOrder, Error: fmt.Sprintf("the order cannot be read: %v", err)})
+		return
+	}
+	_, _ = io.Copy(io.Discard, body)
+	start := time.Now()
+	a := s.Carry(r.Context(), o)
+	if o.Verb != Status && o.Verb != Position {
+		s.log.Info("order", "verb", o.Verb, "unit", o.Unit, "from", who.Name, "term", o.Term, "epoch", o.Epoch,
+			"run", o.Run, "step", o.Step, "code", a.Code, "error", a.Error, "took", time.Since(start))
+	}
+	s.write(w, a)
+}
+
+func (s *Server) write(w http.ResponseWriter, a Answer) {
+	a.Version = 1
+	w.Header().Set("Content-Type", "application/json")
+	if err := json.NewEncoder(w).Encode(a); err != nil {
+		s.log.Debug("answer not sent", "error", err)
+	}
+}
+
+// Carry has one order carried out and says what came of it. It is what the
+// listener calls after it knows who is asking.
+func (s *Server) Carry(ctx context.Context, o Order) Answer {
+	unit, err := s.admit(o)
+	if err != nil {
+		return s.answer(o, nil, err)
+	}
+	if o.Verb == Status || o.Verb == Position {
+		ctx, cancel := context.WithTimeout(ctx, lookLimit)
+		defer cancel()
+		facts, err := unit.Look(ctx, o, s.state.memory(o.Unit, false))
+		return s.answer(o, facts, err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, actLimit)
+	defer cancel()
+	ctx, done, err := s.turn.take(ctx, o.Term)
+	if err != nil {
+		return s.answer(o, nil, err)
+	}
+	defer done()
+	facts, err := s.act(ctx, unit, o)
+	return s.answer(o, facts, err)
+}
+
+// act checks once more what may have changed while the order waited for its turn,
+// puts term and epoch on disk, and acts.
+func (s *Server) act(ctx context.Context, unit Unit, o Order) (map[string]string, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, Refuse(Busy, "nobody waits for this order any more: %v", context.Cause(ctx))
+	}
+	if err := s.fresh(o); err != nil {
+		return nil, err
+	}
+	if err := s.state.raise(o.Unit, o.Term, o.Epoch); err != nil {
+		return nil, Refuse(Unsafe, "the term and epoch cannot be put on disk, so nothing is done: %v", err)
+	}
+	return unit.Do(ctx, o, s.state.memory(o.Unit, true))
+}
+
+// admit refuses an order that is not on the list, in the order in which a reader wants to know.
+func (s *Server) admit(o Order) (Unit, error) {
+	if o.Version != 1 {
+		return nil, Refuse(BadOrder, "order of version %d; this agent knows version 1", o.Version)
+	}
+	switch o.Verb {
+	case Status, Position, Seal, Unseal, Follow, Promote, Start, Stop, Fence:
+	default:
+		return nil, Refuse(UnknownVerb, "verb %q is not on the list", o.Verb)
+	}
+	unit, ok := s.units[o.Unit]
+	if !ok {
+		return nil, Refuse(UnknownUnit, "no unit %q is declared on this host", o.Unit)
+	}
+	if o.Verb == Status || o.Verb == Position {
+		return unit, nil
+	}
+	if o.Term == 0 {
+		return nil, Refuse(BadOrder, "%s changes something and needs a term", o.Verb)
+	}
+	return unit, s.fresh(o)
+}
+
+// fresh refuses old terms, old epochs, and everything while the host is held.
+func (s *Server) fresh(o Order) error {
+	term, epoch := s.state.seen(o.Unit)
+	if o.Term < term {
+		return Refuse(OldTerm, "order of term %d; term %d has spoken", o.Term, term)
+	}
+	if o.Epoch < epoch {
+		return Refuse(OldEpoch, "order of epoch %d; epoch %d of %s has been ordered", o.Epoch, epoch, o.Unit)
+	}
+	if held, err := s.held(); held {
+		return Refuse(Held, "this host is held: %s", err)
+	}
+	return nil
+}
+
+// held says whether the hold file is there. Not knowing counts as held.
+func (s *Server) held() (bool, string) {
+	if s.hold == "" {
+		return false, ""
+	}
+	switch _, err := os.Lstat(s.hold); {
+	case err == nil:
+		return true, s.hold + " is there; remove it to let orders through"
+	case os.IsNotExist(err):
+		return false, ""
+	default:
+		return true, err.Error()
+	}
+}
+
+// answer puts together what the caller hears.
+func (s *Server) answer(o Order, facts map[string]string, err error) Answer {
+	a := Answer{Version: 1, Facts: facts}
+	a.Term, a.Epoch = s.state.seen(o.Unit)
+	if err == nil {
+		if held, _ := s.held(); held && o.Verb == Status {
+			if a.Facts == nil {
+				a.Facts = map[string]string{}
+			}
+			a.Facts["held"] = "true"
+		}
+		return a
+	}
+	a.Code, a.Error = Failed, err.Error()
+	if r, ok := errors.AsType[*Refusal](err); ok {
+		a.Code = r.Code
+	}
+	return a
+}

@@ -1,0 +1,130 @@
+package agent
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"sync"
+)
+
+// stateVersion is the format of the state file.
+const stateVersion = 1
+
+// kept is the state file: what must never be forgotten.
+type kept struct {
+	Version int                 `json:"version"`
+	Term    uint64              `json:"term"`
+	Units   map[string]unitKept `json:"units"`
+}
+
+// unitKept is what is kept of one unit.
+type unitKept struct {
+	Epoch uint64          `json:"epoch"`
+	Data  json.RawMessage `json:"data,omitempty"`
+}
+
+// state is the state file and its last content. The content in memory is never
+// newer than the file: a change is on disk before it shows.
+type state struct {
+	path string
+
+	mu  sync.Mutex // guards now
+	now kept
+}
+
+// openState reads the file; a missing one is an agent that has seen nothing yet. It
+// proves that the file can be written before the first order comes.
+func openState(path string) (*state, error) {
+	s := &state{path: path, now: kept{Version: stateVersion, Units: map[string]unitKept{}}}
+	raw, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+			return nil, fmt.Errorf("state: %w", err)
+		}
+		return s, s.write(s.now)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("state: %w", err)
+	}
+	if err := json.Unmarshal(raw, &s.now); err != nil {
+		return nil, fmt.Errorf("state: %s cannot be read (%w); without it old orders cannot be told from new ones: restore it, or ask a tower for its term and epochs and write them by hand", path, err)
+	}
+	if s.now.Version != stateVersion {
+		return nil, fmt.Errorf("state: %s has version %d, this agent knows %d", path, s.now.Version, stateVersion)
+	}
+	if s.now.Units == nil {
+		s.now.Units = map[string]unitKept{}
+	}
+	return s, s.write(s.now)
+}
+
+// seen returns the highest term, and the highest epoch of unit.
+func (s *state) seen(unit string) (term, epoch uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.now.Term, s.now.Units[unit].Epoch
+}
+
+// raise lifts term and the unit's epoch to at least those of an order.
+func (s *state) raise(unit string, term, epoch uint64) error {
+	return s.change(func(k *kept) bool {
+		u := k.Units[unit]
+		if term <= k.Term && epoch <= u.Epoch {
+			return false
+		}
+		k.Term, u.Epoch = max(k.Term, term), max(u.Epoch, epoch)
+		k.Units[unit] = u
+		return true
+	})
+}
+
+// change writes the edited state and keeps it only if the write went well.
+func (s *state) change(edit func(*kept) bool) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	next := s.now
+	next.Units = maps.Clone(s.now.Units)
+	if !edit(&next) {
+		return nil
+	}
+	if err := s.write(next); err != nil {
+		return err
+	}
+	s.now = next
+	return nil
+}
+
+func (s *state) write(k kept) error {
+	raw, err := json.MarshalIndent(k, "", "  ")
+	if err != nil {
+		return fmt.Errorf("state: %w", err)
+	}
+	return WriteDurably(s.path, append(raw, '\n'), 0o600)
+}
+
+// memory returns the unit's part. A look gets one that cannot save.
+func (s *state) memory(unit string, writable bool) *Memory {
+	m := &Memory{
+		epoch: func() uint64 { _, e := s.seen(unit); return e },
+		load: func() json.RawMessage {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			return s.now.Units[unit].Data
+		},
+	}
+	if writable {
+		m.save = func(raw json.RawMessage) error {
+			return s.change(func(k *kept) bool {
+				u := k.Units[unit]
+				u.Data = raw
+				k.Units[unit] = u
+				return true
+			})
+		}
+	}
+	return m
+}
