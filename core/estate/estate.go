@@ -28,161 +28,165 @@ type (
 //
 // Everything downstream relies on these; nothing else checks them again.
 type Estate struct {
-	Name      string
-	Sites     map[SiteID]Site
-	Observers map[ObserverID]Observer
-	Domains   map[string]Domain
-	Links     map[string]Link
-	Pools     map[string]Pool
-	Hosts     map[HostID]Host
-	Stores    map[StoreID]Store
-	Services  map[ServiceID]Service
-	Names     map[NameID]Name
-	Channels  map[string]Channel
-	Teams     map[string]Team
-	External  map[string]External
-	Towers    map[TowerID]Tower
-	Policy    Policy
+	Name      string                  `json:"estate,omitempty"`
+	Sites     map[SiteID]Site         `json:"sites,omitempty"`
+	Observers map[ObserverID]Observer `json:"observers,omitempty"`
+	Domains   map[string]Domain       `json:"domains,omitempty"`
+	Links     map[string]Link         `json:"links,omitempty"`
+	Pools     map[string]Pool         `json:"pools,omitempty"`
+	Hosts     map[HostID]Host         `json:"hosts,omitempty"`
+	Stores    map[StoreID]Store       `json:"stores,omitempty"`
+	Services  map[ServiceID]Service   `json:"services,omitempty"`
+	Names     map[NameID]Name         `json:"names,omitempty"`
+	Channels  map[string]Channel      `json:"channels,omitempty"`
+	Teams     map[string]Team         `json:"teams,omitempty"`
+	External  map[string]External     `json:"external,omitempty"`
+	Towers    map[TowerID]Tower       `json:"towers,omitempty"`
+	Policy    Policy                  `json:"policy,omitzero"`
 }
 
 // Site is a data centre.
 type Site struct {
-	Title   string
-	Witness bool // a vote without load
+	Title   string `json:"title,omitempty"`
+	Witness bool   `json:"witness,omitempty"` // a vote without load
 }
 
 // Observer looks from where users are, outside all sites. It has no vote.
 type Observer struct {
-	Address string
+	Address string `json:"address,omitempty"`
 }
 
 // Domain is anything inside a site that fails as one: battery room, UPS, floor.
 type Domain struct {
-	Site     SiteID
-	Kind     string
-	Requires []Need
-	Limit    string // as written, for example 400kW
+	Site     SiteID `json:"site,omitempty"`
+	Kind     string `json:"kind,omitempty"`
+	Requires []Need `json:"requires,omitempty"`
+	Limit    string `json:"limit,omitempty"` // as written, for example 400kW
 }
 
 // Link joins two sites.
 type Link struct {
-	Between  [2]SiteID
-	Gbps     float64
-	Latency  time.Duration
-	Requires []Need
+	Between  [2]SiteID     `json:"between,omitempty"`
+	Gbps     float64       `json:"gbps,omitempty"`
+	Latency  time.Duration `json:"latency,omitempty"`
+	Requires []Need        `json:"requires,omitempty"`
 }
 
 // Pool is a set of identical servers in one site.
 type Pool struct {
-	Site     SiteID
-	Servers  int
-	Watts    float64
-	Boot     time.Duration
-	Requires []Need
+	Site     SiteID        `json:"site,omitempty"`
+	Servers  int           `json:"servers,omitempty"`
+	Watts    float64       `json:"watts,omitempty"`
+	Boot     time.Duration `json:"boot,omitempty"`
+	Requires []Need        `json:"requires,omitempty"`
 }
 
 // Host is one machine that haechi acts on through its agent.
 type Host struct {
-	Site     SiteID
-	Agent    string // host:port of the agent's listener; empty: described only
-	Address  string // host:port of what runs there and is spoken to directly (a name server)
-	Unit     string // the agent's name for it
-	Requires []Need
+	Site     SiteID `json:"site,omitempty"`
+	Agent    string `json:"agent,omitempty"`   // host:port of the agent's listener; empty: described only
+	Address  string `json:"address,omitempty"` // host:port of what runs there and is spoken to directly (a name server)
+	Unit     string `json:"unit,omitempty"`    // the agent's name for it
+	Requires []Need `json:"requires,omitempty"`
 }
 
 // Store is a replicated data store whose members live in several sites.
 type Store struct {
-	Engine   string // "postgres"
-	Tier     int
-	Members  map[MemberID]Member
-	Primary  MemberID // at first; afterwards the epoch says
-	Any      int      // members besides the primary that hold a write before the client hears of it
-	Alone    string   // "refuse" (default) | "allow"
-	Reads    string   // "any" (default) | "fresh"
-	Lag      time.Duration
-	Gbps     float64
-	Requires []Need
-	After    []Need
-	Settings map[string]any // the engine's own settings, checked by its driver
+	Engine   string              `json:"engine,omitempty"` // "postgres"
+	Tier     int                 `json:"tier,omitempty"`
+	Members  map[MemberID]Member `json:"members,omitempty"`
+	Primary  MemberID            `json:"primary,omitempty"` // at first; afterwards the epoch says
+	Any      int                 `json:"any,omitempty"`     // members besides the primary that hold a write before the client hears of it
+	Alone    string              `json:"alone,omitempty"`   // "refuse" (default) | "allow"
+	Reads    string              `json:"reads,omitempty"`   // "any" (default) | "fresh"
+	Lag      time.Duration       `json:"lag,omitempty"`
+	Gbps     float64             `json:"gbps,omitempty"`
+	Requires []Need              `json:"requires,omitempty"`
+	After    []Need              `json:"after,omitempty"`
+	Settings map[string]any      `json:"settings,omitempty"` // the engine's own settings, checked by its driver
 }
 
 // Member is one copy of a store.
 type Member struct {
-	Site    SiteID
-	Host    HostID
-	Address string // host:port
-	Unit    string // the agent's name for it
+	Site    SiteID `json:"site,omitempty"`
+	Host    HostID `json:"host,omitempty"`
+	Address string `json:"address,omitempty"` // host:port
+	Unit    string `json:"unit,omitempty"`    // the agent's name for it
 }
 
 // Service is what users use, or what other services use.
 type Service struct {
-	Tier     int // 0 is saved first
-	RTO, RPO time.Duration
-	Load     float64
-	AtLeast  float64 // share of load that is enough; 0 means 1
-	Runs     map[string]int
-	Requires []Need
-	Wants    []Need
-	After    []Need
-	Team     string
-	Probes   []Probe
-	Rate     string // Prometheus metric, read from the probe's address at /metrics, that counts acknowledged work
+	Tier     int            `json:"tier,omitempty"` // 0 is saved first
+	RTO      time.Duration  `json:"rto,omitempty"`
+	RPO      time.Duration  `json:"rpo,omitempty"`
+	Load     float64        `json:"load,omitempty"`
+	AtLeast  float64        `json:"atleast,omitempty"` // share of load that is enough; 0 means 1
+	Runs     map[string]int `json:"runs,omitempty"`
+	Requires []Need         `json:"requires,omitempty"`
+	Wants    []Need         `json:"wants,omitempty"`
+	After    []Need         `json:"after,omitempty"`
+	Team     string         `json:"team,omitempty"`
+	Probes   []Probe        `json:"probes,omitempty"`
+	Rate     string         `json:"rate,omitempty"` // Prometheus metric, read from the probe's address at /metrics, that counts acknowledged work
 }
 
 // Probe is one way to look at each instance of a service. {address} stands for
 // an answer of the service's name.
 type Probe struct {
-	HTTP string
+	HTTP  string        `json:"http,omitempty"`
+	Every time.Duration `json:"every,omitempty"` // 0: as the profile says
 }
 
 // Name is what users resolve: one answer for each site that may serve.
 type Name struct {
-	Service ServiceID
-	Zone    string // absolute, with the final dot
-	TTL     time.Duration
-	Servers []HostID            // authoritative servers, each told by itself
-	Answers map[SiteID][]string // addresses, "ip" or "ip:port" (the port is for probes only)
-	Key     TSIG
+	Service ServiceID           `json:"service,omitempty"`
+	Zone    string              `json:"zone,omitempty"` // absolute, with the final dot
+	TTL     time.Duration       `json:"ttl,omitempty"`
+	Servers []HostID            `json:"servers,omitempty"` // authoritative servers, each told by itself
+	Answers map[SiteID][]string `json:"answers,omitempty"` // addresses, "ip" or "ip:port" (the port is for probes only)
+	Key     TSIG                `json:"key,omitzero"`
 }
 
 // TSIG names the key with which name servers accept changes (RFC 8945).
 type TSIG struct {
-	Name   string // absolute, with the final dot
-	Secret Secret // base64, hmac-sha256
+	Name   string `json:"name,omitempty"`  // absolute, with the final dot
+	Secret Secret `json:"secret,omitzero"` // base64, hmac-sha256
 }
 
 // Secret says where a secret stands. The estate never holds one.
 type Secret struct {
-	File    string
-	Command []string
+	File    string   `json:"file,omitempty"`
+	Command []string `json:"command,omitempty"`
 }
 
 // Channel is a way to reach people.
 type Channel struct {
-	Kind     string
-	Requires []Need
+	Kind     string `json:"kind,omitempty"`
+	Requires []Need `json:"requires,omitempty"`
 }
 
 // Team answers pages.
-type Team struct{ Channels []string }
+type Team struct {
+	Channels []string `json:"channels,omitempty"`
+}
 
 // External is a thing outside all sites.
 type External struct{}
 
 // Tower is one of haechi's own voters; a component like any other.
 type Tower struct {
-	Site    SiteID
-	Address string // host:port of its peer listener
+	Site    SiteID `json:"site,omitempty"`
+	Address string `json:"address,omitempty"` // host:port of its peer listener
 }
 
 // Policy says what may happen by itself.
 type Policy struct {
-	Profile        string // "default" | "fast": how long silence lasts before it counts
-	SiteLoss       Consent
-	SiteLossByTier map[int]Consent
-	AcceptDataLoss Consent
-	DrillEvery     time.Duration
-	Shed           []int
+	Profile        string          `json:"profile,omitempty"` // "default" | "fast": how long silence lasts before it counts
+	SiteLoss       Consent         `json:"site-loss,omitempty"`
+	SiteLossByTier map[int]Consent `json:"site-loss-by-tier,omitempty"`
+	AcceptDataLoss Consent         `json:"accept-data-loss,omitempty"`
+	DrillEvery     time.Duration   `json:"drill-every,omitempty"`
+	Shed           []int           `json:"shed,omitempty"`
 }
 
 // Consent is who has to agree before an act.
@@ -199,9 +203,9 @@ const (
 // Need is one requirement: a name, or a count out of several needs. A name may
 // carry "@same-site".
 type Need struct {
-	Name    string
-	AtLeast int    // with Of
-	Of      []Need // nil for a plain name; "any" is AtLeast 1
+	Name    string `json:"name,omitempty"`
+	AtLeast int    `json:"atleast,omitempty"` // with Of
+	Of      []Need `json:"of,omitempty"`      // nil for a plain name; "any" is AtLeast 1
 }
 
 // Duration is a time.Duration that JSON shows as text ("2s").

@@ -1,0 +1,220 @@
+package estate
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// finding is something wrong with a value, wherever it came from.
+type finding struct {
+	at  path
+	say string
+	see path // the other end of it, if it has one
+}
+
+// check finds everything that the types alone do not forbid. It looks at values
+// only, so that an estate out of the state store is held to the same rules.
+func check(e Estate) []finding {
+	names, out := declared(e)
+	out = append(out, mentions(e, names)...)
+	out = append(out, checkSections(e)...)
+	for _, id := range sorted(e.Stores) {
+		out = append(out, checkStore(e, e.Stores[id], path("").to("stores", string(id)))...)
+	}
+	for _, id := range sorted(e.Names) {
+		out = append(out, checkName(e.Names[id], id)...)
+	}
+	for _, id := range sorted(e.Links) {
+		if b := e.Links[id].Between; b[0] == b[1] && b[0] != "" {
+			out = append(out, finding{at: path("").to("links", id, "between"), say: fmt.Sprintf("it joins %s with itself; name two sites", b[0])})
+		}
+	}
+	out = append(out, rings(e)...)
+	return append(out, units(e)...)
+}
+
+// kind is the section that declares a name.
+type kind string
+
+// declared lists every name with its section, and names that two sections claim.
+func declared(e Estate) (map[string]kind, []finding) {
+	all, out := map[string]kind{}, []finding(nil)
+	add := func(k kind, names []string) {
+		for _, n := range names {
+			if other, twice := all[n]; twice {
+				out = append(out, finding{
+					at:  path("").to(string(k), n).key(),
+					say: fmt.Sprintf("the name is taken by one of the %s; names are unique over the estate, so rename one of them", other),
+					see: path("").to(string(other), n).key(),
+				})
+				continue
+			}
+			all[n] = k
+		}
+	}
+	add("sites", namesOf(e.Sites))
+	add("observers", namesOf(e.Observers))
+	add("domains", namesOf(e.Domains))
+	add("links", namesOf(e.Links))
+	add("pools", namesOf(e.Pools))
+	add("hosts", namesOf(e.Hosts))
+	add("stores", namesOf(e.Stores))
+	add("services", namesOf(e.Services))
+	add("names", namesOf(e.Names))
+	add("channels", namesOf(e.Channels))
+	add("teams", namesOf(e.Teams))
+	add("external", namesOf(e.External))
+	add("towers", namesOf(e.Towers))
+	return all, out
+}
+
+func namesOf[K ~string, V any](m map[K]V) []string {
+	out := make([]string, 0, len(m))
+	for _, k := range sorted(m) {
+		out = append(out, string(k))
+	}
+	return out
+}
+
+func checkSections(e Estate) []finding {
+	var out []finding
+	if e.Name == "" {
+		out = append(out, finding{say: "the estate has no name; write at the top of one file, for example, estate: example"})
+	}
+	if len(e.Sites) == 0 {
+		out = append(out, finding{say: "no site is declared; an estate has at least one under sites:"})
+	}
+	return out
+}
+
+func checkStore(e Estate, s Store, at path) []finding {
+	var out []finding
+	if _, ok := s.Members[s.Primary]; !ok && s.Primary != "" && len(s.Members) > 0 {
+		out = append(out, finding{at: at.to("primary"), say: fmt.Sprintf("%q is not among the members; %s", s.Primary, didYouMean(string(s.Primary), namesOf(s.Members)))})
+	}
+	if others := len(s.Members) - 1; s.Any > others && len(s.Members) > 0 {
+		out = append(out, finding{at: at.to("acknowledge", "any"), say: fmt.Sprintf("%d members are to hold each write, but there are %d besides the primary; lower it or declare more members", s.Any, others)})
+	}
+	if len(s.Members) == 0 {
+		out = append(out, finding{at: at.to("members"), say: "a store has at least one member"})
+	}
+	for _, id := range sorted(s.Members) {
+		m := s.Members[id]
+		h, known := e.Hosts[m.Host]
+		if known && h.Site != "" && m.Site != "" && h.Site != m.Site {
+			out = append(out, finding{at: at.to("members", string(id), "host"), say: fmt.Sprintf("the member is in %s, but the host %s is in %s", m.Site, m.Host, h.Site), see: path("").to("hosts", string(m.Host), "site")})
+		}
+	}
+	return out
+}
+
+func checkName(n Name, id NameID) []finding {
+	at := path("").to("names", string(id))
+	var out []finding
+	if n.Zone != "" && !strings.EqualFold(string(id), n.Zone) && !strings.HasSuffix(strings.ToLower(string(id)), "."+strings.ToLower(n.Zone)) {
+		out = append(out, finding{at: at.to("zone"), say: fmt.Sprintf("%s is not in the zone %s", id, n.Zone)})
+	}
+	if n.TTL%1e9 != 0 || n.TTL/1e9 > 1<<31-1 {
+		out = append(out, finding{at: at.to("ttl"), say: "DNS counts whole seconds"})
+	}
+	if has := n.Key.Secret; n.Key.Name != "" && (has.File == "") == (len(has.Command) == 0) {
+		out = append(out, finding{at: at.to("key", "secret"), say: "say where the secret stands, either {file: /path} or {command: [program, argument]}"})
+	}
+	for _, site := range sorted(n.Answers) {
+		seen := map[string]bool{}
+		for i, a := range n.Answers[site] {
+			if seen[a] {
+				out = append(out, finding{at: at.to("answers", string(site)).item(i), say: fmt.Sprintf("%s stands here twice", a)})
+			}
+			seen[a] = true
+		}
+		if len(n.Answers[site]) == 0 {
+			out = append(out, finding{at: at.to("answers", string(site)), say: "no address is given; name one or leave the site away"})
+		}
+	}
+	seen := map[HostID]bool{}
+	for i, h := range n.Servers {
+		if seen[h] {
+			out = append(out, finding{at: at.to("servers").item(i), say: fmt.Sprintf("%s stands here twice", h)})
+		}
+		seen[h] = true
+	}
+	return out
+}
+
+// units finds two things that claim the same unit of the same agent, or the
+// same address: an order for one of them would hit the other.
+func units(e Estate) []finding {
+	var out []finding
+	byUnit, byAddress := map[string]path{}, map[string]path{}
+	claim := func(seen map[string]path, what string, at path, say string) {
+		if first, twice := seen[what]; twice {
+			out = append(out, finding{at: at, say: say, see: first})
+			return
+		}
+		seen[what] = at
+	}
+	for _, id := range sorted(e.Hosts) {
+		h, at := e.Hosts[id], path("").to("hosts", string(id))
+		if h.Agent != "" && h.Unit != "" {
+			claim(byUnit, h.Agent+sep+h.Unit, at.to("unit"), fmt.Sprintf("another part of the estate claims the unit %s of the agent %s", h.Unit, h.Agent))
+		}
+	}
+	for _, id := range sorted(e.Stores) {
+		for _, m := range sorted(e.Stores[id].Members) {
+			v, at := e.Stores[id].Members[m], path("").to("stores", string(id), "members", string(m))
+			if agent := e.Hosts[v.Host].Agent; agent != "" && v.Unit != "" {
+				claim(byUnit, agent+sep+v.Unit, at.to("unit"), fmt.Sprintf("another part of the estate claims the unit %s of the agent %s", v.Unit, agent))
+			}
+			if v.Address != "" {
+				claim(byAddress, v.Address, at.to("address"), "another member has this address")
+			}
+		}
+	}
+	return out
+}
+
+// rings finds domains that need themselves in the end, and shows the chain.
+func rings(e Estate) []finding {
+	const open, done = 1, 2
+	state := map[string]int{}
+	var out []finding
+	var walk func(id string, chain []string)
+	walk = func(id string, chain []string) {
+		chain = append(chain, id)
+		state[id] = open
+		for _, n := range flat(e.Domains[id].Requires) {
+			if _, is := e.Domains[n]; !is {
+				continue
+			}
+			switch state[n] {
+			case open:
+				ring := append(slices.Clone(chain[slices.Index(chain, n):]), n)
+				out = append(out, finding{at: path("").to("domains", id, "requires"), say: "domains need each other in a ring: " + strings.Join(ring, " -> ") + "; take one of these requirements away"})
+			case 0:
+				walk(n, chain)
+			}
+		}
+		state[id] = done
+	}
+	for _, id := range sorted(e.Domains) {
+		if state[id] == 0 {
+			walk(id, nil)
+		}
+	}
+	return out
+}
+
+// flat lists the names in needs, however deep.
+func flat(ns []Need) []string {
+	var out []string
+	for _, n := range ns {
+		if n.Of == nil {
+			out = append(out, strings.TrimSuffix(n.Name, SameSite))
+			continue
+		}
+		out = append(out, flat(n.Of)...)
+	}
+	return out
+}

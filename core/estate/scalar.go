@@ -1,0 +1,271 @@
+package estate
+
+import (
+	"fmt"
+	"math"
+	"net/netip"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/goccy/go-yaml/ast"
+)
+
+// nameRule says which words may be names of one kind.
+type nameRule struct {
+	what    string
+	pattern *regexp.Regexp
+	hint    string
+}
+
+func (n nameRule) wrong(s string) string {
+	switch {
+	case len(s) > maxName:
+		return fmt.Sprintf("it is longer than %d letters", maxName)
+	case !n.pattern.MatchString(s):
+		return n.hint
+	}
+	return ""
+}
+
+var (
+	plainName = nameRule{
+		"a name", regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9._/-]*[A-Za-z0-9])?$`),
+		"names begin and end with a letter or digit, and hold letters, digits, and . _ / - between",
+	}
+	dnsName = nameRule{
+		"a DNS name", regexp.MustCompile(`^([A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?\.)+$`),
+		"write it in full, with the final dot, for example talk.example.",
+	}
+	anyKey = nameRule{"a key", regexp.MustCompile(`^[^\x00-\x1f]+$`), "control characters do not belong into a key"}
+)
+
+// stringOf returns the text of a scalar that YAML reads as text.
+func stringOf(n ast.Node) (string, bool) {
+	switch v := n.(type) {
+	case *ast.StringNode:
+		return v.Value, true
+	case *ast.LiteralNode:
+		return v.Value.Value, true
+	}
+	return "", false
+}
+
+// text is a value that a check may refuse with a sentence.
+func text[V ~string](what string, more schema, wrong func(string) string) shape[V] {
+	s := schema{"type": "string"}
+	for k, v := range more {
+		s[k] = v
+	}
+	return shape[V]{schema: s, read: func(r *reader, n ast.Node, p path) (V, bool) {
+		t, ok := stringOf(n)
+		if !ok {
+			hint := ""
+			if _, scalar := n.(ast.ScalarNode); scalar && n.Type() != ast.NullType {
+				hint = "; put it into quotes if it is meant as text"
+			}
+			r.fail(n, p, "here %s is needed, this is %s%s", what, kindOf(n), hint)
+			return "", false
+		}
+		if why := wrong(t); why != "" {
+			r.fail(n, p, "%q is not %s: %s", short(t), what, why)
+			return "", false
+		}
+		return V(t), true
+	}}
+}
+
+// words is free text on one line.
+func words[V ~string]() shape[V] {
+	return text[V]("text", nil, func(s string) string {
+		switch {
+		case strings.TrimSpace(s) == "":
+			return "it says nothing; write something or leave the key away"
+		case len(s) > 4096:
+			return "it is longer than 4096 bytes"
+		}
+		return ""
+	})
+}
+
+// ref is a name that has to be declared elsewhere; check.go looks for it.
+func ref[V ~string](name nameRule) shape[V] {
+	return text[V](name.what, schema{"pattern": name.pattern.String()}, name.wrong)
+}
+
+// oneOf is one of a few words.
+func oneOf[V ~string](choices ...V) shape[V] {
+	all := make([]string, len(choices))
+	for i, c := range choices {
+		all[i] = string(c)
+	}
+	return text[V]("one of "+strings.Join(all, ", "), schema{"enum": all}, func(s string) string {
+		if slices.Contains(all, s) {
+			return ""
+		}
+		return didYouMean(s, all)
+	})
+}
+
+// flag is true or false.
+var flag = shape[bool]{schema: schema{"type": "boolean"}, read: func(r *reader, n ast.Node, p path) (bool, bool) {
+	if b, ok := n.(*ast.BoolNode); ok {
+		return b.Value, true
+	}
+	r.fail(n, p, "here true or false is needed, this is %s", kindOf(n))
+	return false, false
+}}
+
+// number is a finite number in a range.
+func number(least, most float64) shape[float64] {
+	return shape[float64]{schema: schema{"type": "number", "minimum": least, "maximum": most}, read: func(r *reader, n ast.Node, p path) (float64, bool) {
+		v, ok := floatOf(n)
+		if !ok {
+			r.fail(n, p, "here a number is needed, this is %s", kindOf(n))
+			return 0, false
+		}
+		if !(v >= least && v <= most) {
+			r.fail(n, p, "%v is out of range: it has to be between %v and %v", v, least, most)
+			return 0, false
+		}
+		return v, true
+	}}
+}
+
+// count is a whole number in a range.
+func count(least, most int) shape[int] {
+	num := number(float64(least), float64(most))
+	return shape[int]{schema: schema{"type": "integer", "minimum": least, "maximum": most}, read: func(r *reader, n ast.Node, p path) (int, bool) {
+		if _, ok := n.(*ast.IntegerNode); !ok {
+			r.fail(n, p, "here a whole number is needed, this is %s", kindOf(n))
+			return 0, false
+		}
+		v, ok := num.read(r, n, p)
+		return int(v), ok
+	}}
+}
+
+func floatOf(n ast.Node) (float64, bool) {
+	switch v := n.(type) {
+	case *ast.IntegerNode:
+		switch i := v.Value.(type) {
+		case int64:
+			return float64(i), true
+		case uint64:
+			return float64(i), true
+		}
+	case *ast.FloatNode:
+		return v.Value, !math.IsNaN(v.Value) && !math.IsInf(v.Value, 0)
+	}
+	return 0, false
+}
+
+var durationPart = regexp.MustCompile(`^([0-9]{1,6})d(.*)$`)
+
+// duration is a time span such as 200ms, 1m30s or 90d. 0 needs no unit.
+var duration = shape[time.Duration]{
+	schema: schema{"type": []string{"string", "integer"}, "pattern": `^([0-9]{1,6}d)?([0-9]+(\.[0-9]+)?(ns|us|µs|ms|s|m|h))*$|^0$`, "maximum": 0, "minimum": 0},
+	read: func(r *reader, n ast.Node, p path) (time.Duration, bool) {
+		if i, ok := n.(*ast.IntegerNode); ok {
+			if v, _ := floatOf(i); v == 0 {
+				return 0, true
+			}
+			r.fail(n, p, "%s has no unit; write for example %ss or %sms", i.Token.Value, short(i.Token.Value), short(i.Token.Value))
+			return 0, false
+		}
+		t, ok := stringOf(n)
+		if !ok {
+			r.fail(n, p, "here a time span such as 200ms, 2s or 90d is needed, this is %s", kindOf(n))
+			return 0, false
+		}
+		d, err := parseDuration(t)
+		if err != nil {
+			r.fail(n, p, "%q is not a time span: %v", short(t), err)
+			return 0, false
+		}
+		return d, true
+	},
+}
+
+func parseDuration(s string) (time.Duration, error) {
+	var days time.Duration
+	rest := s
+	if m := durationPart.FindStringSubmatch(s); m != nil {
+		n, _ := strconv.Atoi(m[1]) // six digits fit
+		days, rest = time.Duration(n)*24*time.Hour, m[2]
+	}
+	if rest == "" && s != "" {
+		return days, bound(days)
+	}
+	d, err := time.ParseDuration(rest)
+	if err != nil {
+		return 0, fmt.Errorf("write a number and one of the units ns, us, ms, s, m, h, d, for example 1m30s")
+	}
+	return days + d, bound(days + d)
+}
+
+// bound keeps time spans where arithmetic on them cannot overflow.
+func bound(d time.Duration) error {
+	const most = 100 * 365 * 24 * time.Hour
+	if d < 0 || d > most {
+		return fmt.Errorf("it has to be between 0 and a hundred years")
+	}
+	return nil
+}
+
+// quantity is a number with a unit, kept as written.
+func quantity(units ...string) shape[string] {
+	re := regexp.MustCompile(`^[0-9]+(\.[0-9]+)? ?(` + strings.Join(units, "|") + `)$`)
+	return text[string]("a quantity such as 400"+units[0], schema{"pattern": re.String()}, func(s string) string {
+		if re.MatchString(s) {
+			return ""
+		}
+		return "write a number and one of the units " + strings.Join(units, ", ")
+	})
+}
+
+// hostPort is an address and a port; the address is an IP or a host name.
+var hostPort = text[string]("an address with a port", nil, func(s string) string {
+	i := strings.LastIndex(s, ":")
+	if i <= 0 {
+		return "write host:port, for example 10.1.0.21:5432"
+	}
+	if port, err := strconv.ParseUint(s[i+1:], 10, 16); err != nil || port == 0 {
+		return "the port has to be a number from 1 to 65535"
+	}
+	host := s[:i]
+	if bare, ok := strings.CutPrefix(host, "["); ok {
+		if _, err := netip.ParseAddr(strings.TrimSuffix(bare, "]")); err == nil && strings.HasSuffix(bare, "]") {
+			return ""
+		}
+		return "between [ and ] there has to be an IPv6 address"
+	}
+	if _, err := netip.ParseAddr(host); err == nil && !strings.Contains(host, ":") {
+		return ""
+	}
+	if strings.Contains(host, ":") {
+		return "write an IPv6 address between [ and ]"
+	}
+	if !dnsName.pattern.MatchString(strings.TrimSuffix(host, ".")+".") || looksLikeIP(host) {
+		return "the host is neither an IP address nor a host name"
+	}
+	return ""
+})
+
+// looksLikeIP finds a mistyped IPv4 address, which would pass for a host name.
+func looksLikeIP(host string) bool {
+	return strings.Trim(host, "0123456789.") == ""
+}
+
+// answer is an IP address, with a port where probes need one.
+var answer = text[string]("an IP address", nil, func(s string) string {
+	if a, err := netip.ParseAddr(s); err == nil && a.Zone() == "" {
+		return ""
+	}
+	if ap, err := netip.ParseAddrPort(s); err == nil && ap.Port() != 0 && ap.Addr().Zone() == "" {
+		return ""
+	}
+	return "write ip or ip:port, for example 10.1.0.5 or [2001:db8::5]:443"
+})
