@@ -1,0 +1,109 @@
+package situation
+
+import (
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/haechi/haechi/core/estate"
+)
+
+// Situation is what is believed at one time. It is never changed after it was made.
+type Situation struct {
+	At     time.Time                    `json:"at"`
+	Sites  map[estate.SiteID]Verdict    `json:"sites"`
+	Things map[string]Verdict           `json:"things"` // by target ID; in a site that is gone, each is what the site is
+	Facts  map[string]map[string]string `json:"facts"`  // what each target says of itself, by target ID; only of those that answer
+	Cut    []estate.SiteID              `json:"cut"`    // sites whose own towers hear no other site, sorted
+}
+
+// Alone says that a site's own towers hear no other site. A tower asks this of
+// its own site, to withdraw in time what its site must not do any more.
+func (s Situation) Alone(site estate.SiteID) bool { return slices.Contains(s.Cut, site) }
+
+// Gone lists the sites that are lost or isolated, sorted: no step may need them.
+func (s Situation) Gone() []estate.SiteID { return s.In(Lost, Isolated) }
+
+// In lists the sites that are in one of the states, sorted.
+func (s Situation) In(states ...State) (out []estate.SiteID) {
+	for _, site := range slices.Sorted(maps.Keys(s.Sites)) {
+		if slices.Contains(states, s.Sites[site].State) {
+			out = append(out, site)
+		}
+	}
+	return out
+}
+
+// Gone says that a majority of sites hears nothing of the site.
+func (v Verdict) Gone() bool { return v.State == Lost || v.State == Isolated }
+
+// facts picks for each target the freshest good look of a tower. Agents speak of
+// several units, with keys "unit/key"; what they say of a store's member or a name
+// server is added, without the prefix, to the facts of that target.
+func (f *Fold) facts(now time.Time) map[string]map[string]string {
+	out := map[string]map[string]string{}
+	for _, t := range f.targets {
+		if found := f.freshest(t.ID, now); len(found) > 0 {
+			out[t.ID] = found
+		}
+	}
+	for _, s := range f.spoken {
+		merge(out, s.target, out[s.agent], s.unit)
+	}
+	return out
+}
+
+// spoken is a target of which an agent speaks too.
+type spoken struct{ target, agent, unit string }
+
+func spokenFor(e estate.Estate) (out []spoken) {
+	add := func(target, agent, unit string) {
+		if agent != "" && unit != "" {
+			out = append(out, spoken{target, agent, unit})
+		}
+	}
+	for store, s := range e.Stores {
+		for member, m := range s.Members {
+			add(DatabaseTarget(e, store, member), AgentTarget(e, m.Host), m.Unit)
+		}
+	}
+	for name, h := range e.Hosts {
+		if h.Address != "" {
+			add(DNSTarget(e, name), AgentTarget(e, name), h.Unit)
+		}
+	}
+	return out
+}
+
+func (f *Fold) freshest(target string, now time.Time) (found map[string]string) {
+	best := f.profile.Silence
+	for _, name := range slices.Sorted(maps.Keys(f.views)) {
+		h := f.views[name]
+		l, ok := h.looks[target]
+		if !ok || !l.Ever || l.Refused || len(l.Facts) == 0 || h.view.Site == "" {
+			continue
+		}
+		if age := l.Silent + f.age(h, now); age < best {
+			best, found = age, l.Facts
+		}
+	}
+	return found
+}
+
+// merge adds what an agent says of a unit to what the thing says of itself. The
+// agent's word wins: it also knows what a stopped process cannot say.
+func merge(out map[string]map[string]string, target string, agent map[string]string, unit string) {
+	for key, value := range agent {
+		name, ok := strings.CutPrefix(key, unit+"/")
+		if !ok {
+			continue
+		}
+		joined := maps.Clone(out[target])
+		if joined == nil {
+			joined = map[string]string{}
+		}
+		joined[name] = value
+		out[target] = joined
+	}
+}
