@@ -32,7 +32,12 @@ func (f *Fold) silent(l Look) bool {
 	return l.Silent >= f.profile.Silence
 }
 
-func (f *Fold) answers(l Look) bool { return l.Ever && l.Silent < f.profile.Silence }
+// answers says whether a look, told so long ago, still shows that its target
+// answers. The age of a view adds to what it says of life, and never to what it
+// says of silence.
+func (f *Fold) answers(l Look, age time.Duration) bool {
+	return l.Ever && l.Silent+age < f.profile.Silence
+}
 
 // dead says whether a look at a single thing counts against it.
 func (f *Fold) dead(l Look) bool {
@@ -62,19 +67,19 @@ func (f *Fold) blind(h heard, about estate.SiteID, now time.Time) string {
 		return fmt.Sprintf("no word from %s for %s", h.view.Observer, round(age))
 	case h.view.Late > f.profile.Stall:
 		return fmt.Sprintf("%s was itself stopped for %s", h.view.Observer, round(h.view.Late))
-	case !f.hears(h, about):
+	case !f.hears(h, about, age):
 		return fmt.Sprintf("%s hears no other site either", h.view.Observer)
 	}
 	return ""
 }
 
 // hears says whether an observer heard a site that is neither its own nor the one in question.
-func (f *Fold) hears(h heard, about estate.SiteID) bool {
+func (f *Fold) hears(h heard, about estate.SiteID, age time.Duration) bool {
 	for _, t := range f.targets {
 		if t.Site == about || t.Site == h.view.Site {
 			continue
 		}
-		if l, ok := h.looks[t.ID]; ok && f.answers(l) {
+		if l, ok := h.looks[t.ID]; ok && f.answers(l, age) {
 			return true
 		}
 	}
@@ -85,7 +90,7 @@ func (f *Fold) hears(h heard, about estate.SiteID) bool {
 // match.
 func (f *Fold) ofSite(h heard, site estate.SiteID, match func(Kind) bool, now time.Time) opinion {
 	age := f.age(h, now)
-	if h.view.Site == site && age <= f.profile.Stale {
+	if h.view.Site == site && age < f.profile.Silence {
 		return opinion{sees, fmt.Sprintf("%s stands there and speaks", h.view.Observer)}
 	}
 	var answered, silent []Kind
@@ -94,7 +99,7 @@ func (f *Fold) ofSite(h heard, site estate.SiteID, match func(Kind) bool, now ti
 		l, looked := h.looks[t.ID]
 		switch {
 		case !looked || !match(t.Kind):
-		case f.answers(l):
+		case f.answers(l, age):
 			answered = append(answered, t.Kind)
 		case f.silent(l):
 			silent = append(silent, t.Kind)
@@ -150,7 +155,7 @@ func (f *Fold) ofTarget(h heard, t Target, now time.Time) opinion {
 		return opinion{silence, fmt.Sprintf("%s is refused by %s for %s%s", name, t.ID, round(l.Silent), reason(l))}
 	case f.dead(l):
 		return opinion{silence, fmt.Sprintf("%s has heard nothing from %s for %s%s", name, t.ID, round(l.Silent), reason(l))}
-	case f.answers(l):
+	case f.answers(l, f.age(h, now)):
 		return opinion{sees, fmt.Sprintf("%s sees it", name)}
 	}
 	return opinion{nothing, fmt.Sprintf("%s has not seen it yet", name)}

@@ -115,12 +115,13 @@ func (w *world) restart(tower string) {
 	w.folds[tower] = situation.New(w.estate, w.profile)
 }
 
-// flap cuts a site off and heals it, over and over, and tells how often anybody held it for up in between.
+// flap cuts a site off and heals it, over and over, and tells how often the other
+// sites held it for up in between.
 func (w *world) flap(site string) string {
 	ups, verdict := 0, map[string]situation.State{}
 	w.must = func(fold string, s situation.Situation) {
 		is := s.Sites[estate.SiteID(site)].State
-		if is == situation.Up && verdict[fold] != situation.Up && verdict[fold] != "" {
+		if is == situation.Up && verdict[fold] != situation.Up && verdict[fold] != "" && fold != "tower-"+site {
 			ups++
 		}
 		verdict[fold] = is

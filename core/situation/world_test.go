@@ -110,7 +110,7 @@ func (w *world) live(o *eyes, phase int) {
 			o.last[t.ID] = w.now
 		}
 	}
-	if (w.steps+phase)%every == 0 {
+	if (w.steps+phase)%every == 0 || w.crosses(o) {
 		w.tell(o)
 	}
 }
@@ -126,6 +126,16 @@ func (w *world) answers(o *eyes, t situation.Target, look int) bool {
 // stopped says that a target is a tower that is stunned.
 func (w *world) stopped(t situation.Target) bool {
 	return t.Kind == situation.KindTower && w.now.Before(w.stunned[t.Component])
+}
+
+// crosses says that a target has just become silent to an observer, who says so at once.
+func (w *world) crosses(o *eyes) bool {
+	for _, l := range w.looks(o) {
+		if l.Ever && l.Silent >= w.profile.Silence && l.Silent < w.profile.Silence+tick {
+			return true
+		}
+	}
+	return false
 }
 
 func (w *world) tell(o *eyes) {
