@@ -1,0 +1,264 @@
+package talk
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+)
+
+const (
+	poolSize     = 20
+	commitWithin = time.Second // of the gateway that answers before it commits
+)
+
+// errUnconfirmed says that the server wrote the message but did not wait for a
+// synchronous member to hold it. It may be lost, or not; send it again.
+var errUnconfirmed = errors.New("the database did not confirm that another site holds the message")
+
+// errDiffers says that an id was used before for another message.
+var errDiffers = errors.New("this id belongs to another message")
+
+// store is talk's side of the database. It has one pool for each time that the
+// primary changes; a change cancels what still waits for the old primary, and
+// the senders go on with the new one.
+type store struct {
+	config  *pgxpool.Config
+	variant Variant
+	log     *slog.Logger
+	watch   *watcher
+
+	mu      sync.Mutex
+	now     *generation   // nil while no primary is known
+	changed chan struct{} // closed at the next change
+}
+
+// generation is the time during which one host is the primary, as believed here.
+type generation struct {
+	belief
+	number int
+	pool   *pgxpool.Pool
+	ctx    context.Context // ends with it
+	end    context.CancelFunc
+}
+
+// openStore reads the connection string. It connects to nothing yet.
+func openStore(dsn string, v Variant, log *slog.Logger) (*store, error) {
+	config, err := pgxpool.ParseConfig(dsn)
+	if err != nil {
+		return nil, fmt.Errorf("talk: connection string: %w", err)
+	}
+	config.MaxConns = poolSize
+	config.MinConns = 2
+	config.ShouldPing = func(context.Context, pgxpool.ShouldPingParams) bool { return false } // a broken one is found by its use
+	c := &config.ConnConfig.Config
+	c.DialFunc = dialer(nil, dialWithin).DialContext
+	c.ConnectTimeout = 2 * askTimeout
+	c.OnNotice = func(conn *pgconn.PgConn, n *pgconn.Notice) {
+		if n.SeverityUnlocalized == "WARNING" || n.Severity == "WARNING" {
+			conn.CustomData()[warned] = n.Message
+		}
+	}
+	if v == LocalCommit {
+		c.RuntimeParams["synchronous_commit"] = "local"
+	}
+	s := &store{config: config, variant: v, log: log, changed: make(chan struct{})}
+	s.watch = &watcher{hosts: each(c), changed: s.move, sights: map[string]sight{}}
+	return s, nil
+}
+
+// warned is the key under which a connection remembers a server's warning.
+const warned = "talk.warned"
+
+// Run watches the hosts until ctx ends, then lets go of the database.
+func (s *store) Run(ctx context.Context) {
+	s.watch.Run(ctx)
+	s.move(belief{})
+}
+
+// move begins a new generation and ends the one before: whatever waits there is
+// cancelled and tried again on the new primary.
+func (s *store) move(to belief) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	old := s.now
+	s.now = nil
+	if to.Host != "" {
+		s.now = s.begin(to, old)
+	}
+	close(s.changed)
+	s.changed = make(chan struct{})
+	if old != nil {
+		old.end()
+		go old.pool.Close() // waits for its connections, which end by themselves
+	}
+	s.log.Info("primary", "host", to.Host, "timeline", to.Timeline)
+}
+
+func (s *store) begin(to belief, old *generation) *generation {
+	config := s.config.Copy()
+	config.BeforeConnect = func(_ context.Context, c *pgx.ConnConfig) error {
+		prefer(&c.Config, to.Host)
+		return nil
+	}
+	ctx, end := context.WithCancel(context.Background())
+	pool, err := pgxpool.NewWithConfig(ctx, config)
+	if err != nil { // only a configuration that ParseConfig refuses
+		panic("talk: " + err.Error())
+	}
+	g := &generation{belief: to, pool: pool, ctx: ctx, end: end, number: 1}
+	if old != nil {
+		g.number = old.number + 1
+	}
+	return g
+}
+
+// prefer moves host to the front of the hosts that c tries.
+func prefer(c *pgconn.Config, host string) {
+	all := alternatives(c)
+	slices.SortStableFunc(all, func(a, b *pgconn.FallbackConfig) int {
+		rank := func(f *pgconn.FallbackConfig) int {
+			if address(f.Host, f.Port) == host {
+				return 0
+			}
+			return 1
+		}
+		return cmp.Compare(rank(a), rank(b))
+	})
+	c.Host, c.Port, c.TLSConfig, c.Fallbacks = all[0].Host, all[0].Port, all[0].TLSConfig, all[1:]
+}
+
+// primary waits until there is one.
+func (s *store) primary(ctx context.Context) (*generation, error) {
+	for {
+		s.mu.Lock()
+		g, changed := s.now, s.changed
+		s.mu.Unlock()
+		if g != nil {
+			return g, nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return nil, fmt.Errorf("no database takes writes: %w", ctx.Err())
+		}
+	}
+}
+
+// Send stores m and returns it as stored, after a commit that waited. While ctx
+// lasts it tries again, at once on a new primary, since the id makes that safe.
+func (s *store) Send(ctx context.Context, m Message) (Message, error) {
+	for {
+		g, err := s.primary(ctx)
+		if err != nil {
+			return Message{}, err
+		}
+		got, err := s.try(ctx, g, m)
+		if err == nil || errors.Is(err, errUnconfirmed) || errors.Is(err, errDiffers) {
+			return got, err
+		}
+		if g.ctx.Err() == nil { // same primary: leave it a moment
+			wait(ctx, 10*time.Millisecond+rand.N(30*time.Millisecond))
+		}
+		if ctx.Err() != nil {
+			return Message{}, err
+		}
+	}
+}
+
+// try sends m once, within ctx's deadline. Once begun it goes on although the
+// client may have left: to end it early would cost a connection, and the client
+// comes back with the same id.
+func (s *store) try(ctx context.Context, g *generation, m Message) (Message, error) {
+	within, cancel := context.WithCancel(g.ctx)
+	if by, ok := ctx.Deadline(); ok {
+		within, cancel = context.WithDeadline(g.ctx, by)
+	}
+	defer cancel()
+	stop := context.AfterFunc(ctx, cancel)
+	conn, err := g.pool.Acquire(within)
+	if err != nil {
+		return Message{}, fmt.Errorf("connect to %s: %w", g.Host, err)
+	}
+	if !stop() {
+		conn.Release()
+		return Message{}, ctx.Err()
+	}
+	if s.variant == AckBeforeCommit {
+		return sendThenCommit(within, conn, m)
+	}
+	defer conn.Release()
+	delete(conn.Conn().PgConn().CustomData(), warned) // of the connection's opening, for one
+	got, err := write(within, conn.Conn(), m, s.variant)
+	if heard, ok := conn.Conn().PgConn().CustomData()[warned]; ok && s.variant != WarningIgnored {
+		_ = conn.Conn().Close(within)
+		return Message{}, fmt.Errorf("%w: %v", errUnconfirmed, heard)
+	}
+	if pg := (*pgconn.PgError)(nil); errors.As(err, &pg) {
+		_ = conn.Conn().Close(within) // whatever it refused, do not trust it with the next
+	}
+	return got, err
+}
+
+// insertSQL writes also when the id is there already: only a commit that has
+// written something waits for the synchronous members.
+const insertSQL = `INSERT INTO messages AS m (id, room, author, body) VALUES ($1, $2, $3, $4)
+	ON CONFLICT (id) DO UPDATE SET attempt = m.attempt + 1
+	RETURNING room, author, body, seq, at, attempt`
+
+type querier interface {
+	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
+}
+
+// write stores m and reads the answer up to the end of the implicit
+// transaction; an error of the commit is an error here.
+func write(ctx context.Context, q querier, m Message, v Variant) (Message, error) {
+	got := Message{ID: m.ID}
+	into := []any{&got.Room, &got.Author, &got.Body, &got.Seq, &got.At, &got.Attempt}
+	sql := insertSQL
+	if v == DoNothingRetry {
+		sql = strings.Replace(sql, "DO UPDATE SET attempt = m.attempt + 1", "DO NOTHING", 1)
+	}
+	err := q.QueryRow(ctx, sql, m.ID, m.Room, m.Author, m.Body).Scan(into...)
+	if v == DoNothingRetry && errors.Is(err, pgx.ErrNoRows) {
+		err = q.QueryRow(ctx, `SELECT room, author, body, seq, at, attempt FROM messages WHERE id = $1`, m.ID).Scan(into...)
+	}
+	if err != nil {
+		return Message{}, fmt.Errorf("store %s: %w", m.ID, err)
+	}
+	if got.Room != m.Room || got.Author != m.Author || got.Body != m.Body {
+		return Message{}, fmt.Errorf("%w: id %s", errDiffers, m.ID)
+	}
+	return got, nil
+}
+
+// sendThenCommit is the gateway that answers too early.
+func sendThenCommit(ctx context.Context, conn *pgxpool.Conn, m Message) (Message, error) {
+	tx, err := conn.Begin(ctx)
+	if err != nil {
+		conn.Release()
+		return Message{}, fmt.Errorf("begin: %w", err)
+	}
+	got, err := write(ctx, tx, m, AckBeforeCommit)
+	go func() {
+		defer conn.Release()
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), commitWithin)
+		defer cancel()
+		if err != nil {
+			_ = tx.Rollback(ctx)
+			return
+		}
+		_ = tx.Commit(ctx)
+	}()
+	return got, err
+}
