@@ -29,6 +29,7 @@ type Fold struct {
 	of      map[estate.SiteID][]Target
 	spoken  []spoken
 	views   map[string]heard
+	stands  map[estate.SiteID][]string // observers that were heard, by where they stand, sorted
 	memory  map[string]memory // by subject
 }
 
@@ -60,6 +61,7 @@ func (f *Fold) Estate(e estate.Estate, p Profile) {
 	}
 	f.voters, f.spoken = voters(e), spokenFor(e)
 	maps.DeleteFunc(f.views, func(_ string, h heard) bool { return !f.declared(h.view) })
+	f.place()
 	maps.DeleteFunc(f.memory, func(subject string, _ memory) bool {
 		_, site := e.Sites[estate.SiteID(subject)]
 		return !site && !known[subject]
@@ -101,7 +103,19 @@ func (f *Fold) Heard(v View, at time.Time) bool {
 		h.looks[l.Target] = l
 	}
 	f.views[v.Observer] = h
+	if !again {
+		f.place()
+	}
 	return true
+}
+
+// place sorts the observers that were heard by where they stand.
+func (f *Fold) place() {
+	f.stands = map[estate.SiteID][]string{}
+	for _, name := range slices.Sorted(maps.Keys(f.views)) {
+		site := f.views[name].view.Site
+		f.stands[site] = append(f.stands[site], name)
+	}
 }
 
 // declared says whether the estate knows the observer and where it says it stands.
@@ -151,7 +165,7 @@ func (f *Fold) thing(t Target, site Verdict, now time.Time) Verdict {
 // simply be the first to run.
 func (f *Fold) alone(site estate.SiteID, now time.Time) bool {
 	said := false
-	for _, name := range f.observers(site) {
+	for _, name := range f.stands[site] {
 		h := f.views[name]
 		if f.age(h, now) > f.profile.Stale || h.view.Late > f.profile.Stall {
 			continue
@@ -164,17 +178,6 @@ func (f *Fold) alone(site estate.SiteID, now time.Time) bool {
 		said = true
 	}
 	return said && len(f.estate.Sites) > 1
-}
-
-// observers lists the observers of a site that were heard, or the users' where site is empty, sorted.
-func (f *Fold) observers(site estate.SiteID) (out []string) {
-	for name, h := range f.views {
-		if h.view.Site == site {
-			out = append(out, name)
-		}
-	}
-	slices.Sort(out)
-	return out
 }
 
 func (f *Fold) age(h heard, now time.Time) time.Duration { return max(0, now.Sub(h.at)) }

@@ -78,14 +78,16 @@ func spokenFor(e estate.Estate) (out []spoken) {
 
 func (f *Fold) freshest(target string, now time.Time) (found map[string]string) {
 	best := f.profile.Silence
-	for _, name := range slices.Sorted(maps.Keys(f.views)) {
-		h := f.views[name]
-		l, ok := h.looks[target]
-		if !ok || !l.Ever || l.Refused || len(l.Facts) == 0 || h.view.Site == "" {
-			continue
-		}
-		if age := l.Silent + f.age(h, now); age < best {
-			best, found = age, l.Facts
+	for _, site := range f.voters {
+		for _, name := range f.stands[site] {
+			h := f.views[name]
+			l, ok := h.looks[target]
+			if !ok || !l.Ever || l.Refused || len(l.Facts) == 0 {
+				continue
+			}
+			if age := l.Silent + f.age(h, now); age < best {
+				best, found = age, l.Facts
+			}
 		}
 	}
 	return found

@@ -91,7 +91,7 @@ func (f *Fold) hears(h heard, about estate.SiteID, age time.Duration) bool {
 func (f *Fold) ofSite(h heard, site estate.SiteID, match func(Kind) bool, now time.Time) opinion {
 	age := f.age(h, now)
 	if h.view.Site == site && age < f.profile.Silence {
-		return opinion{sees, fmt.Sprintf("%s stands there and speaks", h.view.Observer)}
+		return opinion{sees, h.view.Observer + " stands there and speaks"}
 	}
 	var answered, silent []Kind
 	longest := time.Duration(0) // the shortest silence of all is what can be said of the site
@@ -109,19 +109,20 @@ func (f *Fold) ofSite(h heard, site estate.SiteID, match func(Kind) bool, now ti
 		}
 	}
 	name := h.view.Observer
-	switch why := f.blind(h, site, now); {
-	case age > f.profile.Stale:
-		return opinion{nothing, why}
-	case len(answered) > 0:
-		return opinion{sees, fmt.Sprintf("%s sees %s (%s)", name, site, kinds(answered))}
-	case len(silent) == 0:
-		return opinion{nothing, fmt.Sprintf("%s has not seen %s yet", name, site)}
-	case why != "":
-		return opinion{nothing, why}
-	case distinct(silent) < f.enough(site, match):
-		return opinion{nothing, fmt.Sprintf("%s knows too little of %s (only %s)", name, site, kinds(silent))}
+	if age <= f.profile.Stale && len(answered) > 0 {
+		return opinion{sees, name + " sees " + string(site) + " (" + kinds(answered) + ")"}
 	}
-	return opinion{silence, fmt.Sprintf("%s has heard nothing from %s (%s) for %s", name, site, kinds(silent), round(longest))}
+	why := f.blind(h, site, now)
+	switch {
+	case why != "":
+	case len(silent) == 0:
+		why = fmt.Sprintf("%s has not seen %s yet", name, site)
+	case distinct(silent) < f.enough(site, match):
+		why = fmt.Sprintf("%s knows too little of %s (only %s)", name, site, kinds(silent))
+	default:
+		return opinion{silence, fmt.Sprintf("%s has heard nothing from %s (%s) for %s", name, site, kinds(silent), round(longest))}
+	}
+	return opinion{nothing, why}
 }
 
 // enough is how many kinds of thing must be silent before a site is: two, as one
@@ -156,7 +157,7 @@ func (f *Fold) ofTarget(h heard, t Target, now time.Time) opinion {
 	case f.dead(l):
 		return opinion{silence, fmt.Sprintf("%s has heard nothing from %s for %s%s", name, t.ID, round(l.Silent), reason(l))}
 	case f.answers(l, f.age(h, now)):
-		return opinion{sees, fmt.Sprintf("%s sees it", name)}
+		return opinion{sees, name + " sees it"}
 	}
 	return opinion{nothing, fmt.Sprintf("%s has not seen it yet", name)}
 }

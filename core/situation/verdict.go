@@ -20,8 +20,8 @@ type tally struct {
 
 func (f *Fold) count(about estate.SiteID, ask func(heard) opinion) (t tally) {
 	for _, site := range f.voters {
-		var said []opinion
-		for _, name := range f.observers(site) {
+		said := make([]opinion, 0, len(f.stands[site]))
+		for _, name := range f.stands[site] {
 			said = append(said, ask(f.views[name]))
 		}
 		v := vote(said)
@@ -61,7 +61,7 @@ func (f *Fold) site(site estate.SiteID, now time.Time) finding {
 	out := finding{seen: len(t.sees) >= f.majority()}
 	switch {
 	case len(t.silent) >= f.majority():
-		if alive := slices.Concat(f.alive(site, now)); len(alive) > 0 {
+		if alive := f.alive(site, now); len(alive) > 0 {
 			out.state, out.because = Isolated, slices.Concat(t.unheard, alive)
 		} else {
 			out.state, out.because = Lost, append(t.unheard, "nobody sees it")
@@ -91,7 +91,7 @@ func (f *Fold) short(n int) string {
 // users says which observers of users reach a site, and which do not while they
 // hear others.
 func (f *Fold) users(site estate.SiteID, now time.Time) (reach, cut []string) {
-	for _, name := range f.observers("") {
+	for _, name := range f.stands[""] {
 		switch o := f.ofSite(f.views[name], site, usersUse, now); o.word {
 		case sees:
 			reach = append(reach, o.say)
@@ -107,7 +107,7 @@ func (f *Fold) users(site estate.SiteID, now time.Time) (reach, cut []string) {
 // of it: a fresh answer to anybody, or a fresh word of one of its own towers.
 func (f *Fold) alive(site estate.SiteID, now time.Time) (out []string) {
 	for _, at := range append([]estate.SiteID{""}, f.voters...) {
-		for _, name := range f.observers(at) {
+		for _, name := range f.stands[at] {
 			if say := f.proof(f.views[name], site, now); say != "" {
 				out = append(out, say)
 			}

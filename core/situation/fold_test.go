@@ -1,0 +1,91 @@
+package situation_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/haechi/haechi/core/situation"
+)
+
+func TestOldAndForeignViewsAreIgnored(t *testing.T) {
+	e, at := sitesOf(false, "pangyo", "ansan", "anyang"), time.Unix(0, 0)
+	f := situation.New(e, situation.Profiles()["fast"])
+	for _, x := range []struct {
+		what string
+		view situation.View
+		want bool
+	}{
+		{"first", situation.View{Observer: "tower-ansan", Site: "ansan", Boot: "a", Seq: 7}, true},
+		{"the same again", situation.View{Observer: "tower-ansan", Site: "ansan", Boot: "a", Seq: 7}, false},
+		{"overtaken on the way", situation.View{Observer: "tower-ansan", Site: "ansan", Boot: "a", Seq: 6}, false},
+		{"restarted", situation.View{Observer: "tower-ansan", Site: "ansan", Boot: "b", Seq: 1}, true},
+		{"from before the restart", situation.View{Observer: "tower-ansan", Site: "ansan", Boot: "a", Seq: 8}, false},
+		{"another's site", situation.View{Observer: "tower-ansan", Site: "pangyo", Boot: "b", Seq: 2}, false},
+		{"a tower that says it stands where users are", situation.View{Observer: "tower-ansan", Boot: "b", Seq: 2}, false},
+		{"unknown", situation.View{Observer: "tower-seoul", Site: "ansan", Boot: "a", Seq: 1}, false},
+		{"of users", situation.View{Observer: "isp-a", Boot: "a", Seq: 1}, true},
+	} {
+		if got := f.Heard(x.view, at); got != x.want {
+			t.Errorf("%s: taken in = %v", x.what, got)
+		}
+	}
+}
+
+func TestFactsComeFromTheFreshestTowerAndTheAgent(t *testing.T) {
+	e, at := sitesOf(false, "pangyo", "ansan", "anyang"), time.Unix(0, 0)
+	f := situation.New(e, situation.Profiles()["fast"])
+	look := func(target string, silent time.Duration, facts map[string]string) situation.Look {
+		return situation.Look{Target: target, Ever: true, Silent: silent, Facts: facts}
+	}
+	const db, agent, dns = "pangyo/database/talk-db/pangyo", "pangyo/agent/db-pangyo", "pangyo/dns/ns-pangyo"
+	f.Heard(situation.View{Observer: "tower-ansan", Site: "ansan", Boot: "a", Seq: 1, Looks: []situation.Look{
+		look(db, 90*time.Millisecond, map[string]string{"lsn": "0/1"}),
+		look(agent, 10*time.Millisecond, map[string]string{"talk-db/role": "primary", "named/state": "locked", "other/x": "y"}),
+	}}, at)
+	f.Heard(situation.View{Observer: "tower-anyang", Site: "anyang", Boot: "a", Seq: 1, Looks: []situation.Look{
+		look(db, 20*time.Millisecond, map[string]string{"lsn": "0/2"}),
+	}}, at)
+	f.Heard(situation.View{Observer: "isp-a", Boot: "a", Seq: 1, Looks: []situation.Look{
+		look(db, 0, map[string]string{"lsn": "0/3"}),
+	}}, at)
+	got := f.At(at).Facts
+	if diff := cmp.Diff(map[string]string{"lsn": "0/2", "role": "primary"}, got[db]); diff != "" {
+		t.Errorf("of the member: %s", diff)
+	}
+	if diff := cmp.Diff(map[string]string{"state": "locked"}, got[dns]); diff != "" {
+		t.Errorf("of the name server: %s", diff)
+	}
+	if got := f.At(at.Add(time.Second)).Facts; len(got) != 0 {
+		t.Errorf("facts of what does not answer any more: %v", got)
+	}
+}
+
+func TestMemoryOfAnEstateOutlivesItsNextVersion(t *testing.T) {
+	e, p := sitesOf(false, "pangyo", "ansan", "anyang"), situation.Profiles()["fast"]
+	w := newWorld(e, p)
+	w.run(time.Second)
+	w.fire("pangyo")
+	w.run(time.Second)
+	f := w.folds["tower-ansan"]
+	f.Estate(e, p)
+	if got := f.At(w.now).Sites["pangyo"].State; got != situation.Lost {
+		t.Fatalf("pangyo is %s after the estate was applied again", got)
+	}
+	delete(e.Sites, "pangyo")
+	f.Estate(e, p)
+	if _, ok := f.At(w.now).Sites["pangyo"]; ok {
+		t.Fatal("there is a verdict on a site that is no more")
+	}
+}
+
+func BenchmarkAt(b *testing.B) {
+	w := newWorld(sitesOf(false, "pangyo", "ansan", "anyang"), situation.Profiles()["fast"])
+	w.run(time.Second)
+	f := w.folds["tower-ansan"]
+	b.ReportAllocs()
+	for b.Loop() {
+		f.At(w.now)
+	}
+}
