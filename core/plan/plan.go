@@ -42,16 +42,26 @@ const (
 	GoAlone   Kind = "go-alone"   // too few others acknowledge, policy allows
 	EndAlone  Kind = "end-alone"  // the others hold everything again
 	AdoptNew  Kind = "adopt"      // a store comes under haechi
+	Serve     Kind = "serve"      // a person lets a site answer users again
 )
 
-// Plan is a graph of steps. Its hash is over everything in it but the hash.
+// Plan is a graph of steps. Its hash is over everything in it but the hash. A plan that
+// came out of [Make] satisfies:
+//
+//  1. Steps[i].ID is i+1, and every After is smaller than the ID: the steps stand in an
+//     order in which they can be done one by one;
+//  2. no step needs a lost site: it names no member there, and stands there only where
+//     it takes that site's answers out of a name;
+//  3. every step has a Reason and a Limit;
+//  4. at most one promote for each store, and every name keeps at least one answer.
 type Plan struct {
 	Version int      `json:"version"` // of this format, 1
 	Kind    Kind     `json:"kind"`
 	Subject string   `json:"subject"` // the site, store or name server that it is about
 	Lost    []string `json:"lost"`    // sites that no step may need
 	Steps   []Step   `json:"steps"`
-	Because []string `json:"because"` // the verdict or the person's words
+	Because []string `json:"because"`           // the verdict or the person's words
+	Blocked []Stuck  `json:"blocked,omitempty"` // what could not be planned; the rest goes on
 	Hash    string   `json:"hash"`
 }
 
@@ -60,9 +70,9 @@ type Plan struct {
 type Step struct {
 	ID        int               `json:"id"`
 	Verb      Verb              `json:"verb"`
-	Driver    string            `json:"driver"`    // "postgres", "dns"
-	Component string            `json:"component"` // store, name, or name server
-	Site      estate.SiteID     `json:"site,omitempty"`
+	Driver    string            `json:"driver"`            // "postgres", "dns"
+	Component string            `json:"component"`         // store, name, or name server
+	Site      estate.SiteID     `json:"site,omitempty"`    // where it acts, if in one place; of withdraw and announce: whose answers
 	Members   []string          `json:"members,omitempty"` // store members (or name servers) that it may touch
 	Args      map[string]string `json:"args,omitempty"`
 	After     []int             `json:"after,omitempty"`
@@ -73,10 +83,18 @@ type Step struct {
 	Limit     estate.Duration   `json:"limit"`
 }
 
-// Undo verbs.
+// Undo verbs. Announce is one too.
 const (
-	Unseal Verb = "unseal"
-	Start  Verb = "start"
+	Unseal Verb = "unseal" // members receive from the primary of the record again
+	Start  Verb = "start"  // the halted primary serves again
+)
+
+// Args of steps.
+const (
+	ArgNeed   = "need"   // seal: how many members have to be sealed (m - k + 1)
+	ArgOf     = "of"     // seal: how many could have helped to acknowledge (m)
+	ArgPrefer = "prefer" // choose: this member, where it holds as much as any other
+	ArgAny    = "any"    // promote: how many members besides the primary hold a write before the client hears of it
 )
 
 // Reason is why a step stands in a plan. The zero value means that nobody gave one: a bug.
@@ -92,5 +110,4 @@ const (
 	Returned     Reason = "returned"
 	TooFew       Reason = "too-few-acknowledge"
 	Whole        Reason = "whole-again"
-	NeededBy     Reason = "needed-by"
 )

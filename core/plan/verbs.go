@@ -1,0 +1,57 @@
+package plan
+
+import (
+	"time"
+
+	"github.com/haechi/haechi/core/estate"
+)
+
+// shape is what every step of one verb has in common.
+type shape struct {
+	before, checks string
+	undo           Verb
+	limit          time.Duration
+}
+
+// shapeOf says how a verb is checked, taken back and bounded. A seal has one second
+// because writes that nobody may acknowledge any more wait all that time. Choosing and
+// promoting have a minute because the chosen member has to replay what it received, and
+// a follower may be a gigabyte behind.
+func shapeOf(v Verb) shape {
+	switch v {
+	case Adopt:
+		return shape{"the primary answers and every premise holds", "each member reports its epoch", "", time.Minute}
+	case Halt:
+		return shape{"the primary takes writes and its followers keep up", "the primary is stopped and its last position known", Start, 5 * time.Second}
+	case Seal:
+		return shape{"enough members answer", "no sealed member receives, and stays so", Unseal, time.Second}
+	case Choose:
+		return shape{"enough members are sealed", "one member holds at least what each other holds", "", time.Minute}
+	case Follow:
+		return shape{"the others are sealed under this epoch", "their upstream is the chosen member", "", 5 * time.Second}
+	case Promote:
+		return shape{"the chosen member is sealed under this epoch and lists only members that follow it", "it takes writes under the new epoch", "", time.Minute}
+	case Return:
+		return shape{"the former primary was halted in this run", "it receives from the new primary and is listed", "", time.Minute}
+	case Fence:
+		return shape{"it is not the primary of the record", "it is stopped, its data kept", "", 5 * time.Second}
+	case Alone:
+		return shape{"policy allows it and too few others answer", "the primary acknowledges under a mandate", Together, 5 * time.Second}
+	case Together:
+		return shape{"the others have flushed past the primary's last position", "the server shows the full rule", "", 30 * time.Second}
+	case Withdraw:
+		return shape{"other answers remain", "each name server answers without the site", "", 2 * time.Second}
+	case Announce:
+		return shape{"the site serves", "each name server answers with the site", "", 2 * time.Second}
+	case Level:
+		return shape{"another name server has the zone", "its serial and answers equal the others'", "", 10 * time.Second}
+	}
+	return shape{}
+}
+
+// step fills in what the verb decides.
+func step(v Verb, driver, component string, r Reason) Step {
+	s := shapeOf(v)
+	return Step{Verb: v, Driver: driver, Component: component, Reason: r,
+		Before: s.before, Checks: s.checks, Undo: s.undo, Limit: estate.Duration(s.limit)}
+}

@@ -1,0 +1,236 @@
+package run
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/haechi/haechi/core/plan"
+)
+
+// Next is what the machine wants now, in the order of the steps. A Look or Cease stays
+// wanted until its end was applied: whoever carries the run knows which it has in flight.
+func (r Run) Next() []Command {
+	if r.ID == "" || r.Closed != "" {
+		return nil
+	}
+	if why, ok := r.closing(); ok {
+		return []Command{{Kind: Close, Why: why}}
+	}
+	return r.wanted()
+}
+
+// wanted is Next without closing.
+func (r Run) wanted() []Command {
+	var out []Command
+	for i := range r.Steps {
+		out = append(out, r.wants(i)...)
+	}
+	return out
+}
+
+// wants is what one step wants.
+func (r Run) wants(i int) []Command {
+	s, p := r.Plan.Steps[i], r.Steps[i]
+	var out []Command
+	if why, people := r.unasked(s, p); why != "" {
+		out = append(out, Command{Kind: AskPerson, Step: s.ID, Why: why, People: people})
+	}
+	switch {
+	case p.State == Doing:
+		if r.stopping(s, p) {
+			out = append(out, Command{Kind: Cease, Step: s.ID})
+		}
+	case r.undoes(s, p):
+		if r.undoTurn(i) {
+			out = append(out, Command{Kind: UndoStep, Step: s.ID})
+		}
+	case p.State == InDoubt && !r.stopping(s, p):
+		out = append(out, Command{Kind: Look, Step: s.ID})
+	case (p.State == Waiting || p.State == Ready) && r.mayBegin(s, p):
+		out = append(out, Command{Kind: Do, Step: s.ID})
+	}
+	return out
+}
+
+// stopping says that a step is not to go on: the run was superseded, or aborted before the
+// promotion of the component began. A promotion that began is always carried to its end.
+func (r Run) stopping(s plan.Step, p Progress) bool {
+	switch {
+	case r.superseded:
+		return !p.promoteBegan
+	case r.aborted != "":
+		return !r.promoting(s.Component)
+	}
+	return false
+}
+
+// unwinding says that what a step did has to be taken back, as far as the machine is
+// concerned with it: see undoes.
+func (r Run) unwinding(s plan.Step) bool {
+	switch {
+	case s.Undo == "" || (holds(s) && r.promoting(s.Component)):
+		return false
+	case r.superseded:
+		return !r.takes[s.Component] && !r.promoting(s.Component)
+	case r.aborted != "":
+		return !r.promoting(s.Component)
+	}
+	return holds(s) && r.failed(s.Component)
+}
+
+// undoes says that a step is to be undone now, or again.
+func (r Run) undoes(s plan.Step, p Progress) bool {
+	switch p.State {
+	case UndoInDoubt:
+		return p.undoFailed < Tries || p.Question == nil && (r.superseded || r.aborted != "")
+	case InDoubt, Ready, IsDone, Failed:
+		return r.unwinding(s)
+	}
+	return false
+}
+
+// undoTurn says that all later steps of the component are at rest and undone: what was
+// done last is undone first.
+func (r Run) undoTurn(i int) bool {
+	for j := i + 1; j < len(r.Steps); j++ {
+		s, p := r.Plan.Steps[j], r.Steps[j]
+		if s.Component != r.Plan.Steps[i].Component {
+			continue
+		}
+		if p.State == Doing || p.State == Undoing || r.undoes(s, p) {
+			return false
+		}
+	}
+	return true
+}
+
+// failed says that a step of the component is out of tries and nobody let it go on.
+func (r Run) failed(component string) bool {
+	for i, s := range r.Plan.Steps {
+		if s.Component == component && (r.Steps[i].gaveUp || r.Steps[i].Question != nil) {
+			return true
+		}
+	}
+	return false
+}
+
+// mayBegin says whether a step whose outcome is not in doubt may be done.
+func (r Run) mayBegin(s plan.Step, p Progress) bool {
+	for _, a := range s.After {
+		if r.Steps[a-1].State != IsDone {
+			return false
+		}
+	}
+	switch {
+	case r.Asked != nil || p.Question != nil || r.undoing(s.Component):
+		return false
+	case r.superseded: // a promotion that began is ended; nothing else starts
+		return s.Verb == plan.Promote && p.promoteBegan
+	case r.aborted != "":
+		return r.promoting(s.Component)
+	case r.Paused != "":
+		// A store that is sealed or halted goes through to its promotion: to stop there
+		// would hold its writes for as long as the pause lasts.
+		return r.held(s.Component) && !r.promoted(s.Component)
+	}
+	return true
+}
+
+// undoing says that a component is being taken back.
+func (r Run) undoing(component string) bool {
+	for i, s := range r.Plan.Steps {
+		if s.Component == component && (r.Steps[i].State == Undoing || r.undoes(s, r.Steps[i])) {
+			return true
+		}
+	}
+	return false
+}
+
+// unasked is the question that a step raises and nobody put to a person yet.
+//
+// A run that the situation started asks, and so keeps the response from opening the same
+// run again and again; one that a person started ends, since that person is looking. Where a
+// promotion began the run always asks: only people can say what to do with a store that
+// is neither here nor there.
+func (r Run) unasked(s plan.Step, p Progress) (why string, people int) {
+	promoting := r.promoting(s.Component) && !r.promoted(s.Component)
+	if p.Question != nil || p.dropped || r.superseded || (r.aborted != "" && !promoting) {
+		return "", 0
+	}
+	switch {
+	case p.State == UndoInDoubt && p.undoFailed >= Tries:
+		return fmt.Sprintf("step %d: %s %s could not be undone (%s); try again?", s.ID, s.Verb, s.Component, p.Why), 1
+	case p.State == Failed && (!byPerson(r.Plan.Kind) || promoting):
+		return fmt.Sprintf("step %d: %s %s failed after %d tries (%s); try again?", s.ID, s.Verb, s.Component, p.Tries, p.Why), 1
+	}
+	return "", 0
+}
+
+// byPerson says that a person started it and is looking.
+func byPerson(k plan.Kind) bool {
+	return k == plan.Evacuate || k == plan.Failover || k == plan.Serve
+}
+
+// closing says whether the run is at its end, and with which words.
+func (r Run) closing() (string, bool) {
+	for _, p := range r.Steps {
+		if p.State == Doing || p.State == Undoing {
+			return "", false
+		}
+	}
+	if len(r.wanted()) > 0 {
+		return "", false
+	}
+	switch {
+	case r.count(IsDone) == len(r.Steps) && !r.superseded:
+		return r.doneWords(), true
+	case r.superseded:
+		return "superseded", true
+	case len(r.questions(0)) > 0:
+		return "", false
+	case r.aborted != "":
+		return "undone", true
+	case r.waits():
+		return "", false
+	}
+	return "failed: " + r.failure(), true
+}
+
+// doneWords tells a plan that saved all from one in which something was stuck.
+func (r Run) doneWords() string {
+	if len(r.Plan.Blocked) == 0 {
+		return "done"
+	}
+	var stuck []string
+	for _, b := range r.Plan.Blocked {
+		stuck = append(stuck, b.Component)
+	}
+	return "done, without " + strings.Join(stuck, ", ")
+}
+
+// waits says that a step could still begin, if the run were not paused.
+func (r Run) waits() bool {
+	r.Paused = ""
+	return len(r.wanted()) > 0
+}
+
+func (r Run) count(s StepState) int {
+	n := 0
+	for _, p := range r.Steps {
+		if p.State == s {
+			n++
+		}
+	}
+	return n
+}
+
+// failure names the first step that gave up.
+func (r Run) failure() string {
+	for i, p := range r.Steps {
+		if p.gaveUp {
+			s := r.Plan.Steps[i]
+			return fmt.Sprintf("step %d %s %s: %s", s.ID, s.Verb, s.Component, p.Why)
+		}
+	}
+	return "no step can begin"
+}

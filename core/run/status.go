@@ -1,0 +1,106 @@
+package run
+
+import (
+	"fmt"
+	"strings"
+	"time"
+)
+
+// Status is what a run is doing, in one word for people.
+type Status string
+
+// The statuses.
+const (
+	StatusRunning Status = "running"
+	StatusAsked   Status = "asked"   // a person has to decide; what does not hang on it goes on
+	StatusPaused  Status = "paused"  // by a person
+	StatusUndoing Status = "undoing" // aborted, or a step failed: what must not stay is taken back
+	StatusHanding Status = "handing-over"
+	StatusDone    Status = "done"
+	StatusUndone  Status = "undone"
+	StatusFailed  Status = "failed"
+	StatusTaken   Status = "superseded"
+)
+
+// Status says what the run is doing now.
+func (r Run) Status() Status {
+	switch {
+	case strings.HasPrefix(r.Closed, "done"):
+		return StatusDone
+	case r.Closed == "undone":
+		return StatusUndone
+	case r.Closed == "superseded":
+		return StatusTaken
+	case r.Closed != "":
+		return StatusFailed
+	case r.superseded:
+		return StatusHanding
+	case len(r.questions(0)) > 0:
+		return StatusAsked
+	case r.aborted != "" || r.count(Undoing)+r.count(UndoInDoubt) > 0:
+		return StatusUndoing
+	case r.Paused != "":
+		return StatusPaused
+	}
+	return StatusRunning
+}
+
+// Questions are the open questions by step; step 0 is the run as a whole.
+func (r Run) Questions() map[int]Question {
+	out := map[int]Question{}
+	for _, id := range r.questions(0) {
+		if id == 0 {
+			out[0] = *r.Asked
+		} else {
+			out[id] = *r.Steps[id-1].Question
+		}
+	}
+	return out
+}
+
+// Touched says whether a step of the component has begun and was not undone.
+func (r Run) Touched(component string) bool {
+	for i, s := range r.Plan.Steps {
+		if s.Component == component && r.Steps[i].touched() {
+			return true
+		}
+	}
+	return false
+}
+
+// String draws the run, a line for each step: where it stands, how long it took, what
+// was said of it, and what a person is asked.
+func (r Run) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s %s %s: %s", r.ID, r.Plan.Kind, r.Plan.Subject, r.Status())
+	if r.Closed != "" && r.Closed != string(r.Status()) {
+		fmt.Fprintf(&b, " (%s)", r.Closed)
+	}
+	b.WriteByte('\n')
+	if r.Asked != nil {
+		fmt.Fprintf(&b, "   ? %s\n", r.Asked.Why)
+	}
+	for i, p := range r.Steps {
+		s := r.Plan.Steps[i]
+		fmt.Fprintf(&b, "%02d %s %s: %s", s.ID, s.Verb, s.Component, p.State)
+		if took := p.Took(); took > 0 {
+			fmt.Fprintf(&b, " in %s", took)
+		}
+		if p.Why != "" {
+			fmt.Fprintf(&b, " (%s)", p.Why)
+		}
+		b.WriteByte('\n')
+		if p.Question != nil {
+			fmt.Fprintf(&b, "   ? %s\n", p.Question.Why)
+		}
+	}
+	return b.String()
+}
+
+// Took is how long a step took from its first begin to its end; 0 while it lasts.
+func (p Progress) Took() time.Duration {
+	if p.Ended.IsZero() || p.Began.IsZero() {
+		return 0
+	}
+	return p.Ended.Sub(p.Began)
+}

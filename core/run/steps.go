@@ -1,0 +1,75 @@
+package run
+
+import (
+	"maps"
+	"time"
+
+	"github.com/haechi/haechi/core/plan"
+)
+
+// applyStep takes what happened to one step.
+func (r *Run) applyStep(ev Event) {
+	p := &r.Steps[ev.Step-1]
+	switch ev.Kind {
+	case Began:
+		if p.Tries == 0 {
+			p.Began = ev.At
+		}
+		p.State, p.Ended, p.Why = Doing, time.Time{}, ev.Why
+		p.Tries++
+		p.promoteBegan = p.promoteBegan || r.step(ev.Step).Verb == plan.Promote
+	case Ended:
+		r.end(ev, p)
+	case UndoBegan:
+		p.State = Undoing
+	case UndoEnded:
+		r.undoEnd(ev, p)
+	}
+}
+
+// end takes the end of an attempt, or what a look found.
+func (r *Run) end(ev Event, p *Progress) {
+	looked := p.State == InDoubt
+	p.Ended, p.Why = ev.At, ev.Why
+	if len(ev.Facts) > 0 {
+		if p.Facts == nil {
+			p.Facts = Facts{}
+		}
+		maps.Copy(p.Facts, ev.Facts)
+	}
+	p.State = r.after(ev, looked)
+	p.gaveUp = p.State == Failed
+}
+
+// after is the state that an end leads to.
+func (r *Run) after(ev Event, looked bool) StepState {
+	p := r.Steps[ev.Step-1]
+	spent := p.Tries >= Tries || (p.Tries > 0 && !ev.At.Before(r.Deadline(ev.Step)))
+	switch {
+	case ev.Outcome == Done:
+		return IsDone
+	case ev.Outcome == NotDone && spent, ev.Outcome == Unknown && looked:
+		return Failed
+	case ev.Outcome == NotDone && looked:
+		return Ready
+	case ev.Outcome == Unknown && spent && holds(r.step(ev.Step)):
+		return Failed // no time is left to look while writes wait
+	}
+	return InDoubt
+}
+
+// undoEnd takes the end of an undo.
+func (r *Run) undoEnd(ev Event, p *Progress) {
+	p.Why = ev.Why
+	if ev.Outcome != Done {
+		p.State = UndoInDoubt
+		p.undoFailed++
+		return
+	}
+	p.Ended = ev.At
+	p.Facts = nil
+	p.State = Undone
+	if !r.unwinding(r.step(ev.Step)) { // a person let it try again meanwhile
+		*p = Progress{State: Waiting}
+	}
+}
