@@ -11,6 +11,10 @@ type finding struct {
 	at  path
 	say string
 	see path // the other end of it, if it has one
+	// missing: a name is not declared under one of these sections (nil: any). Where
+	// such a section could not be read, nobody can say that.
+	missing   bool
+	mayBeFrom []kind
 }
 
 // check finds everything that the types alone do not forbid. It looks at values
@@ -80,10 +84,10 @@ func namesOf[K ~string, V any](m map[K]V) []string {
 func checkSections(e Estate) []finding {
 	var out []finding
 	if e.Name == "" {
-		out = append(out, finding{say: "the estate has no name; write at the top of one file, for example, estate: example"})
+		out = append(out, finding{at: path("").to("estate"), say: "the estate has no name; write at the top of one file, for example, estate: example"})
 	}
 	if len(e.Sites) == 0 {
-		out = append(out, finding{say: "no site is declared; an estate has at least one under sites:"})
+		out = append(out, finding{at: path("").to("sites"), say: "no site is declared; an estate has at least one"})
 	}
 	return out
 }
@@ -94,7 +98,7 @@ func checkStore(e Estate, s Store, at path) []finding {
 		out = append(out, finding{at: at.to("primary"), say: fmt.Sprintf("%q is not among the members; %s", s.Primary, didYouMean(string(s.Primary), namesOf(s.Members)))})
 	}
 	if others := len(s.Members) - 1; s.Any > others && len(s.Members) > 0 {
-		out = append(out, finding{at: at.to("acknowledge", "any"), say: fmt.Sprintf("%d members are to hold each write, but there are %d besides the primary; lower it or declare more members", s.Any, others)})
+		out = append(out, finding{at: at.to("acknowledge", "any"), say: fmt.Sprintf("%d members besides the primary are to hold each write, the store has %d; lower it or declare more members", s.Any, others)})
 	}
 	if len(s.Members) == 0 {
 		out = append(out, finding{at: at.to("members"), say: "a store has at least one member"})

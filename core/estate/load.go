@@ -40,7 +40,7 @@ func Load(files []File, settings map[string]SettingsCheck) (Estate, error) {
 	if whole {
 		fillIn(&e)
 		for _, f := range append(check(e), checkSettings(e, settings)...) {
-			if !r.spoilt(f.at) {
+			if !r.spoilt(f.at) && !r.cannotSay(f) {
 				r.report(r.find(f.at), f.at, "%s", r.withPlace(f))
 			}
 		}
@@ -139,6 +139,23 @@ func checkSettings(e Estate, settings map[string]SettingsCheck) []finding {
 		}
 	}
 	return out
+}
+
+// cannotSay is about names that may stand in a section that could not be read.
+func (r *reader) cannotSay(f finding) bool {
+	if !f.missing {
+		return false
+	}
+	for p := range r.bad {
+		section := strings.TrimPrefix(string(p), sep)
+		if strings.Contains(section, sep) {
+			continue
+		}
+		if f.mayBeFrom == nil || slices.Contains(f.mayBeFrom, kind(section)) {
+			return true
+		}
+	}
+	return false
 }
 
 // withPlace adds where the other end of a problem stands.

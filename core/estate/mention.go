@@ -28,7 +28,7 @@ func mentions(e Estate, names map[string]kind) []finding {
 		switch {
 		case m.name == "":
 		case !known:
-			out = append(out, finding{at: m.at, say: undeclared(name, m.kinds, byKind)})
+			out = append(out, finding{at: m.at, say: undeclared(name, m.kinds, byKind), missing: true, mayBeFrom: m.kinds})
 		case m.kinds != nil && !slices.Contains(m.kinds, k):
 			out = append(out, finding{at: m.at, say: fmt.Sprintf("%q stands under %s, but one of the %s is needed here; %s", name, k, m.kinds[0], didYouMean(name, byKind[m.kinds[0]]))})
 		case beside && k != "services" && k != "stores":

@@ -21,23 +21,28 @@ func newReader() *reader {
 }
 
 func (r *reader) place(n ast.Node) place {
-	pl := place{file: r.file}
-	if n == nil {
-		return pl
-	}
+	p := placeOf(n)
+	p.file = r.file
+	return p
+}
+
+// placeOf returns line and column of a node's first letter.
+func placeOf(n ast.Node) (at place) {
 	// A mapping's own token is its first colon; people look for its first key.
 	switch v := n.(type) {
 	case *ast.MappingNode:
 		if !v.IsFlowStyle && len(v.Values) > 0 {
-			return r.place(v.Values[0].Key)
+			return placeOf(v.Values[0].Key)
 		}
 	case *ast.MappingValueNode:
-		return r.place(v.Key)
+		return placeOf(v.Key)
+	case nil:
+		return at
 	}
 	if t := n.GetToken(); t != nil && t.Position != nil {
-		pl.line, pl.col = t.Position.Line, t.Position.Column
+		at.line, at.col = t.Position.Line, t.Position.Column
 	}
-	return pl
+	return at
 }
 
 // fail reports that the value p, which stands at n, is wrong.

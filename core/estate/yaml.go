@@ -56,8 +56,8 @@ func parse(f File) (ast.Node, []Problem) {
 	case 1:
 		return bodies[0], nil
 	}
-	p := bodies[1].GetToken().Position
-	return nil, at(p.Line, p.Column, "a second document begins here; put it into a file of its own")
+	p := placeOf(bodies[1])
+	return nil, at(p.line, p.col, "a second document begins here; put it into a file of its own")
 }
 
 // badText finds the first byte that no text file should have.
@@ -102,7 +102,7 @@ func guard(tokens token.Tokens) *Problem {
 		case token.TagType, token.DirectiveType:
 			return bad("%s: tags and directives (! and %%) are not part of the estate file; leave it away", strings.TrimSpace(t.Value))
 		case token.InvalidType:
-			return bad("%s", invalidToken(t))
+			return bad("not YAML: %s", invalidToken(t))
 		case token.SequenceStartType, token.MappingStartType:
 			flow = append(flow, 0)
 		case token.SequenceEndType, token.MappingEndType:
@@ -134,7 +134,7 @@ func guard(tokens token.Tokens) *Problem {
 
 func invalidToken(t *token.Token) string {
 	if t.Error != "" {
-		return t.Error
+		return t.Error + tabHint(t.Error)
 	}
 	return fmt.Sprintf("%q cannot stand here", strings.TrimSpace(t.Value))
 }
@@ -150,10 +150,15 @@ func syntax(file string, err error) Problem {
 	if t := e.GetToken(); t != nil && t.Position != nil {
 		p.Line, p.Col = t.Position.Line, t.Position.Column
 	}
-	if strings.Contains(p.Message, `'\t'`) || strings.Contains(p.Message, "tab") {
-		p.Message += "; indent with spaces, not with tabs"
-	}
+	p.Message += tabHint(p.Message)
 	return p
+}
+
+func tabHint(message string) string {
+	if strings.Contains(message, `'\t'`) {
+		return "; indent with spaces, not with tabs"
+	}
+	return ""
 }
 
 func firstLine(s string) string {

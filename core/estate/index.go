@@ -1,0 +1,62 @@
+package estate
+
+import "slices"
+
+// SiteOf returns the site of a host; empty when there is no such host.
+func (e Estate) SiteOf(h HostID) SiteID { return e.Hosts[h].Site }
+
+// SiteIDs returns all sites, sorted.
+func (e Estate) SiteIDs() []SiteID { return sorted(e.Sites) }
+
+// StoreIDs returns all stores, sorted by tier, then by name.
+func (e Estate) StoreIDs() []StoreID {
+	ids := sorted(e.Stores)
+	slices.SortStableFunc(ids, func(a, b StoreID) int { return e.Stores[a].Tier - e.Stores[b].Tier })
+	return ids
+}
+
+// NameIDs returns all names, sorted by the tier of their service, then by name.
+func (e Estate) NameIDs() []NameID {
+	ids := sorted(e.Names)
+	slices.SortStableFunc(ids, func(a, b NameID) int {
+		return e.Services[e.Names[a].Service].Tier - e.Services[e.Names[b].Service].Tier
+	})
+	return ids
+}
+
+// MemberIDs returns the members of a store, sorted.
+func (s Store) MemberIDs() []MemberID { return sorted(s.Members) }
+
+// ServersIn returns the name's authoritative servers in one site, in the file's order.
+func (e Estate) ServersIn(id NameID, site SiteID) []HostID {
+	var out []HostID
+	for _, h := range e.Names[id].Servers {
+		if e.Hosts[h].Site == site {
+			out = append(out, h)
+		}
+	}
+	return out
+}
+
+// NamesOf returns the names that a server is authoritative for, sorted.
+func (e Estate) NamesOf(h HostID) []NameID {
+	var out []NameID
+	for _, id := range sorted(e.Names) {
+		if slices.Contains(e.Names[id].Servers, h) {
+			out = append(out, id)
+		}
+	}
+	return out
+}
+
+// SharedAgent returns all hosts that one agent acts on, sorted: those whose
+// agent listens where h's does. An agent's certificate carries one of these names.
+func (e Estate) SharedAgent(h HostID) []HostID {
+	var out []HostID
+	for _, id := range sorted(e.Hosts) {
+		if id == h || e.Hosts[h].Agent != "" && e.Hosts[id].Agent == e.Hosts[h].Agent {
+			out = append(out, id)
+		}
+	}
+	return out
+}
