@@ -1,0 +1,66 @@
+package lab
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+)
+
+// operate does what an operator does with a new cluster, with the operator's
+// certificate and the command that everybody has.
+func (l *Lab) operate(ctx context.Context) error {
+	if err := os.WriteFile(l.path("estate.yaml"), []byte(l.estateYAML()), 0o644); err != nil {
+		return err
+	}
+	if err := l.configureOperator(); err != nil {
+		return err
+	}
+	steps := [][]string{
+		{"estate", "apply", l.path("estate.yaml")},
+		{"adopt", "talk-db"},
+		{"arm", "*"},
+	}
+	if l.o.Disarmed {
+		steps = steps[:2]
+	}
+	for _, args := range steps {
+		if err := l.patiently(ctx, args); err != nil {
+			return err
+		}
+		l.say("operator: haechi %s", strings.Join(args, " "))
+	}
+	return nil
+}
+
+// configureOperator writes the file with which the operator's commands find the towers.
+func (l *Lab) configureOperator() error {
+	towers := map[string]string{}
+	for _, p := range sites {
+		towers[p.tower()] = p.towerAddr()
+	}
+	return l.writeYAML(l.path("operator.yaml"), "root", map[string]any{"towers": towers, "tls": tlsFiles(l.path("operator"))})
+}
+
+// Haechi runs the haechi command as the operator, from where users are, and
+// returns what it printed.
+func (l *Lab) Haechi(ctx context.Context, args ...string) (string, error) {
+	args = append([]string{l.program("haechi"), "--config", l.path("operator.yaml")}, args...)
+	return l.command(spawn{ns: l.NS(Users), dir: l.o.Dir, args: args})
+}
+
+// patiently repeats a command while towers that have just started find each other.
+func (l *Lab) patiently(ctx context.Context, args []string) error {
+	return until(ctx, 30*time.Second, func() error {
+		out, err := l.Haechi(ctx, args...)
+		if err != nil {
+			return fmt.Errorf("haechi %s: %w", strings.Join(args, " "), errors.Join(err, ctx.Err()))
+		}
+		for _, line := range strings.Split(strings.TrimSpace(out), "\n") {
+			l.say("    %s", line)
+		}
+		return nil
+	})
+}

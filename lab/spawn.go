@@ -1,0 +1,124 @@
+package lab
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"strconv"
+	"syscall"
+)
+
+// spawn is one long-lived process to start.
+type spawn struct {
+	ns   string   // network namespace
+	user string   // operating system user; empty: ourselves
+	dir  string   // working directory, below the lab's
+	log  string   // name of its log file, without ".log"
+	args []string // program and arguments
+	env  []string // besides the mark and what we have
+}
+
+// start starts a process in its namespace, as its user, in a session of its
+// own, with the lab's mark. It is collected when it ends.
+func (l *Lab) start(s spawn) (*exec.Cmd, error) {
+	name := filepath.Base(s.args[0])
+	log, err := os.OpenFile(l.path("log", s.log+".log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	if err != nil {
+		return nil, fmt.Errorf("start %s: %w", name, err)
+	}
+	defer log.Close() //nolint:errcheck // the child has its own descriptor
+	cmd := exec.Command(s.args[0], s.args[1:]...)
+	cmd.Dir = s.dir
+	cmd.Env = append(l.environ(), s.env...)
+	cmd.Stdout, cmd.Stderr = log, log
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	if cmd.SysProcAttr.Credential, err = credential(s.user); err != nil {
+		return nil, fmt.Errorf("start %s: %w", name, err)
+	}
+	if err := inNS(s.ns, cmd.Start); err != nil {
+		return nil, fmt.Errorf("start %s in %s: %w", name, s.ns, err)
+	}
+	go func() { _ = cmd.Wait() }() // how it ended stands in its log, and a fire ends all
+	return cmd, nil
+}
+
+// command runs a short command in a namespace as a user; the error shows what it said.
+func (l *Lab) command(s spawn) (string, error) {
+	cmd := exec.Command(s.args[0], s.args[1:]...)
+	cmd.Dir = s.dir
+	cmd.Env = append(l.environ(), s.env...)
+	cred, err := credential(s.user)
+	if err != nil {
+		return "", err
+	}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: cred}
+	var out []byte
+	work := func() error {
+		out, err = cmd.CombinedOutput()
+		return err
+	}
+	if s.ns == "" {
+		err = work()
+	} else {
+		err = inNS(s.ns, work)
+	}
+	if err != nil {
+		return string(out), fmt.Errorf("%v: %w: %s", s.args, err, out)
+	}
+	return string(out), nil
+}
+
+// environ is the environment of the lab's processes: small, the same on every
+// machine, and marked.
+func (l *Lab) environ() []string {
+	return []string{Mark + "=" + l.o.Dir, "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LANG=C.UTF-8", "HOME=" + l.o.Dir}
+}
+
+// credential looks a user up; nil stands for ourselves.
+func credential(name string) (*syscall.Credential, error) {
+	if name == "" {
+		return nil, nil
+	}
+	u, err := user.Lookup(name)
+	if err != nil {
+		return nil, fmt.Errorf("%w (installed with its package: make deps)", err)
+	}
+	uid, err1 := strconv.ParseUint(u.Uid, 10, 32)
+	gid, err2 := strconv.ParseUint(u.Gid, 10, 32)
+	return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}, errors.Join(err1, err2)
+}
+
+// own makes a directory, or gives a file, to a user and group.
+func own(path, name, group string, mode os.FileMode) error {
+	if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) {
+		if err := os.MkdirAll(path, mode); err != nil {
+			return err
+		}
+	}
+	c, err := credential(name)
+	if err != nil {
+		return err
+	}
+	gid := int(c.Gid)
+	if group != "" {
+		g, err := user.LookupGroup(group)
+		if err != nil {
+			return err
+		}
+		if gid, err = strconv.Atoi(g.Gid); err != nil {
+			return err
+		}
+	}
+	return errors.Join(os.Chown(path, int(c.Uid), gid), os.Chmod(path, mode))
+}
+
+// write writes a small file for a user.
+func write(path, name, group string, mode os.FileMode, text string) error {
+	if err := os.WriteFile(path, []byte(text), mode); err != nil {
+		return err
+	}
+	return own(path, name, group, mode)
+}
