@@ -1,0 +1,125 @@
+package state
+
+import (
+	"fmt"
+
+	"github.com/haechi/haechi/core/estate"
+	"github.com/haechi/haechi/core/situation"
+)
+
+// Change is one record that is written together with journal entries.
+type Change interface {
+	// key names a record that the change has to see before it is written; "" for none.
+	key() string
+	// apply adds the change to w; have is the record under key.
+	apply(have record, w *writing) error
+}
+
+// StorePut says what the towers agree about a store from now on. Next never
+// falls, and a lower Epoch than the recorded one is refused with [ErrOldEpoch].
+type StorePut struct {
+	ID    estate.StoreID
+	Store situation.Store
+}
+
+func (c StorePut) key() string { return storeKey(c.ID) }
+
+func (c StorePut) apply(have record, w *writing) error {
+	old, err := decode[situation.Store](c.key(), have.value)
+	if err != nil {
+		return err
+	}
+	if c.Store.Epoch < old.Epoch {
+		return fmt.Errorf("state: store %s: epoch %d: %w (%d)", c.ID, c.Store.Epoch, ErrOldEpoch, old.Epoch)
+	}
+	c.Store.Next = max(c.Store.Next, old.Next, c.Store.Epoch)
+	return w.put(c.key(), c.Store)
+}
+
+// IntentPut says what is wanted of a site from now on.
+type IntentPut struct {
+	Site   estate.SiteID
+	Intent situation.Intent
+}
+
+func (c IntentPut) key() string                      { return "" }
+func (c IntentPut) apply(_ record, w *writing) error { return w.put(intentKey(c.Site), c.Intent) }
+
+// WithdrawnPut says which sites' answers are out of a name from now on.
+type WithdrawnPut struct {
+	Name  estate.NameID
+	Sites []estate.SiteID // empty: none
+}
+
+func (c WithdrawnPut) key() string { return "" }
+
+func (c WithdrawnPut) apply(_ record, w *writing) error {
+	if len(c.Sites) == 0 {
+		w.deletes = append(w.deletes, withdrawnKey(c.Name))
+		return nil
+	}
+	return w.put(withdrawnKey(c.Name), c.Sites)
+}
+
+// ArmedPut arms or disarms a site, "tier-N" or "*".
+type ArmedPut struct {
+	What  string
+	Armed bool
+	Mark  Mark
+}
+
+func (c ArmedPut) key() string { return "" }
+
+func (c ArmedPut) apply(_ record, w *writing) error {
+	if !c.Armed {
+		w.deletes = append(w.deletes, keyArmed+c.What)
+		return nil
+	}
+	return w.put(keyArmed+c.What, c.Mark)
+}
+
+// AskDone takes a person's wish off the list. The entries that go with it say
+// what was made of it. A wish that is gone already fails with [ErrConflict], so
+// that none is fulfilled twice.
+type AskDone struct{ ID string }
+
+func (c AskDone) key() string { return keyAsks + c.ID }
+
+func (c AskDone) apply(have record, w *writing) error {
+	if have.mod == 0 {
+		return fmt.Errorf("state: ask %s: %w: it was taken already", c.ID, ErrConflict)
+	}
+	w.deletes = append(w.deletes, c.key())
+	return nil
+}
+
+func (w *writing) put(key string, v any) error {
+	b, err := encode(v)
+	if err != nil {
+		return fmt.Errorf("state: %s: %w", key, err)
+	}
+	if w.puts == nil {
+		w.puts = map[string]string{}
+	}
+	w.puts[key] = b
+	return nil
+}
+
+func keysOf(changes []Change) []string {
+	var out []string
+	for _, c := range changes {
+		if k := c.key(); k != "" {
+			out = append(out, k)
+		}
+	}
+	return out
+}
+
+func applyAll(changes []Change, have records, w *writing) error {
+	for _, c := range changes {
+		if err := c.apply(have[c.key()], w); err != nil {
+			return err
+		}
+	}
+	return nil
+}
