@@ -120,3 +120,6 @@ func (l *Lab) path(parts ...string) string {
 func (l *Lab) at(p Place, parts ...string) string {
 	return l.path(append([]string{string(p)}, parts...)...)
 }
+
+// addr4 is an IPv4 address from its bytes.
+func addr4(b []byte) netip.Addr { return netip.AddrFrom4([4]byte(b)) }

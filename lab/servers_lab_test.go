@@ -1,0 +1,118 @@
+//go:build lab
+
+package lab
+
+import (
+	"context"
+	"net"
+	"testing"
+	"time"
+
+	"github.com/miekg/dns"
+)
+
+func TestDatabasesReplicateAndNameServersAreLocked(t *testing.T) {
+	l := raise(t, Options{Only: []Role{RolePostgres, RoleNamed}})
+	t.Run("WritesReachTheFollowers", func(t *testing.T) {
+		if _, err := l.SQL(t.Context(), Pangyo, "talk", "CREATE TABLE try (n int); INSERT INTO try VALUES (7)"); err != nil {
+			t.Fatal(err)
+		}
+		for _, p := range sites {
+			err := until(t.Context(), 5*time.Second, func() error {
+				_, err := l.SQL(t.Context(), p, "talk", "SELECT n FROM try WHERE n = 7")
+				return err
+			})
+			if err != nil {
+				t.Error(err)
+			}
+			if primary, err := l.IsPrimary(t.Context(), p); err != nil || primary != (p == Pangyo) {
+				t.Errorf("%s: primary %v, %v", p, primary, err)
+			}
+			lsn, err := l.Position(t.Context(), p)
+			if err != nil || lsn == "" {
+				t.Errorf("%s: position %q, %v", p, lsn, err)
+			}
+		}
+	})
+	t.Run("NamesAreLockedAtFirst", func(t *testing.T) {
+		if got := resolve(t, l, Users, Ansan); got.Rcode != dns.RcodeRefused {
+			t.Fatalf("a locked server answered: %v", got)
+		}
+		if err := l.OpenNames(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		for _, p := range sites {
+			if got := resolve(t, l, Users, p); len(got.Answer) != 3 || got.Answer[0].Header().Ttl != 2 {
+				t.Errorf("%s: %v", p, got)
+			}
+		}
+	})
+	t.Run("FireEndsEverythingInTheSite", func(t *testing.T) {
+		burn(t, l, Pangyo)
+	})
+}
+
+// resolve asks the name server of a site for talk.example.
+func resolve(t *testing.T, l *Lab, from, at Place) *dns.Msg {
+	t.Helper()
+	conn, err := l.DialIn(from)(t.Context(), "udp", at.nameAddr())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if err := conn.SetDeadline(time.Now().Add(2 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	q := new(dns.Msg)
+	q.SetQuestion("talk.example.", dns.TypeA)
+	c := &dns.Conn{Conn: conn}
+	if err := c.WriteMsg(q); err != nil {
+		t.Fatal(err)
+	}
+	got, err := c.ReadMsg()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return got
+}
+
+// burn sets fire to a site while it talks to the others, and looks into a
+// capture for packets that left it afterwards.
+func burn(t *testing.T, l *Lab, p Place) {
+	t.Helper()
+	capture := l.path("fire.pcap")
+	if err := l.WAN().Capture(t.Context(), capture); err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	go func() {
+		for ctx.Err() == nil {
+			if _, err := l.SQL(ctx, p, "talk", "INSERT INTO try VALUES (8)"); err != nil {
+				return
+			}
+		}
+	}()
+	time.Sleep(300 * time.Millisecond)
+	fire, err := l.Fire(t.Context(), p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Log(fire)
+	time.Sleep(300 * time.Millisecond)
+	if err := l.WAN().Capture(t.Context(), ""); err != nil {
+		t.Fatal(err)
+	}
+	before, after, err := CapturedFrom(capture, p, fire.At)
+	if err != nil || before == 0 || after != 0 {
+		t.Errorf("%d packets left %s before the fire, %d after it, %v", before, p, after, err)
+	}
+	t.Logf("%d packets left %s before the fire", before, p)
+	left, err := l.residents(p)
+	if err != nil || len(left) > 0 {
+		t.Errorf("still there: %+v, %v", left, err)
+	}
+	if _, err := net.DialTimeout("unix", l.socket(p)+"/.s.PGSQL.5432", time.Second); err == nil {
+		t.Error("the database of the burned site still accepts connections")
+	}
+}
