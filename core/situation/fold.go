@@ -30,7 +30,7 @@ type Fold struct {
 	spoken  []spoken
 	views   map[string]heard
 	stands  map[estate.SiteID][]string // observers that were heard, by where they stand, sorted
-	memory  map[string]memory // by subject
+	memory  map[string]memory          // by subject
 }
 
 // heard is the newest view of one observer and when it came.

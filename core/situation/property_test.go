@@ -147,7 +147,9 @@ func anyViews(t *rapid.T, e estate.Estate, seq uint64) (out []situation.View) {
 	for name := range e.Observers {
 		out = append(out, situation.View{Observer: string(name)})
 	}
-	slices.SortFunc(out, func(a, b situation.View) int { return len(a.Observer)*256 + int(a.Observer[len(a.Observer)-2]) - len(b.Observer)*256 - int(b.Observer[len(b.Observer)-2]) })
+	slices.SortFunc(out, func(a, b situation.View) int {
+		return len(a.Observer)*256 + int(a.Observer[len(a.Observer)-2]) - len(b.Observer)*256 - int(b.Observer[len(b.Observer)-2])
+	})
 	for i := range out {
 		out[i].Seq, out[i].Boot = seq, rapid.SampledFrom([]string{"a", "b"}).Draw(t, "boot")
 		out[i].Late = time.Duration(rapid.IntRange(0, 300).Draw(t, "late")) * time.Millisecond

@@ -24,3 +24,13 @@ const (
 	Draining Intent = "draining"
 	Drained  Intent = "drained"
 )
+
+// Facts that decisions rest on. What things say of themselves beyond these is
+// for people and for the drivers that know them.
+const (
+	FactRole   = "role"    // of a member, as its server says it now
+	FactClient = "client/" // of a primary, with a member's name: "streaming …" while that one receives from it
+	FactLocked = "locked"  // of a name server: "true" while it answers nothing
+
+	RolePrimary = "primary"
+)

@@ -1,0 +1,167 @@
+package response
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/haechi/haechi/core/estate"
+	"github.com/haechi/haechi/core/plan"
+	"github.com/haechi/haechi/core/run"
+)
+
+const (
+	// follow is how long what observers see may lag behind a run that has ended.
+	follow = 3 * time.Second
+	// rest is how long a run counts as a try where nobody knows when its cause began.
+	rest = 10 * time.Minute
+)
+
+// decide turns a want into decisions: one for all of its parts that may be started, one for
+// those that need a person, and so on.
+func (in Input) decide(w want) (out []Decision) {
+	if in.covered(w) {
+		return nil
+	}
+	base := Decision{Kind: w.kind, Subject: w.subject, Member: w.member, Lost: w.lost, Because: w.because}
+	if w.refuse != "" {
+		base.Act, base.Stores, base.Because = Refuse, w.stores, append(slices.Clone(w.because), w.refuse)
+		return []Decision{base}
+	}
+	byAct := in.sort(w)
+	for _, act := range acts {
+		p := byAct[act]
+		if p == nil {
+			continue
+		}
+		d := base
+		d.Act, d.Stores, d.People = act, p.stores, p.people
+		d.Because = append(slices.Clone(w.because), p.why...)
+		if act == Start || act == Ask {
+			in.aim(&d, w)
+		}
+		out = append(out, d)
+	}
+	return out
+}
+
+// aim makes of a start what it is: one that takes the place of other runs, or
+// one that a person has to allow, since it was tried already.
+func (in Input) aim(d *Decision, w want) {
+	if why := in.tried(w); d.Act == Start && (why != "" || w.ask != "") {
+		d.Act, d.People = Ask, 1
+		for _, s := range []string{why, w.ask} {
+			if s != "" {
+				d.Because = append(d.Because, s)
+			}
+		}
+	}
+	for _, o := range in.Open {
+		if o.open() && o.Status != run.StatusHanding && in.yields(o, w) {
+			d.Supersedes = append(d.Supersedes, o.ID)
+		}
+	}
+	slices.Sort(d.Supersedes)
+	if d.Act == Start && len(d.Supersedes) > 0 {
+		d.Act = Supersede
+	}
+}
+
+func (o OpenRun) open() bool { return o.Closed.IsZero() }
+
+// knows says whether a run takes all these sites for lost.
+func (o OpenRun) knows(lost []estate.SiteID) bool {
+	return !slices.ContainsFunc(lost, func(s estate.SiteID) bool { return !slices.Contains(o.Lost, string(s)) })
+}
+
+// covered says that an open run does already what is wanted, or that one has just
+// ended and what is seen may not show it yet.
+func (in Input) covered(w want) bool {
+	for _, o := range in.Open {
+		switch {
+		case o.open() && o.Status != run.StatusHanding && in.does(o, w):
+			return true
+		case !o.open() && o.Kind == w.kind && o.Subject == w.subject && !moves(w.kind) && in.Now.At.Sub(o.Closed) < follow:
+			return true
+		}
+	}
+	return false
+}
+
+// does says whether an open run takes care of a want.
+func (in Input) does(o OpenRun, w want) bool {
+	same := o.Kind == w.kind && o.Subject == w.subject
+	switch w.kind {
+	case plan.LoseSite:
+		return o.Kind == plan.LoseSite && o.knows(w.lost)
+	case plan.LoseStore:
+		id := w.stores[0]
+		switch o.Kind {
+		case plan.LoseSite, plan.LoseStore:
+			return in.concerns(o, id) && o.knows(w.lost)
+		case plan.Evacuate, plan.Failover, plan.AdoptNew:
+			return in.concerns(o, id) // it stops the primary on purpose, and takes that back if it fails
+		}
+		return false
+	case plan.CutUsers:
+		return same || (o.Kind == plan.LoseSite || o.Kind == plan.Evacuate) && (o.Subject == w.subject || slices.Contains(o.Lost, w.subject))
+	case plan.LevelDNS:
+		return same
+	}
+	return slices.ContainsFunc(w.stores, func(id estate.StoreID) bool { return in.concerns(o, id) })
+}
+
+// concerns says whether a run is about a store.
+func (in Input) concerns(o OpenRun, id estate.StoreID) bool {
+	if o.Stores != nil {
+		return slices.Contains(o.Stores, id)
+	}
+	switch o.Kind {
+	case plan.LoseSite:
+		return slices.ContainsFunc(o.Lost, func(s string) bool { return in.standsIn(id, estate.SiteID(s)) })
+	case plan.Evacuate:
+		return in.siteOf(id, in.primary(id)) == estate.SiteID(o.Subject)
+	case plan.CutUsers, plan.Serve, plan.LevelDNS:
+		return false
+	}
+	return o.Subject == string(id)
+}
+
+// yields says whether a run has to make room for what is wanted: what is planned gives
+// way to what is lost, and a run that knows of fewer losses to one that knows of all.
+func (in Input) yields(o OpenRun, w want) bool {
+	lost := func(s string) bool { return slices.Contains(w.lost, estate.SiteID(s)) }
+	ours := func(id estate.StoreID) bool { return in.concerns(o, id) }
+	hit := func(id estate.StoreID) bool { return in.concerns(o, id) && len(in.lostOf(id)) > 0 }
+	switch o.Kind {
+	case plan.LoseSite:
+		return w.kind == plan.LoseSite || w.kind == plan.LoseStore && slices.ContainsFunc(w.stores, ours)
+	case plan.LoseStore, plan.GoAlone, plan.EndAlone, plan.FenceOld, plan.AdoptNew:
+		return moves(w.kind) && slices.ContainsFunc(w.stores, ours)
+	case plan.Evacuate, plan.Failover:
+		return w.kind == plan.LoseSite && (lost(o.Subject) || slices.ContainsFunc(in.storeIDs(), hit))
+	case plan.CutUsers, plan.Serve:
+		return w.kind == plan.LoseSite && lost(o.Subject) || w.kind == plan.CutUsers && o.Subject == w.subject
+	}
+	return false
+}
+
+func (in Input) storeIDs() []estate.StoreID { return in.Estate.StoreIDs() }
+
+// tried says that a run about the same cause has ended and the cause is still there: then
+// a person decides, not a loop. What was lost anew since is a new cause.
+func (in Input) tried(w want) string {
+	for _, o := range slices.Backward(in.Open) {
+		if o.open() || o.Status == run.StatusTaken || o.Kind != w.kind || o.Subject != w.subject || !o.knows(w.lost) {
+			continue
+		}
+		if w.kind == plan.LoseSite && len(o.Lost) != len(w.lost) {
+			continue // it took more sites for lost, so it could do less
+		}
+		if w.since.IsZero() && in.Now.At.Sub(o.Closed) > rest || o.Closed.Before(w.since) {
+			continue
+		}
+		return fmt.Sprintf("run %s for the same cause ended %s, and the cause is still there: see haechi run show %s, then approve another try", o.ID, o.Status, o.ID)
+	}
+	return ""
+}

@@ -1,0 +1,104 @@
+package response
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/haechi/haechi/core/estate"
+	"github.com/haechi/haechi/core/plan"
+	"github.com/haechi/haechi/core/situation"
+)
+
+func compare[T cmp.Ordered](a, b T) int { return cmp.Compare(a, b) }
+
+func (in Input) facts(id estate.StoreID, m estate.MemberID) map[string]string {
+	return in.Now.Facts[situation.DatabaseTarget(in.Estate, id, m)]
+}
+
+// oldPrimaries wants members stopped that run as primaries and are not. One that
+// the record does not know for a former primary was made one by other hands: while the
+// record's primary does not run either, stopping it could stop the only one there is.
+func (in Input) oldPrimaries() (out []want) {
+	for _, id := range slices.Sorted(maps.Keys(in.Stores)) {
+		r := in.Stores[id]
+		for _, m := range slices.Sorted(maps.Keys(in.Estate.Stores[id].Members)) {
+			site := in.siteOf(id, m)
+			if r.Epoch == 0 || m == r.Primary || in.Now.Sites[site].Gone() || in.facts(id, m)[situation.FactRole] != situation.RolePrimary {
+				continue
+			}
+			w := want{
+				kind: plan.FenceOld, subject: string(id), member: m, site: site, stores: []estate.StoreID{id},
+				because: []string{fmt.Sprintf("%s runs as a primary of %s, which is %s since epoch %d", m, id, r.Primary, r.Epoch)},
+			}
+			if !slices.Contains(r.Former, m) {
+				w.ask = fmt.Sprintf("the record does not know %s for a former primary, so other hands made it one: compare the two by hand, then stop one", m)
+			}
+			out = append(out, w)
+		}
+	}
+	return out
+}
+
+// acknowledgers looks whether the living primary of each store has enough others to
+// acknowledge, and whether one that goes on alone has them again.
+func (in Input) acknowledgers() (out []want) {
+	for _, id := range slices.Sorted(maps.Keys(in.Stores)) {
+		s, known := in.Estate.Stores[id]
+		r := in.Stores[id]
+		f := in.facts(id, r.Primary)
+		if !known || r.Epoch == 0 || f[situation.FactRole] != situation.RolePrimary {
+			continue
+		}
+		w := want{subject: string(id), site: in.siteOf(id, r.Primary), stores: []estate.StoreID{id}}
+		streaming := in.streaming(id, f)
+		acknowledge := slices.DeleteFunc(slices.Clone(streaming), func(m estate.MemberID) bool { return !slices.Contains(r.Sync, m) })
+		switch {
+		case r.Alone && s.Any > 0 && len(streaming) >= s.Any:
+			w.kind = plan.EndAlone
+			w.because = []string{fmt.Sprintf("%v receive from %s again; %d of them can acknowledge", streaming, r.Primary, s.Any)}
+		case !r.Alone && len(acknowledge) < r.Any:
+			in.tooFew(&w, s, r, acknowledge)
+		default:
+			continue
+		}
+		out = append(out, w)
+	}
+	return out
+}
+
+// tooFew is what to do about writes that wait. A mandate is only for members that are
+// gone: one that lives and does not acknowledge is a fault to mend.
+func (in Input) tooFew(w *want, s estate.Store, r situation.Store, acknowledge []estate.MemberID) {
+	w.kind = plan.GoAlone
+	w.because = []string{fmt.Sprintf("%s lives, but only %d of the %d members that must acknowledge do: %v; writes wait", r.Primary, len(acknowledge), r.Any, acknowledge)}
+	var living []estate.MemberID
+	for _, m := range r.Sync {
+		v := in.Now.Things[situation.DatabaseTarget(in.Estate, estate.StoreID(w.subject), m)]
+		if v.State != situation.Dead && v.State != situation.Lost && v.State != situation.Isolated {
+			living = append(living, m)
+		}
+	}
+	switch {
+	case s.Alone != "allow":
+		w.refuse = "the estate says alone: refuse, so writes wait until enough members are back"
+	case len(living) >= r.Any:
+		w.refuse = fmt.Sprintf("%v are not dead, so they are waited for; see why they do not receive (haechi doctor)", living)
+	}
+}
+
+// streaming lists the members that receive from the primary now, by what it says itself. Former
+// primaries do not count before they were proven.
+func (in Input) streaming(id estate.StoreID, f map[string]string) (out []estate.MemberID) {
+	for _, m := range slices.Sorted(maps.Keys(in.Estate.Stores[id].Members)) {
+		if slices.Contains(in.Stores[id].Former, m) || m == in.Stores[id].Primary {
+			continue
+		}
+		if strings.HasPrefix(f[situation.FactClient+string(m)], "streaming ") {
+			out = append(out, m)
+		}
+	}
+	return out
+}

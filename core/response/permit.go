@@ -1,0 +1,148 @@
+package response
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/haechi/haechi/core/estate"
+	"github.com/haechi/haechi/core/plan"
+)
+
+// leave is whether a part of a want may be done.
+type leave struct {
+	act    Act
+	people int
+	why    string
+}
+
+// permit says whether a store may be moved, or otherwise acted on, because of a want.
+func (in Input) permit(w want, id estate.StoreID) leave {
+	tier := in.Estate.Stores[id].Tier
+	if l, no := in.stopped(w, string(id), tier); no {
+		return l
+	}
+	if in.Stores[id].Epoch == 0 {
+		return leave{act: Refuse, why: fmt.Sprintf("%s was never adopted, so nobody knows who may acknowledge for it; adopt it (haechi adopt)", id)}
+	}
+	if !moves(w.kind) {
+		return leave{act: Start}
+	}
+	people := People(in.Estate.Policy, tier)
+	if unmet := in.Premises[id]; len(unmet) > 0 {
+		return leave{Ask, max(people, 1), fmt.Sprintf("no automatic promotion of %s, since a premise does not hold: %s", id, strings.Join(unmet, "; "))}
+	}
+	if people > 0 {
+		return leave{Ask, people, fmt.Sprintf("policy asks %s before %s moves", count(people), id)}
+	}
+	return leave{act: Start}
+}
+
+// traffic says whether answers of names may leave.
+func (in Input) traffic(w want) leave {
+	if l, no := in.stopped(w, "", -1); no {
+		return l
+	}
+	if people := People(in.Estate.Policy, -1); people > 0 && w.kind == plan.LoseSite {
+		return leave{Ask, people, fmt.Sprintf("policy asks %s before answers of %s leave", count(people), w.subject)}
+	}
+	return leave{act: Start}
+}
+
+// stopped says whether a hold, or that nobody has armed it, stops a want for one store, or for
+// traffic where store is empty.
+func (in Input) stopped(w want, store string, tier int) (leave, bool) {
+	for _, h := range in.Holds {
+		if h.Scope == "*" || h.Scope == string(w.site) || h.Scope == w.subject || h.Scope == store && store != "" {
+			return leave{act: Refuse, why: fmt.Sprintf("%s holds %s: %s", h.By, scope(h.Scope), h.Why)}, true
+		}
+	}
+	armed := in.Armed["*"] || in.Armed[string(w.site)]
+	if tier >= 0 {
+		armed = armed || in.Armed[fmt.Sprintf("tier-%d", tier)]
+	}
+	if armed {
+		return leave{}, false
+	}
+	what := string(w.site)
+	if tier >= 0 {
+		what = fmt.Sprintf("%s or tier-%d", w.site, tier)
+	}
+	return leave{act: Would, why: fmt.Sprintf("disarmed: haechi arm %s lets it act", what)}, true
+}
+
+func scope(s string) string {
+	if s == "*" {
+		return "everything"
+	}
+	return s
+}
+
+// moves says whether a kind gives a store another primary.
+func moves(k plan.Kind) bool { return k == plan.LoseSite || k == plan.LoseStore }
+
+// People says how many people policy asks before a store of a tier moves; -1 is the
+// site as a whole.
+func People(p estate.Policy, tier int) int {
+	consent, ok := p.SiteLossByTier[tier]
+	if !ok || tier < 0 {
+		consent = p.SiteLoss
+	}
+	switch consent {
+	case estate.OnePerson:
+		return 1
+	case estate.TwoPeople:
+		return 2
+	case estate.Auto:
+	}
+	return 0
+}
+
+func count(people int) string {
+	if people == 1 {
+		return "one person"
+	}
+	return fmt.Sprintf("%d people", people)
+}
+
+// acts is the order in which the parts of a want are decided.
+var acts = [...]Act{Start, Ask, Refuse, Would}
+
+// parts are what may be done alike.
+type parts struct {
+	stores  []estate.StoreID
+	traffic bool
+	people  int
+	why     []string
+}
+
+func (p *parts) add(l leave) {
+	p.people = max(p.people, l.people)
+	if l.why != "" && !slices.Contains(p.why, l.why) {
+		p.why = append(p.why, l.why)
+	}
+}
+
+// sort asks for each part of a want by itself. Traffic goes with what is started.
+func (in Input) sort(w want) map[Act]*parts {
+	out := map[Act]*parts{}
+	at := func(a Act) *parts {
+		if out[a] == nil {
+			out[a] = &parts{}
+		}
+		return out[a]
+	}
+	for _, id := range w.stores {
+		l := in.permit(w, id)
+		p := at(l.act)
+		p.stores = append(p.stores, id)
+		p.add(l)
+	}
+	if (w.traffic || len(w.stores) == 0) && out[Start] == nil {
+		l := in.traffic(w)
+		p := at(l.act)
+		p.traffic = true
+		p.add(l)
+	}
+	return out
+}

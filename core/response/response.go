@@ -1,0 +1,150 @@
+// Package response decides what to do about a situation, and whether it may be
+// done: start a run, supersede one, ask a person, refuse, or only say what would be
+// done. It is pure: equal inputs give equal decisions, in the same order.
+package response
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/haechi/haechi/core/estate"
+	"github.com/haechi/haechi/core/plan"
+	"github.com/haechi/haechi/core/run"
+	"github.com/haechi/haechi/core/situation"
+)
+
+// Input is everything that a decision depends on.
+type Input struct {
+	Now    situation.Situation
+	Estate estate.Estate
+	Stores map[estate.StoreID]situation.Store
+	Armed  map[string]bool // site, "tier-N" or "*"
+	Holds  []Hold
+	// Open are the runs that are open, and those that were closed lately.
+	Open []OpenRun
+	// Premises are those that do not hold, in words: as they were found before the loss.
+	Premises  map[estate.StoreID][]string
+	Intents   map[estate.SiteID]situation.Intent
+	Withdrawn map[estate.NameID][]estate.SiteID
+	Quorum    bool
+}
+
+// Hold is a person's order to act on nothing.
+type Hold struct {
+	Scope string // "*", a site or a store
+	By    string
+	Why   string
+}
+
+// OpenRun is a run that is open, or was closed lately.
+type OpenRun struct {
+	ID      run.ID
+	Kind    plan.Kind
+	Subject string
+	Lost    []string         // sites that it takes for lost
+	Stores  []estate.StoreID // that its steps are about; nil: not known, then all that it may touch
+	Status  run.Status
+	Closed  time.Time // zero: it is open
+}
+
+// Act is what is done about a cause.
+type Act string
+
+// The acts.
+const (
+	Start     Act = "start"
+	Supersede Act = "supersede" // start, and take the place of other runs
+	Ask       Act = "ask"       // a person has to agree first
+	Refuse    Act = "refuse"    // not now; Because says what stands in the way
+	Would     Act = "would"     // disarmed: only journaled
+)
+
+// Decision is one thing to do, or not to do, and why.
+type Decision struct {
+	Act     Act
+	Kind    plan.Kind
+	Subject string          // as in [plan.Input]
+	Lost    []estate.SiteID // all sites that are lost, where it is about a loss
+	// Stores that are moved. A lose-site run without any moves traffic alone; see [Decision.StoresOnly].
+	Stores     []estate.StoreID
+	Member     estate.MemberID // to fence
+	People     int             // of an Ask: how many have to agree
+	Supersedes []run.ID
+	Because    []string
+}
+
+// Key is equal for decisions that differ in their words only. Whoever journals
+// decisions journals each key once, as long as it stays.
+func (d Decision) Key() string {
+	return fmt.Sprintf("%s %s %s %s lost=%v stores=%v supersedes=%v", d.Act, d.Kind, d.Subject, d.Member, d.Lost, d.Stores, d.Supersedes)
+}
+
+// StoresOnly is for [plan.Input]: there, an empty list would mean all stores. It is
+// never empty; where no store may be moved it names none that there is.
+func (d Decision) StoresOnly() []estate.StoreID {
+	if len(d.Stores) == 0 {
+		return []estate.StoreID{""}
+	}
+	return slices.Clone(d.Stores)
+}
+
+// String draws the decision as scenarios and the journal show it.
+func (d Decision) String() string {
+	var b strings.Builder
+	b.WriteString(strings.TrimSpace(fmt.Sprintf("%s %s %s", d.Act, d.Kind, d.Subject)))
+	if d.Member != "" {
+		fmt.Fprintf(&b, " member=%s", d.Member)
+	}
+	if len(d.Lost) > 0 {
+		fmt.Fprintf(&b, " lost=%v", d.Lost)
+	}
+	if len(d.Stores) > 0 {
+		fmt.Fprintf(&b, " stores=%v", d.Stores)
+	}
+	if d.People > 0 {
+		fmt.Fprintf(&b, " people=%d", d.People)
+	}
+	if len(d.Supersedes) > 0 {
+		fmt.Fprintf(&b, " supersedes=%v", d.Supersedes)
+	}
+	return b.String()
+}
+
+// Decide says what to do now. What is being done already is not decided again.
+func Decide(in Input) []Decision {
+	wants := in.wants()
+	if !in.Quorum {
+		return []Decision{refuseAll(wants)}
+	}
+	var out []Decision
+	for _, w := range wants {
+		out = append(out, in.decide(w)...)
+	}
+	slices.SortStableFunc(out, func(a, b Decision) int {
+		return cmp.Or(cmp.Compare(rank(a.Kind), rank(b.Kind)), cmp.Compare(a.Subject, b.Subject), cmp.Compare(a.Act, b.Act))
+	})
+	return out
+}
+
+// refuseAll is what a tower decides that does not reach a majority of the voters.
+func refuseAll(wants []want) Decision {
+	d := Decision{Act: Refuse, Because: []string{
+		"this tower does not reach a majority of the voters, so it starts nothing; bring voters back, or let a person recover the towers (haechi tower recover)",
+	}}
+	for _, w := range wants {
+		d.Because = append(d.Because, fmt.Sprintf("otherwise: %s %s: %s", w.kind, w.subject, strings.Join(w.because, "; ")))
+	}
+	return d
+}
+
+// rank orders decisions: what saves data first.
+func rank(k plan.Kind) int {
+	order := []plan.Kind{plan.LoseSite, plan.LoseStore, plan.FenceOld, plan.CutUsers, plan.GoAlone, plan.EndAlone, plan.LevelDNS}
+	if i := slices.Index(order, k); i >= 0 {
+		return i
+	}
+	return len(order)
+}
