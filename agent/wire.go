@@ -56,6 +56,8 @@ type Upstream struct {
 	// Credential is the epoch whose credential the upstream accepts now. It is
 	// lower than Order.Epoch until the upstream has been promoted.
 	Credential uint64 `json:"credential,omitempty"`
+	// Reign is the epoch under which the upstream is, or is about to be, primary.
+	Reign uint64 `json:"reign,omitempty"`
 }
 
 // Code says why an order was not carried out.

@@ -1,0 +1,101 @@
+// Command haechi-agent acts on one host: it takes orders from towers over mTLS,
+// from a closed list, for the units that its file declares. It has no shell.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"syscall"
+
+	"github.com/haechi/haechi/agent"
+	"github.com/haechi/haechi/driver/postgres"
+	"github.com/haechi/haechi/pki"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx, os.Args[1:], os.Stderr); err != nil {
+		fmt.Fprintln(os.Stderr, "haechi-agent:", err)
+		os.Exit(1)
+	}
+}
+
+// run reads the file, opens the units, and answers until ctx ends.
+func run(ctx context.Context, args []string, logTo io.Writer) error {
+	flags := flag.NewFlagSet("haechi-agent", flag.ContinueOnError)
+	flags.SetOutput(logTo)
+	path := flags.String("config", "/etc/haechi/agent.yaml", "the agent's `file`")
+	check := flags.Bool("check", false, "read the file, say what is wrong with it, and end")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	beSmall()
+	conf, err := agent.LoadConfig(*path)
+	if err != nil {
+		return err
+	}
+	log := slog.New(slog.NewTextHandler(logTo, nil)).With("agent", conf.Name)
+	units, err := open(conf, log)
+	if err != nil || *check {
+		return err
+	}
+	srv, err := agent.NewServer(conf.State, conf.Hold, units, log)
+	if err != nil {
+		return err
+	}
+	tlsConf, err := pki.ServerTLS(conf.TLS.PKI(), pki.Only(pki.Tower))
+	if err != nil {
+		return err
+	}
+	l, err := net.Listen("tcp", conf.Listen)
+	if err != nil {
+		return fmt.Errorf("listen: %w; is another agent running on this host?", err)
+	}
+	log.Info("listening", "address", l.Addr().String(), "units", len(units))
+	return srv.Serve(ctx, l, tlsConf)
+}
+
+// open makes a unit of each declared one. What a kind's settings are, its driver knows.
+func open(conf agent.Config, log *slog.Logger) (map[string]agent.Unit, error) {
+	units := map[string]agent.Unit{}
+	for name, s := range conf.Units {
+		var err error
+		switch s.Kind {
+		case "postgres":
+			units[name], err = openPostgres(s, log)
+		default:
+			err = fmt.Errorf("kind %q is not known; postgres is", s.Kind)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("unit %s: %w", name, err)
+		}
+	}
+	return units, nil
+}
+
+func openPostgres(s agent.Settings, log *slog.Logger) (agent.Unit, error) {
+	var set postgres.Settings
+	if err := s.Into(&set); err != nil {
+		return nil, err
+	}
+	return postgres.NewUnit(set, log)
+}
+
+// beSmall trades a little processor time for memory, unless the environment says
+// otherwise: an agent is a guest on its host.
+func beSmall() {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(30)
+	}
+	if os.Getenv("GOMEMLIMIT") == "" {
+		debug.SetMemoryLimit(24 << 20)
+	}
+}

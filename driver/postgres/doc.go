@@ -1,0 +1,50 @@
+// Package postgres moves the primary of a PostgreSQL store without losing a write
+// that a client was told is safe, and without two members that acknowledge.
+//
+// It has two sides. [Unit] is the host's: an [agent.Unit] that changes one member,
+// locally, as the operating system's user of the server. [Driver] is the tower's: it
+// carries out the steps of a plan by giving orders to the members' agents, and reads
+// nothing but their answers.
+//
+// # What an agent remembers
+//
+// What a member is (primary of which epoch, follower of whom, sealed, fenced, halted)
+// stands in the agent's state file before it is brought about. Configuration and
+// credential are made from it, so an order that was cut off is ended by the same order
+// again, and a server is started only as what the file says.
+//
+// # How a seal is proven
+//
+// The credential goes first, then primary_conninfo, then the WAL receiver by SIGTERM. A
+// receiver that was still connecting shows in no view, and behind a slow link it could
+// begin to acknowledge long after a view was empty; so the proof is that no child of the
+// server is a receiver or too young to have a name, in several looks. Whichever comes
+// later finds neither address nor credential. Replay may still be blocked or behind: that
+// has no say in what is acknowledged, only in how soon the member can be promoted.
+//
+// # How a rule is proven
+//
+// Commits wait for followers only while a flag in shared memory says so, and that flag
+// is set by the checkpointer when it reads the configuration. A checkpointer that is
+// busy syncing files may do so seconds later, and a member that was promoted meanwhile
+// acknowledges alone. So the list is set at the seal already, and the promotion waits
+// until the checkpointer was seen to sleep in its own loop after it was signalled.
+//
+// # Credentials
+//
+// The replication role has one password: credential(epoch) = hex(HMAC-SHA256(root secret of the
+// store, store|epoch)), epoch being that of the promotion that stands. Every agent can
+// compute it; it is never sent and never stored elsewhere. A follower's passfile has one line, for the
+// host and port of its upstream only.
+//
+//   - Seal removes the passfile.
+//   - Follow before the promotion writes the credential that the candidate's role has at that
+//     time, which is the one of an earlier epoch: its agent tells which by trying
+//     (fact "credential"), and the tower passes it on (Upstream.Credential).
+//   - Promote gives the role the new epoch's credential once enough followers are
+//     connected: a connection that stands is not asked again. The password itself is not sent even
+//     locally: the agent computes the SCRAM verifier.
+//   - Follow is then repeated with the new credential, which rewrites the passfile alone.
+//
+// A member that comes back with what it had is refused by the new primary.
+package postgres

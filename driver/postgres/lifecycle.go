@@ -1,0 +1,179 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"syscall"
+	"time"
+
+	"github.com/haechi/haechi/agent"
+)
+
+// fencePatience is how long a fence waits for an immediate stop before it kills.
+const fencePatience = 1500 * time.Millisecond
+
+// start starts a stopped server as what the agent remembers of it, and as nothing else.
+func (u *Unit) start(ctx context.Context, o agent.Order, mem memory, m *agent.Memory) (map[string]string, error) {
+	if err := u.mayStart(o, mem); err != nil {
+		return nil, err
+	}
+	if err := u.endStopping(ctx); err != nil {
+		return nil, fmt.Errorf("start: %w", err)
+	}
+	if u.postmaster() == 0 {
+		if err := u.startAs(ctx, mem, m); err != nil {
+			return nil, err
+		}
+	}
+	if err := u.awaitReady(ctx); err != nil {
+		return nil, err
+	}
+	f := u.lookNow(ctx, m.Epoch())
+	mem.facts(f)
+	return f, nil
+}
+
+// startAs makes everything what mem says, then starts the server.
+func (u *Unit) startAs(ctx context.Context, mem memory, m *agent.Memory) error {
+	if mem.Role == asPrimary && u.standbySignal() {
+		// A follow was begun and taken back before anything ran.
+		if mem.Halted == nil {
+			return agent.Refuse(agent.Unsafe, "%s should be a primary and has a standby.signal that nobody here wrote", u.set.Member)
+		}
+		if err := u.stillHalted(ctx, mem); err != nil {
+			return err
+		}
+		if err := agent.RemoveDurably(u.standbyPath()); err != nil {
+			return err
+		}
+	}
+	if mem.Halted != nil {
+		mem.Halted = nil // it will write again, so where it ended says nothing any more
+		if err := m.Save(mem); err != nil {
+			return err
+		}
+	}
+	if mem.Role != "" {
+		if _, err := u.apply(mem); err != nil {
+			return err
+		}
+	}
+	return u.launch()
+}
+
+// endStopping brings a stop that was begun and hangs to its end, the hard way if need be:
+// a server that takes no connections and does not go helps nobody.
+func (u *Unit) endStopping(ctx context.Context) error {
+	pid := u.postmaster()
+	if pid == 0 || u.ready() != "stopping" {
+		return nil
+	}
+	soon, cancel := context.WithTimeout(ctx, fencePatience)
+	defer cancel()
+	if u.awaitGone(soon, pid) == nil {
+		return nil
+	}
+	return u.kill(ctx, fencePatience)
+}
+
+// mayStart refuses to start what could become a second primary.
+func (u *Unit) mayStart(o agent.Order, mem memory) error {
+	switch {
+	case mem.Fenced:
+		return agent.Refuse(agent.Unsafe, "%s is fenced: salvage what only it holds, then rewind it", u.set.Member)
+	case mem.Role == asPrimary && (o.Reign == 0 || mem.Reign != o.Reign):
+		return agent.Refuse(agent.Unsafe, "%s was primary under epoch %d, the promotion that stands is of epoch %d: it must be rewound first", u.set.Member, mem.Reign, o.Reign)
+	case mem.Role == asPrimary:
+		return nil
+	case u.standbySignal():
+		return nil
+	case mem.Role == asFollower:
+		return agent.Refuse(agent.Unsafe, "%s should be a follower and has no standby.signal: started as it is, it would be a second primary", u.set.Member)
+	}
+	return agent.Refuse(agent.Unsafe, "nothing is known of %s and it has no standby.signal: let haechi adopt the store first", u.set.Member)
+}
+
+// stop stops the server. Clean means that all it wrote is on its followers and that it
+// may follow later.
+func (u *Unit) stop(ctx context.Context, o agent.Order, mem memory, m *agent.Memory) (map[string]string, error) {
+	if !o.Clean {
+		return nil, agent.Refuse(agent.BadOrder, "stop: only a clean one; fence is for the other kind")
+	}
+	if mem.Fenced {
+		return nil, agent.Refuse(agent.Unsafe, "%s is fenced", u.set.Member)
+	}
+	pid := u.postmaster()
+	if pid == 0 && mem.Role == asPrimary && mem.Halted == nil {
+		return nil, agent.Refuse(agent.Unsafe, "%s does not run, and nobody halted it: it is not known to have ended cleanly", u.set.Member)
+	}
+	if pid != 0 {
+		if err := u.checkpointAhead(ctx); err != nil {
+			return nil, err
+		}
+		u.local.drop()
+		if err := syscall.Kill(pid, syscall.SIGINT); err != nil {
+			return nil, fmt.Errorf("stop: %w", err)
+		}
+		if err := u.awaitGone(ctx, pid); err != nil {
+			return nil, fmt.Errorf("stop: the server has not gone yet; a follower may be slow to take the rest: %w", err)
+		}
+	}
+	return u.halt(ctx, o, mem, m)
+}
+
+// checkpointAhead writes out what is dirty while the server still takes writes, so that
+// the stop has little left to do. The second round takes what came during the first.
+func (u *Unit) checkpointAhead(ctx context.Context) error {
+	for range 2 {
+		began := time.Now()
+		if err := u.local.long(ctx, "CHECKPOINT"); err != nil {
+			return agent.Refuse(agent.Unsafe, "the server goes on: the checkpoint before the stop did not end: %v", err)
+		}
+		if time.Since(began) < 100*time.Millisecond {
+			return nil
+		}
+	}
+	return nil
+}
+
+// halt remembers where a stopped server ended.
+func (u *Unit) halt(ctx context.Context, o agent.Order, mem memory, m *agent.Memory) (map[string]string, error) {
+	c, err := u.control(ctx)
+	if err != nil {
+		return nil, err
+	}
+	f := map[string]string{"running": "false", "control": c["Database cluster state"],
+		"lsn": c["Latest checkpoint location"], "timeline": c["Latest checkpoint's TimeLineID"]}
+	if mem.Role == asPrimary {
+		if f["control"] != "shut down" {
+			return nil, fmt.Errorf("stop: the server did not end cleanly, it is %q", f["control"])
+		}
+		mem.Halted = &halted{Epoch: o.Epoch, Timeline: toNumber(f["timeline"]), LSN: toLSN(f["lsn"])}
+		if err := m.Save(mem); err != nil {
+			return nil, err
+		}
+	}
+	mem.facts(f)
+	return f, nil
+}
+
+// fence stops the server at once and for good; its data stays for salvage.
+func (u *Unit) fence(ctx context.Context, _ agent.Order, mem memory, m *agent.Memory) (map[string]string, error) {
+	if !mem.Fenced {
+		mem.Fenced = true
+		if err := m.Save(mem); err != nil {
+			return nil, err
+		}
+	}
+	was := u.postmaster() != 0
+	if err := u.kill(ctx, fencePatience); err != nil {
+		return nil, fmt.Errorf("fence: %w", err)
+	}
+	if u.postmaster() != 0 {
+		return nil, errors.New("fence: the server is running again; something else starts it: disable that")
+	}
+	f := map[string]string{"running": "false", "was_running": yes(was)}
+	mem.facts(f)
+	return f, nil
+}

@@ -1,0 +1,56 @@
+package postgres
+
+import (
+	"github.com/haechi/haechi/agent"
+)
+
+// What a member can be.
+const (
+	asPrimary  = "primary"
+	asFollower = "follower"
+)
+
+// memory is what the agent keeps of a member. It is on disk before the member is
+// changed, and everything that the server reads is made from it.
+//
+// At most one of these holds: Role is primary; Sealed. Fenced goes over both.
+type memory struct {
+	Role        string          `json:"role,omitempty"`         // what it was last made
+	Reign       uint64          `json:"reign,omitempty"`        // of a primary: the epoch that made it one
+	List        []string        `json:"list,omitempty"`         // who may acknowledge for it
+	Any         int             `json:"any,omitempty"`          // how many of them must
+	Sealed      bool            `json:"sealed,omitempty"`       // receives from nobody
+	SealedEpoch uint64          `json:"sealed_epoch,omitempty"` // the last epoch that sealed it
+	Upstream    *agent.Upstream `json:"upstream,omitempty"`     // of a follower
+	Before      *agent.Upstream `json:"before,omitempty"`       // to go back to when the run is taken back
+	Halted      *halted         `json:"halted,omitempty"`       // of a primary that was stopped cleanly
+	Fenced      bool            `json:"fenced,omitempty"`       // must not be started
+}
+
+// halted is where a primary that was stopped cleanly ended.
+type halted struct {
+	Epoch    uint64 `json:"epoch"`
+	Timeline uint64 `json:"timeline"`
+	LSN      LSN    `json:"lsn"` // of the checkpoint that its shutdown wrote
+}
+
+func recall(m *agent.Memory) (memory, error) {
+	var mem memory
+	return mem, m.Load(&mem)
+}
+
+// facts are what others may know of it.
+func (mem memory) facts(f map[string]string) {
+	f["agent/role"] = mem.Role
+	f["agent/reign"] = number(mem.Reign)
+	f["sealed"] = yes(mem.Sealed)
+	f["sealed_epoch"] = number(mem.SealedEpoch)
+	f["fenced"] = yes(mem.Fenced)
+	if mem.Upstream != nil {
+		f["agent/upstream"] = mem.Upstream.Member
+	}
+	if mem.Halted != nil {
+		f["halted_epoch"] = number(mem.Halted.Epoch)
+		f["halted_lsn"] = mem.Halted.LSN.String()
+	}
+}

@@ -1,0 +1,266 @@
+package postgres
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/haechi/haechi/agent"
+)
+
+// process is one process of the server, as /proc shows it.
+type process struct {
+	pid  int
+	name string // command line, spaces between the words
+}
+
+// postmaster returns the server's first process, or 0. The pid file may be stale and its
+// number somebody else's: the process must be a postgres that stands in our data directory.
+func (u *Unit) postmaster() int {
+	raw, err := os.ReadFile(filepath.Join(u.set.Data, "postmaster.pid"))
+	if err != nil {
+		return 0
+	}
+	first, _, _ := strings.Cut(string(raw), "\n")
+	pid, err := strconv.Atoi(strings.TrimSpace(first))
+	if err != nil || pid <= 1 || !u.ours(pid) {
+		return 0
+	}
+	return pid
+}
+
+// ours says whether pid lives, is a postgres, and works in our data directory.
+func (u *Unit) ours(pid int) bool {
+	cwd, err := os.Readlink(fmt.Sprintf("/proc/%d/cwd", pid))
+	if err != nil {
+		return false // gone, a zombie, or another user's
+	}
+	want, err := filepath.EvalSymlinks(u.set.Data)
+	if err != nil || cwd != want {
+		return false
+	}
+	exe, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", pid))
+	return err == nil && filepath.Base(strings.TrimSuffix(exe, " (deleted)")) == "postgres"
+}
+
+// ready says what the server's pid file says of its state: "starting", "stopping", "ready", "standby".
+func (u *Unit) ready() string {
+	raw, err := os.ReadFile(filepath.Join(u.set.Data, "postmaster.pid"))
+	if err != nil {
+		return ""
+	}
+	lines := strings.Split(string(raw), "\n")
+	if len(lines) < 8 {
+		return "starting"
+	}
+	return strings.TrimSpace(lines[7])
+}
+
+// children returns the processes that the server forked.
+func children(parent int) []process {
+	entries, err := os.ReadDir("/proc")
+	if err != nil {
+		return nil
+	}
+	var out []process
+	for _, e := range entries {
+		pid, err := strconv.Atoi(e.Name())
+		if err != nil || parentOf(pid) != parent {
+			continue
+		}
+		if name := commandLine(pid); name != "" { // a zombie has none
+			out = append(out, process{pid, name})
+		}
+	}
+	return out
+}
+
+// parentOf reads the fourth field of /proc/PID/stat, which follows the name in brackets.
+func parentOf(pid int) int {
+	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return 0
+	}
+	_, rest, ok := strings.Cut(string(raw[strings.LastIndexByte(string(raw), ')')+1:]), " ")
+	fields := strings.Fields(rest)
+	if !ok || len(fields) < 2 {
+		return 0
+	}
+	ppid, _ := strconv.Atoi(fields[1])
+	return ppid
+}
+
+// sleeps counts how often a process went to sleep by itself.
+func sleeps(pid int) uint64 {
+	f, err := os.Open(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return 0
+	}
+	defer f.Close()
+	for sc := bufio.NewScanner(f); sc.Scan(); {
+		if v, ok := strings.CutPrefix(sc.Text(), "voluntary_ctxt_switches:"); ok {
+			return toNumber(strings.TrimSpace(v))
+		}
+	}
+	return 0
+}
+
+// launch starts the server in a session of its own, so that it outlives the agent, with
+// the agent's environment. It does not wait for it to be ready.
+func (u *Unit) launch() error {
+	log, err := os.OpenFile(u.set.Log, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+	if err != nil {
+		return fmt.Errorf("start: log: %w", err)
+	}
+	defer log.Close()
+	dir := u.set.Data
+	if u.set.Config != "" {
+		dir = u.set.Config
+	}
+	cmd := exec.Command(filepath.Join(u.set.Bin, "postgres"), "-D", dir) //nolint:noctx // it outlives the order
+	cmd.Stdout, cmd.Stderr = log, log
+	cmd.Dir = "/"
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	if err := cmd.Start(); err != nil {
+		return fmt.Errorf("start: %w", err)
+	}
+	go func() { _ = cmd.Wait() }() // reaped while the agent lives; by init afterwards
+	return nil
+}
+
+// awaitReady waits until the server takes connections.
+func (u *Unit) awaitReady(ctx context.Context) error {
+	began := time.Now()
+	for {
+		if pid := u.postmaster(); pid != 0 {
+			if state := u.ready(); state == "ready" || state == "standby" {
+				return nil
+			}
+		} else if time.Since(began) > 3*time.Second {
+			return fmt.Errorf("start: the server did not come up; its log is %s", u.set.Log)
+		}
+		if err := pause(ctx, 5*time.Millisecond); err != nil {
+			return fmt.Errorf("start: the server is not ready yet: %w", err)
+		}
+	}
+}
+
+// awaitGone waits until the process pid and, with it, the server is gone.
+func (u *Unit) awaitGone(ctx context.Context, pid int) error {
+	fd, err := unix.PidfdOpen(pid, 0)
+	if errors.Is(err, unix.ESRCH) {
+		return nil
+	}
+	if err == nil {
+		defer unix.Close(fd)
+	}
+	for u.ours(pid) {
+		if err == nil {
+			_, _ = unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 20)
+			if ctx.Err() == nil {
+				continue
+			}
+		}
+		if err := pause(ctx, 2*time.Millisecond); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// kill stops the server at once, whatever state it is in, and waits until no process of it is left.
+func (u *Unit) kill(ctx context.Context, patience time.Duration) error {
+	pid := u.postmaster()
+	if pid == 0 {
+		return nil
+	}
+	u.local.drop()
+	brood := children(pid)
+	if patience > 0 {
+		_ = syscall.Kill(pid, syscall.SIGQUIT)
+		soon, cancel := context.WithTimeout(ctx, patience)
+		defer cancel()
+		if u.awaitGone(soon, pid) == nil {
+			return nil
+		}
+	}
+	brood = append(brood, children(pid)...)
+	if u.ours(pid) {
+		_ = syscall.Kill(pid, syscall.SIGKILL)
+	}
+	for _, c := range brood {
+		if u.ours(c.pid) {
+			_ = syscall.Kill(c.pid, syscall.SIGKILL)
+		}
+	}
+	for _, p := range append(brood, process{pid: pid}) {
+		if err := u.awaitGone(ctx, p.pid); err != nil {
+			return fmt.Errorf("process %d of the server is still there after SIGKILL: %w", p.pid, err)
+		}
+	}
+	return nil
+}
+
+// control reads what the data directory says of itself.
+func (u *Unit) control(ctx context.Context) (map[string]string, error) {
+	cmd := exec.CommandContext(ctx, filepath.Join(u.set.Bin, "pg_controldata"), "-D", u.set.Data)
+	cmd.Env = []string{"LC_ALL=C"}
+	raw, err := cmd.Output()
+	if err != nil {
+		return nil, fmt.Errorf("pg_controldata: %w", err)
+	}
+	out := map[string]string{}
+	for line := range strings.Lines(string(raw)) {
+		if k, v, ok := strings.Cut(line, ":"); ok {
+			out[k] = strings.TrimSpace(v)
+		}
+	}
+	return out, nil
+}
+
+// standbySignal says whether the data directory would start as a standby.
+func (u *Unit) standbySignal() bool {
+	_, err := os.Stat(u.standbyPath())
+	return err == nil
+}
+
+func (u *Unit) standbyPath() string { return filepath.Join(u.set.Data, "standby.signal") }
+
+// writeStandby makes the data directory start as a standby.
+func (u *Unit) writeStandby() error {
+	if u.standbySignal() {
+		return nil
+	}
+	return agent.WriteDurably(u.standbyPath(), nil, 0o600)
+}
+
+// pause waits, but not past the end of ctx.
+func pause(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// commandLine is how a process was called, or calls itself.
+func commandLine(pid int) string {
+	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(strings.ReplaceAll(string(raw), "\x00", " "))
+}

@@ -1,0 +1,172 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/haechi/haechi/agent"
+)
+
+// How long a promotion waits for what makes the switch smooth, and goes on without it.
+const (
+	followersWait   = 300 * time.Millisecond
+	checkpointLimit = 5 * time.Minute
+)
+
+// promote makes the member primary under the order's epoch, or, where it is that already,
+// brings its list and credential level.
+func (u *Unit) promote(ctx context.Context, o agent.Order, mem memory, m *agent.Memory) (map[string]string, error) {
+	if o.Alone {
+		return nil, agent.Refuse(agent.Unsafe, "no way to end a mandate is set up on this host, so it must not acknowledge alone")
+	}
+	if err := checkList(u.set.Member, o.Any, o.Sync); err != nil {
+		return nil, err
+	}
+	inRecovery, err := u.local.value(ctx, "SELECT pg_is_in_recovery()")
+	if err != nil {
+		return nil, agent.Refuse(agent.Unsafe, "%s does not answer, so it is not promoted: %v", u.set.Member, err)
+	}
+	if inRecovery == "t" {
+		err = u.mayBePromoted(o, mem)
+	} else {
+		err = u.mayBeLevelled(o, &mem)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if mem.Role != asPrimary {
+		mem.Reign = o.Epoch
+	}
+	mem.Role, mem.Sealed, mem.Halted = asPrimary, false, nil
+	mem.List, mem.Any = o.Sync, o.Any
+	if err := m.Save(mem); err != nil {
+		return nil, err
+	}
+	if err := u.ruleInForce(ctx, mem); err != nil {
+		return nil, fmt.Errorf("promote: %w", err)
+	}
+	if inRecovery == "t" {
+		if err := u.leaveRecovery(ctx); err != nil {
+			return nil, fmt.Errorf("promote: %w", err)
+		}
+	}
+	if err := u.newCredential(ctx, mem, m.Epoch()); err != nil {
+		return nil, fmt.Errorf("promote: the member is primary, its followers' credential was not changed: %w", err)
+	}
+	if inRecovery == "t" {
+		go u.checkpointSoon()
+	}
+	return u.promoted(ctx, mem)
+}
+
+// mayBePromoted lets a standby be promoted that was sealed for exactly this.
+func (u *Unit) mayBePromoted(o agent.Order, mem memory) error {
+	switch {
+	case mem.Fenced:
+		return agent.Refuse(agent.Unsafe, "%s is fenced", u.set.Member)
+	case mem.Role == asPrimary && mem.Reign == o.Epoch:
+		return nil // begun by the same order before
+	case mem.Role == asPrimary:
+		return agent.Refuse(agent.Unsafe, "a promotion of %s under epoch %d has begun; this is epoch %d", u.set.Member, mem.Reign, o.Epoch)
+	case !mem.Sealed || mem.SealedEpoch != o.Epoch:
+		return agent.Refuse(agent.Unsafe, "%s was not sealed under epoch %d, so it may still help another primary to acknowledge", u.set.Member, o.Epoch)
+	}
+	return nil
+}
+
+// mayBeLevelled lets a primary be told its list again: the primary of the promotion that
+// stands, or one that comes under haechi with this order.
+func (u *Unit) mayBeLevelled(o agent.Order, mem *memory) error {
+	switch {
+	case mem.Fenced:
+		return agent.Refuse(agent.Unsafe, "%s is fenced", u.set.Member)
+	case mem.Role == "" && o.Reign == 0:
+		return nil // adopted
+	case mem.Role == asPrimary && (mem.Reign == o.Epoch || mem.Reign == o.Reign && o.Reign != 0):
+		return nil
+	}
+	return agent.Refuse(agent.Unsafe, "%s is primary under epoch %d, not under %d: two primaries are in question", u.set.Member, mem.Reign, max(o.Epoch, o.Reign))
+}
+
+// leaveRecovery promotes the standby and waits until it takes writes.
+func (u *Unit) leaveRecovery(ctx context.Context) error {
+	if _, err := u.local.rows(ctx, "SELECT pg_promote(false)"); err != nil {
+		return err
+	}
+	for {
+		in, err := u.local.value(ctx, "SELECT pg_is_in_recovery()")
+		if err == nil && in == "f" {
+			return nil
+		}
+		if u.postmaster() == 0 {
+			return fmt.Errorf("the server went down while it was promoted; its log is %s", u.set.Log)
+		}
+		if err := pause(ctx, 2*time.Millisecond); err != nil {
+			return fmt.Errorf("the member has not left recovery yet: %w", err)
+		}
+	}
+}
+
+// newCredential gives the replication role the credential of the epoch that made the
+// member primary. It waits a moment for followers that are just connecting with the old one.
+func (u *Unit) newCredential(ctx context.Context, mem memory, last uint64) error {
+	now, err := u.credentialNow(ctx, max(last, mem.Reign))
+	if err != nil || now == mem.Reign {
+		return err
+	}
+	u.awaitFollowers(ctx, mem)
+	v, err := verifier(credential(u.secret, u.set.Store, mem.Reign))
+	if err != nil {
+		return err
+	}
+	// Local: the change must not wait for the very followers that it is about.
+	_, err = u.local.rows(ctx, "BEGIN; SET LOCAL synchronous_commit = local; ALTER ROLE "+ReplicationRole+" PASSWORD "+quote(v)+"; COMMIT")
+	return err
+}
+
+// awaitFollowers waits until as many listed members stream as the rule needs, but not long.
+func (u *Unit) awaitFollowers(ctx context.Context, mem memory) {
+	ctx, cancel := context.WithTimeout(ctx, followersWait)
+	defer cancel()
+	names := make([]string, len(mem.List))
+	for i, m := range mem.List {
+		names[i] = quote(m)
+	}
+	sql := "SELECT count(DISTINCT application_name) FROM pg_stat_replication WHERE state = 'streaming' AND usename = " +
+		quote(ReplicationRole) + " AND application_name IN (" + strings.Join(names, ",") + ")"
+	for {
+		n, err := u.local.value(ctx, sql)
+		if err != nil || toNumber(n) >= uint64(mem.Any) || pause(ctx, 4*time.Millisecond) != nil {
+			return
+		}
+	}
+}
+
+// checkpointSoon makes the checkpoint that pg_rewind wants to see on a new primary.
+func (u *Unit) checkpointSoon() {
+	if !u.proving.TryLock() {
+		return
+	}
+	defer u.proving.Unlock()
+	ctx, cancel := context.WithTimeout(context.Background(), checkpointLimit)
+	defer cancel()
+	if err := u.local.long(ctx, "CHECKPOINT"); err != nil {
+		u.log.Warn("checkpoint after the promotion", "error", err)
+	}
+}
+
+// promoted says what the member is now.
+func (u *Unit) promoted(ctx context.Context, mem memory) (map[string]string, error) {
+	f := u.lookNow(ctx, mem.Reign)
+	mem.facts(f)
+	if f["in_recovery"] != "false" {
+		return nil, errors.New("promote: " + u.set.Member + " does not show itself as primary: " + f["error"])
+	}
+	if timeline, _, err := u.local.identify(ctx); err == nil {
+		f["timeline"] = number(timeline)
+	}
+	return f, nil
+}

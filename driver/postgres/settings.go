@@ -1,0 +1,65 @@
+package postgres
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+	"regexp"
+	"strings"
+)
+
+// ReplicationRole is the role by which members receive from each other.
+const ReplicationRole = "haechi_replication"
+
+// Settings are one member's, from the agent's file.
+type Settings struct {
+	Kind       string `yaml:"kind"`
+	Store      string `yaml:"store"`
+	Member     string `yaml:"member"`
+	Bin        string `yaml:"bin"`         // directory of postgres and pg_controldata
+	Data       string `yaml:"data"`        // the data directory
+	Config     string `yaml:"config"`      // directory of postgresql.conf, where it is not the data directory
+	Socket     string `yaml:"socket"`      // directory of the unix socket
+	Port       int    `yaml:"port"`        //
+	Passfile   string `yaml:"passfile"`    // outside the data directory
+	SecretFile string `yaml:"secret_file"` // the store's root secret, the same on every member's host
+	Log        string `yaml:"log"`         // where a started server writes
+}
+
+var nameOK = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$`)
+
+// Validate says everything that is wrong at once.
+func (s Settings) Validate() error {
+	var errs []error
+	bad := func(field, format string, args ...any) {
+		errs = append(errs, fmt.Errorf("%s: "+format, append([]any{field}, args...)...))
+	}
+	for _, f := range []struct{ name, value string }{{"store", s.Store}, {"member", s.Member}} {
+		if !nameOK.MatchString(f.value) {
+			bad(f.name, "%q: letters, digits and _ . - only, beginning with a letter or digit", f.value)
+		}
+	}
+	paths := []struct{ name, value string }{{"bin", s.Bin}, {"data", s.Data}, {"socket", s.Socket},
+		{"passfile", s.Passfile}, {"secret_file", s.SecretFile}, {"log", s.Log}}
+	if s.Config != "" {
+		paths = append(paths, struct{ name, value string }{"config", s.Config})
+	}
+	for _, f := range paths {
+		if !filepath.IsAbs(f.value) || strings.ContainsAny(f.value, "\n\r\x00") {
+			bad(f.name, "%q must be an absolute path", f.value)
+		}
+	}
+	if s.Port < 1 || s.Port > 65535 {
+		bad("port", "%d is not a port", s.Port)
+	}
+	if inside(s.Data, s.Passfile) || inside(s.Data, s.SecretFile) {
+		bad("passfile, secret_file", "must stand outside the data directory: a copy of the data must not carry them to another member")
+	}
+	return errors.Join(errs...)
+}
+
+// inside says whether path lies below dir.
+func inside(dir, path string) bool {
+	rel, err := filepath.Rel(dir, path)
+	return err == nil && rel != ".." && !strings.HasPrefix(rel, "../")
+}

@@ -1,0 +1,179 @@
+package postgres
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// local is how the agent speaks to its member: over the unix socket, as the
+// operating system's user of the server, with every wait bounded.
+type local struct {
+	socket string
+	port   int
+
+	mu   sync.Mutex // guards idle
+	idle []*pgconn.PgConn
+}
+
+// maxIdle connections are kept: one for looks, one for an act beside them.
+const maxIdle = 2
+
+// dial opens a connection. With extra, for example replication=database.
+func (l *local) dial(ctx context.Context, extra string) (*pgconn.PgConn, error) {
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	conf, err := pgconn.ParseConfig(fmt.Sprintf("host='%s' port=%d user=postgres database=postgres sslmode=disable passfile=/dev/null %s",
+		strings.NewReplacer(`\`, `\\`, `'`, `\'`).Replace(l.socket), l.port, extra))
+	if err != nil {
+		return nil, fmt.Errorf("local connection: %w", err)
+	}
+	conf.RuntimeParams["application_name"] = "haechi-agent"
+	conf.RuntimeParams["statement_timeout"] = "2000"
+	conf.RuntimeParams["lock_timeout"] = "1000"
+	conf.RuntimeParams["log_statement"] = "none"
+	conf.RuntimeParams["log_min_duration_statement"] = "-1"
+	conf.RuntimeParams["jit"] = "off"
+	conf.RuntimeParams["search_path"] = "pg_catalog"
+	c, err := pgconn.ConnectConfig(ctx, conf)
+	if err != nil {
+		return nil, fmt.Errorf("local connection: %w", err)
+	}
+	return c, nil
+}
+
+// rows runs a statement and returns its rows as text; NULL is empty.
+func (l *local) rows(ctx context.Context, sql string) ([][]string, error) {
+	c, err := l.take(ctx)
+	if err != nil {
+		return nil, err
+	}
+	out, err := ask(ctx, c, sql)
+	l.give(c)
+	return out, err
+}
+
+// value runs a statement that returns one value.
+func (l *local) value(ctx context.Context, sql string) (string, error) {
+	r, err := l.rows(ctx, sql)
+	if err != nil {
+		return "", err
+	}
+	if len(r) != 1 || len(r[0]) != 1 {
+		return "", fmt.Errorf("local query: %d rows, want one value", len(r))
+	}
+	return r[0][0], nil
+}
+
+// take returns an idle connection that still stands, or a new one.
+func (l *local) take(ctx context.Context) (*pgconn.PgConn, error) {
+	for {
+		l.mu.Lock()
+		n := len(l.idle)
+		if n == 0 {
+			l.mu.Unlock()
+			return l.dial(ctx, "")
+		}
+		c := l.idle[n-1]
+		l.idle = l.idle[:n-1]
+		l.mu.Unlock()
+		if !c.IsClosed() && c.CheckConn() == nil {
+			return c, nil
+		}
+		closeSoon(c)
+	}
+}
+
+// give puts a connection back, or ends it where it broke or enough are idle.
+func (l *local) give(c *pgconn.PgConn) {
+	if c.IsClosed() {
+		return
+	}
+	l.mu.Lock()
+	keep := len(l.idle) < maxIdle
+	if keep {
+		l.idle = append(l.idle, c)
+	}
+	l.mu.Unlock()
+	if !keep {
+		closeSoon(c)
+	}
+}
+
+// drop ends all idle connections: the server goes down.
+func (l *local) drop() {
+	l.mu.Lock()
+	idle := l.idle
+	l.idle = nil
+	l.mu.Unlock()
+	for _, c := range idle {
+		closeSoon(c)
+	}
+}
+
+// closeSoon ends a connection without waiting for a server that may hang.
+func closeSoon(c *pgconn.PgConn) {
+	ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
+	defer cancel()
+	_ = c.Close(ctx)
+}
+
+// ask runs a simple query on c and returns the rows of its last result.
+func ask(ctx context.Context, c *pgconn.PgConn, sql string) ([][]string, error) {
+	results, err := c.Exec(ctx, sql).ReadAll()
+	if err != nil {
+		return nil, fmt.Errorf("local query: %w", err)
+	}
+	if len(results) == 0 {
+		return nil, nil
+	}
+	last := results[len(results)-1]
+	out := make([][]string, len(last.Rows))
+	for i, row := range last.Rows {
+		out[i] = make([]string, len(row))
+		for j, v := range row {
+			out[i][j] = string(v)
+		}
+	}
+	return out, nil
+}
+
+// long runs a statement that may take as long as ctx lets it, on a connection of its own.
+func (l *local) long(ctx context.Context, sql string) error {
+	c, err := l.dial(ctx, "")
+	if err != nil {
+		return err
+	}
+	defer closeSoon(c)
+	if _, err := ask(ctx, c, "SET statement_timeout = 0"); err != nil {
+		return err
+	}
+	_, err = ask(ctx, c, sql)
+	return err
+}
+
+// identify asks by the replication protocol for the timeline and how far the member holds
+// it, received or replayed: the one place where PostgreSQL 15 says both of a standby.
+func (l *local) identify(ctx context.Context) (timeline uint64, at LSN, err error) {
+	c, err := l.dial(ctx, "replication=database")
+	if err != nil {
+		return 0, 0, err
+	}
+	defer closeSoon(c)
+	r, err := ask(ctx, c, "IDENTIFY_SYSTEM")
+	if err != nil {
+		return 0, 0, err
+	}
+	if len(r) != 1 || len(r[0]) < 3 {
+		return 0, 0, fmt.Errorf("IDENTIFY_SYSTEM: %d rows", len(r))
+	}
+	at, err = ParseLSN(r[0][2])
+	return toNumber(r[0][1]), at, err
+}
+
+// quote writes a literal for SQL (standard_conforming_strings is always on for us).
+func quote(s string) string { return "'" + strings.ReplaceAll(s, "'", "''") + "'" }

@@ -1,0 +1,149 @@
+package postgres
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/haechi/haechi/agent"
+)
+
+// looked is how long one look serves all who ask meanwhile: several towers look many times a second.
+const looked = 40 * time.Millisecond
+
+// lookFor is how long a look waits for a server that may hang.
+const lookFor = 400 * time.Millisecond
+
+// status shares looks between those who ask at the same time.
+type status struct {
+	mu    sync.Mutex // guards what follows; held for the length of a look
+	at    time.Time
+	facts map[string]string
+
+	rare sync.Mutex // guards what follows
+	when time.Time
+	slow [][]string
+}
+
+// forget makes the next look a fresh one.
+func (s *status) forget() {
+	s.mu.Lock()
+	s.at = time.Time{}
+	s.mu.Unlock()
+	s.rare.Lock()
+	s.when = time.Time{}
+	s.rare.Unlock()
+}
+
+// look says all that others may want to know of the member. What it cannot learn is missing;
+// "running" and "answers" say why.
+func (u *Unit) look(ctx context.Context, o agent.Order, mem memory, epoch uint64) map[string]string {
+	s := &u.status
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if o.Run != "" || s.facts == nil || time.Since(s.at) > looked {
+		ctx, cancel := context.WithTimeout(ctx, lookFor)
+		defer cancel()
+		s.facts = u.lookNow(ctx, epoch)
+		s.at = time.Now()
+	}
+	out := make(map[string]string, len(s.facts)+8)
+	for k, v := range s.facts {
+		out[k] = v
+	}
+	out["epoch"] = number(epoch)
+	out["member"] = u.set.Member
+	mem.facts(out)
+	return out
+}
+
+func (u *Unit) lookNow(ctx context.Context, epoch uint64) map[string]string {
+	f := map[string]string{"running": yes(u.postmaster() != 0), "answers": "false"}
+	if f["running"] == "false" {
+		return f
+	}
+	f["state"] = u.ready()
+	rows, err := u.local.rows(ctx, lookSQL)
+	if err != nil {
+		f["error"] = err.Error()
+		return f
+	}
+	f["answers"] = "true"
+	into(f, rows)
+	u.seldom(ctx, f)
+	if c, err := u.credentialNow(ctx, epoch); err == nil {
+		f["credential"] = number(c)
+	}
+	return f
+}
+
+// seldom adds what changes only by people's hands, at most a second old.
+func (u *Unit) seldom(ctx context.Context, f map[string]string) {
+	s := &u.status
+	s.rare.Lock()
+	defer s.rare.Unlock()
+	if s.slow == nil || time.Since(s.when) > time.Second {
+		rows, err := u.local.rows(ctx, seldomSQL)
+		if err != nil {
+			f["error"] = err.Error()
+			return
+		}
+		s.slow, s.when = rows, time.Now()
+	}
+	into(f, s.slow)
+}
+
+// into adds rows of key and value; empty values are left out.
+func into(f map[string]string, rows [][]string) {
+	for _, r := range rows {
+		if len(r) == 2 && r[1] != "" {
+			f[r[0]] = r[1]
+		}
+	}
+}
+
+// lookSQL is one quick round. Keys with a slash have many values; see facts.go.
+const lookSQL = `
+WITH here AS (SELECT pg_is_in_recovery() AS r),
+     startup AS (SELECT pid, wait_event_type AS kind, wait_event AS event FROM pg_stat_activity WHERE backend_type = 'startup'),
+     now AS (SELECT CASE WHEN r THEN coalesce(pg_last_wal_replay_lsn(), '0/0') ELSE pg_current_wal_flush_lsn() END AS l FROM here)
+SELECT 'in_recovery', r::text FROM here
+UNION ALL SELECT 'role', CASE WHEN r THEN 'follower' ELSE 'primary' END FROM here
+UNION ALL SELECT 'received', pg_last_wal_receive_lsn()::text FROM here WHERE r
+UNION ALL SELECT 'replayed', pg_last_wal_replay_lsn()::text FROM here WHERE r
+UNION ALL SELECT 'lsn', greatest(l, CASE WHEN r THEN pg_last_wal_receive_lsn() END)::text FROM now, here
+UNION ALL SELECT 'behind', pg_wal_lsn_diff(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn())::text FROM here WHERE r
+UNION ALL SELECT 'replay_paused', pg_get_wal_replay_pause_state() FROM here WHERE r
+UNION ALL SELECT 'replay_wait', event FROM startup
+UNION ALL SELECT 'replay_blocked_by', string_agg(a.pid || ' ' || coalesce(a.usename, '') || ' ' || coalesce(a.application_name, ''), ', ')
+  FROM startup s, pg_stat_activity a WHERE s.kind = 'Lock' AND a.pid = ANY (pg_blocking_pids(s.pid))
+UNION ALL SELECT 'timeline', greatest(c.timeline_id, w.received_tli)::text FROM pg_control_checkpoint() c LEFT JOIN pg_stat_wal_receiver w ON true
+UNION ALL SELECT 'receiver', status FROM pg_stat_wal_receiver
+UNION ALL SELECT 'upstream', coalesce(sender_host, '') || ':' || coalesce(sender_port, 0) FROM pg_stat_wal_receiver
+UNION ALL SELECT 'sync_names', current_setting('synchronous_standby_names')
+UNION ALL SELECT * FROM (SELECT 'client/' || application_name, state || ' ' || sync_state
+    || ' flush_lsn=' || coalesce(flush_lsn::text, '-') || ' bytes=' || coalesce(pg_wal_lsn_diff(l, replay_lsn)::text, '-')
+    || ' flush_lag_ms=' || coalesce(round(extract(epoch FROM flush_lag) * 1000)::text, '0')
+    || ' replay_lag_ms=' || coalesce(round(extract(epoch FROM replay_lag) * 1000)::text, '0')
+    FROM pg_stat_replication, now WHERE backend_start IS NOT NULL AND usename = '` + ReplicationRole + `' ORDER BY reply_time NULLS FIRST) AS c
+UNION ALL SELECT 'slot/' || slot_name, coalesce(pg_wal_lsn_diff(l, restart_lsn)::text, '0') FROM pg_replication_slots, now`
+
+// seldomSQL is what only people change.
+const seldomSQL = `
+SELECT 'version', current_setting('server_version')
+UNION ALL SELECT 'version_num', current_setting('server_version_num')
+UNION ALL SELECT 'system', system_identifier::text FROM pg_control_system()
+UNION ALL SELECT 'fsync', current_setting('fsync')
+UNION ALL SELECT 'full_page_writes', current_setting('full_page_writes')
+UNION ALL SELECT 'checksums', current_setting('data_checksums')
+UNION ALL SELECT 'wal_log_hints', current_setting('wal_log_hints')
+UNION ALL SELECT 'synchronous_commit', current_setting('synchronous_commit')
+UNION ALL SELECT 'cluster_name', current_setting('cluster_name')
+UNION ALL SELECT 'apply_delay', setting FROM pg_settings WHERE name = 'recovery_min_apply_delay' AND setting <> '0'
+UNION ALL SELECT 'hot_standby', current_setting('hot_standby')
+UNION ALL SELECT 'weaker_commit/' || coalesce(r.rolname, 'all roles') || '@' || coalesce(d.datname, 'all databases'), split_part(c, '=', 2)
+  FROM pg_db_role_setting s LEFT JOIN pg_roles r ON r.oid = s.setrole LEFT JOIN pg_database d ON d.oid = s.setdatabase, unnest(s.setconfig) AS c
+  WHERE split_part(c, '=', 1) = 'synchronous_commit'
+UNION ALL SELECT 'open_replication', string_agg('line ' || line_number, ', ') FROM pg_hba_file_rules
+  WHERE 'replication' = ANY (database) AND type <> 'local' AND auth_method = 'trust'
+UNION ALL SELECT 'replication_role', CASE WHEN rolreplication AND rolcanlogin THEN 'ok' ELSE 'without REPLICATION or LOGIN' END FROM pg_roles WHERE rolname = '` + ReplicationRole + `'`

@@ -1,0 +1,170 @@
+package postgres
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/haechi/haechi/agent"
+)
+
+// Unit is the host's side of one member.
+type Unit struct {
+	set    Settings
+	secret []byte
+	local  *local
+	log    *slog.Logger
+
+	status  status
+	proving sync.Mutex // one checkpoint in the background at a time
+
+	mu     sync.Mutex // guards what follows
+	known  known
+	proven int // the checkpointer that has surely read a list
+}
+
+// known spares the work of finding a credential's epoch again.
+type known struct {
+	stored string
+	last   uint64
+	epoch  uint64
+}
+
+var _ agent.Unit = (*Unit)(nil)
+
+// NewUnit returns the host's side of one member. The server need not run.
+func NewUnit(set Settings, log *slog.Logger) (*Unit, error) {
+	if err := set.Validate(); err != nil {
+		return nil, fmt.Errorf("postgres: %w", err)
+	}
+	secret, err := readSecret(set.SecretFile)
+	if err != nil {
+		return nil, fmt.Errorf("postgres: %w", err)
+	}
+	return &Unit{set: set, secret: secret, local: &local{socket: set.Socket, port: set.Port},
+		log: log.With("store", set.Store, "member", set.Member)}, nil
+}
+
+// Look answers status and position.
+func (u *Unit) Look(ctx context.Context, o agent.Order, m *agent.Memory) (map[string]string, error) {
+	mem, err := recall(m)
+	if err != nil {
+		return nil, err
+	}
+	if o.Verb == agent.Position {
+		return u.position(ctx, mem, m.Epoch()), nil
+	}
+	return u.look(ctx, o, mem, m.Epoch()), nil
+}
+
+// Do carries out what changes the member.
+func (u *Unit) Do(ctx context.Context, o agent.Order, m *agent.Memory) (map[string]string, error) {
+	mem, err := recall(m)
+	if err != nil {
+		return nil, err
+	}
+	if o.Epoch == 0 {
+		return nil, agent.Refuse(agent.BadOrder, "%s of a store's member needs an epoch", o.Verb)
+	}
+	if o.Self != "" && o.Self != u.set.Member {
+		return nil, agent.Refuse(agent.BadOrder, "this unit is member %s, the order is for %s", u.set.Member, o.Self)
+	}
+	defer u.status.forget()
+	switch o.Verb {
+	case agent.Seal:
+		return u.seal(ctx, o, mem, m)
+	case agent.Unseal:
+		return u.unseal(o, mem, m)
+	case agent.Follow:
+		return u.follow(ctx, o, mem, m)
+	case agent.Promote:
+		return u.promote(ctx, o, mem, m)
+	case agent.Start:
+		return u.start(ctx, o, mem, m)
+	case agent.Stop:
+		return u.stop(ctx, o, mem, m)
+	case agent.Fence:
+		return u.fence(ctx, o, mem, m)
+	default:
+		return nil, agent.Refuse(agent.UnknownVerb, "verb %q is not for a database", o.Verb)
+	}
+}
+
+// apply makes configuration and credential what mem says, and says whether the
+// server has to read its configuration again.
+func (u *Unit) apply(mem memory) (bool, error) {
+	set := map[string]string{"primary_conninfo": ""}
+	if mem.Role == asFollower && !mem.Sealed && mem.Upstream != nil {
+		line := passLine(*mem.Upstream, credential(u.secret, u.set.Store, mem.Upstream.Credential))
+		if err := agent.WriteDurably(u.set.Passfile, []byte(line), 0o600); err != nil {
+			return false, err
+		}
+		set["primary_conninfo"] = conninfo(u.set.Member, u.set.Passfile, *mem.Upstream)
+		set["recovery_target_timeline"] = "latest"
+		set["wal_retrieve_retry_interval"] = "100ms"
+	} else if err := agent.RemoveDurably(u.set.Passfile); err != nil {
+		return false, err
+	}
+	if len(mem.List) > 0 {
+		set["synchronous_standby_names"] = syncNames(mem.Any, mem.List)
+	}
+	return setConf(u.set.Data, set)
+}
+
+// reload has the running server read its configuration.
+func (u *Unit) reload() error {
+	pid := u.postmaster()
+	if pid == 0 {
+		return nil
+	}
+	if err := syscall.Kill(pid, syscall.SIGHUP); err != nil {
+		return fmt.Errorf("reload: %w", err)
+	}
+	return nil
+}
+
+// inForce waits until the server shows a setting as wanted: nothing else, such as its
+// command line, wins over what the agent wrote.
+func (u *Unit) inForce(ctx context.Context, name, want string) error {
+	var have string
+	for range 400 {
+		var err error
+		if have, err = u.local.value(ctx, "SELECT current_setting("+quote(name)+")"); err != nil {
+			return err
+		}
+		if have == want {
+			return nil
+		}
+		if err := pause(ctx, 2*time.Millisecond); err != nil {
+			return err
+		}
+	}
+	return fmt.Errorf("%s: the server shows %q though %s says %q; its command line may win over the file", name, have, filepath.Join(u.set.Data, autoConf), want)
+}
+
+// credentialNow is the epoch whose credential the replication role has in this member's
+// own catalogue, as far as it has replayed.
+func (u *Unit) credentialNow(ctx context.Context, last uint64) (uint64, error) {
+	stored, err := u.local.rows(ctx, "SELECT coalesce(rolpassword, '') FROM pg_authid WHERE rolname = "+quote(ReplicationRole))
+	if err != nil {
+		return 0, err
+	}
+	if len(stored) == 0 {
+		return 0, fmt.Errorf("role %s is missing: as a superuser, CREATE ROLE %s REPLICATION LOGIN", ReplicationRole, ReplicationRole)
+	}
+	u.mu.Lock()
+	k := u.known
+	u.mu.Unlock()
+	if k.stored == stored[0][0] && k.epoch != 0 || k.stored == stored[0][0] && k.last == last {
+		return k.epoch, nil
+	}
+	k = known{stored[0][0], last, credentialEpoch(u.secret, u.set.Store, stored[0][0], last)}
+	u.mu.Lock()
+	u.known = k
+	u.mu.Unlock()
+	return k.epoch, nil
+}
