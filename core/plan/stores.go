@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -135,7 +136,7 @@ func (m *maker) sealable(id estate.StoreID, e estate.Store, rec situation.Store)
 			"it has never come under an epoch, so nobody knows who may acknowledge")
 	}
 	if rec.Alone || rec.LeastAny == 0 {
-		return nil, stuck(AcksAlone, "fence its primary, or let the mandate end, or have the loss accepted by those whom policy names",
+		return nil, stuck(AcksAlone, "fence its primary or let the mandate end first; "+m.whoAccepts(),
 			"its primary %s may acknowledge alone, so sealing the others proves nothing", rec.Primary)
 	}
 	var living, answering []estate.MemberID
@@ -154,10 +155,17 @@ func (m *maker) sealable(id estate.StoreID, e estate.Store, rec situation.Store)
 			"no member that may hold its writes is left in a living site")
 	}
 	if len(answering) < needed(rec) {
-		return nil, stuck(TooFewToSeal, "bring one of the others back, or have the loss accepted by those whom policy names",
+		return nil, stuck(TooFewToSeal, "bring one of the others back; "+m.whoAccepts(),
 			"%d of %d members must be sealed and only %s can be reached", needed(rec), len(helpers(rec)), list(answering))
 	}
 	return living, nil
+}
+
+// whoAccepts says who could take the loss upon them. Haechi does not ask for it here: a plan
+// that loses nothing does not exist, and one that loses something is theirs to want.
+func (m *maker) whoAccepts() string {
+	return "only people could accept the loss of what it alone wrote (accept-data-loss: " +
+		string(cmp.Or(m.in.Estate.Policy.AcceptDataLoss, estate.TwoPeople)) + ")"
 }
 
 // agentAnswers says whether the agent of a member is not believed to be silent. What nobody

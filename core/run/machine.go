@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/haechi/haechi/core/plan"
@@ -62,18 +63,18 @@ const (
 
 // Progress is how far one step is.
 type Progress struct {
-	State    StepState
-	Began    time.Time // the first of its tries
-	Ended    time.Time
-	Tries    int
-	Facts    Facts
-	Why      string    // the last thing that was said of it
-	Question *Question // it stops for a person
+	State     StepState
+	Began     time.Time // the first of its tries
+	Ended     time.Time
+	Tries     int
+	UndoTries int // undos that did not come to an end
+	Facts     Facts
+	Why       string    // the last thing that was said of it
+	Question  *Question // it stops for a person
 
 	promoteBegan bool // sticky: neither an approval nor a claim takes it back
 	gaveUp       bool // out of tries, until a person lets it try again
 	dropped      bool // a person aborted instead of answering its question
-	undoFailed   int
 }
 
 // Question is what a person has to decide.
@@ -158,6 +159,9 @@ func (r Run) Facts(component string) Facts {
 func (r Run) Deadline(id int) time.Time {
 	return r.Steps[id-1].Began.Add(time.Duration(r.step(id).Limit))
 }
+
+// DoneWith says whether a run that closes with these words did all that its plan holds.
+func (r Run) DoneWith(why string) bool { return strings.HasPrefix(why, "done") }
 
 // Superseding says whether the run is being wound up for a successor.
 func (r Run) Superseding() bool { return r.superseded }

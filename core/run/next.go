@@ -82,7 +82,7 @@ func (r Run) unwinding(s plan.Step) bool {
 func (r Run) undoes(s plan.Step, p Progress) bool {
 	switch p.State {
 	case UndoInDoubt:
-		return p.undoFailed < Tries || p.Question == nil && (r.superseded || r.aborted != "")
+		return p.UndoTries < Tries || p.Question == nil && (r.superseded || r.aborted != "")
 	case InDoubt, Ready, IsDone, Failed:
 		return r.unwinding(s)
 	}
@@ -158,7 +158,7 @@ func (r Run) unasked(s plan.Step, p Progress) (why string, people int) {
 		return "", 0
 	}
 	switch {
-	case p.State == UndoInDoubt && p.undoFailed >= Tries:
+	case p.State == UndoInDoubt && p.UndoTries >= Tries:
 		return fmt.Sprintf("step %d: %s %s could not be undone (%s); try again?", s.ID, s.Verb, s.Component, p.Why), 1
 	case p.State == Failed && (!byPerson(r.Plan.Kind) || promoting):
 		return fmt.Sprintf("step %d: %s %s failed after %d tries (%s); try again?", s.ID, s.Verb, s.Component, p.Tries, p.Why), 1

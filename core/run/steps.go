@@ -63,7 +63,7 @@ func (r *Run) undoEnd(ev Event, p *Progress) {
 	p.Why = ev.Why
 	if ev.Outcome != Done {
 		p.State = UndoInDoubt
-		p.undoFailed++
+		p.UndoTries++
 		return
 	}
 	p.Ended = ev.At

@@ -1,0 +1,227 @@
+package executor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/haechi/haechi/core/estate"
+	"github.com/haechi/haechi/core/plan"
+	"github.com/haechi/haechi/core/run"
+	"github.com/haechi/haechi/core/situation"
+	"github.com/haechi/haechi/driver"
+)
+
+const (
+	// lookLimit bounds a look, all its repetitions together.
+	lookLimit = 3 * time.Second
+	// undoLeast is the least that an undo is given: what holds writes must come off even
+	// where the step itself had less time.
+	undoLeast = 5 * time.Second
+	// handoverGrace is how long a promotion in flight may go on when another run waits.
+	handoverGrace = 2 * time.Second
+)
+
+// result is what an attempt came to.
+type result struct {
+	step int
+	kind run.CommandKind
+	driver.Result
+	err error
+	at  error // why its context ended, if it did
+}
+
+// start starts what was queued. Each attempt sends exactly one result.
+func (c *carrier) start(ctx context.Context) {
+	for _, a := range c.queue {
+		ctx, cancel := context.WithCancelCause(ctx)
+		c.flight[a.step.ID] = &attempt{kind: a.kind, cancel: cancel}
+		t, left := c.task(a.step), c.left(a)
+		go func() {
+			defer cancel(nil)
+			ctx, stop := context.WithTimeoutCause(ctx, left, fmt.Errorf("took longer than its limit of %v", left))
+			defer stop()
+			res, err := c.x.attempt(ctx, a, t)
+			c.results <- result{a.step.ID, a.kind, res, err, context.Cause(ctx)}
+		}()
+	}
+	c.queue = nil
+}
+
+// left is how much time an attempt has.
+func (c *carrier) left(a act) time.Duration {
+	limit := time.Duration(a.step.Limit)
+	switch {
+	case a.kind == run.UndoStep:
+		return max(limit, undoLeast) + a.wait
+	case c.r.Superseding():
+		return handoverGrace
+	case a.kind == run.Look:
+		return lookLimit
+	}
+	return c.r.Deadline(a.step.ID).Sub(c.x.Now())
+}
+
+// task is what the driver is told.
+func (c *carrier) task(s plan.Step) driver.Task {
+	return driver.Task{Run: c.r.ID, Step: s, Term: c.term, Epoch: c.r.Epochs[s.Component],
+		Facts: c.r.Facts(s.Component), Estate: c.estate, Store: c.stores[estate.StoreID(s.Component)]}
+}
+
+// attempt asks the driver. A panic in a driver is not caught: it is our bug, and the run
+// goes on in the next tower from its log.
+func (x *Executor) attempt(ctx context.Context, a act, t driver.Task) (driver.Result, error) {
+	d, ok := x.Drivers[a.step.Driver]
+	if !ok {
+		return driver.Result{Outcome: run.NotDone}, fmt.Errorf("this tower has no driver %q", a.step.Driver)
+	}
+	if !sleep(ctx, a.wait) {
+		return driver.Result{}, context.Cause(ctx)
+	}
+	switch a.kind {
+	case run.Do:
+		return d.Do(ctx, t)
+	case run.UndoStep:
+		return d.Undo(ctx, t)
+	}
+	return look(ctx, d, t)
+}
+
+// look repeats until the outcome is known or the time is over.
+func look(ctx context.Context, d driver.Driver, t driver.Task) (driver.Result, error) {
+	for try := 1; ; try++ {
+		res, err := d.Look(ctx, t)
+		if res.Outcome != run.Unknown || ctx.Err() != nil {
+			return res, err
+		}
+		if !sleep(ctx, pauseBefore(try)) {
+			return res, errors.Join(err, context.Cause(ctx))
+		}
+	}
+}
+
+// sleep waits, and says whether ctx lived through it.
+func sleep(ctx context.Context, d time.Duration) bool {
+	if d <= 0 {
+		return ctx.Err() == nil
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// ended notes what an attempt came to.
+func (c *carrier) ended(res result) error {
+	delete(c.flight, res.step)
+	s := c.r.Plan.Steps[res.step-1]
+	ev := run.Event{Kind: run.Ended, Step: res.step, Outcome: res.Outcome, Facts: res.Facts, Why: why(res)}
+	switch {
+	case res.kind == run.UndoStep:
+		ev.Kind = run.UndoEnded
+	case res.kind == run.Look && c.r.Steps[res.step-1].State != run.InDoubt, errors.Is(res.at, errCeased) && res.kind == run.Look:
+		return nil // nobody asks any more
+	case res.err != nil && res.Outcome == run.Done:
+		ev.Outcome = run.Unknown // it contradicts itself
+	}
+	c.learn(s, ev, res.Store)
+	if err := c.note(ev); err != nil {
+		return err
+	}
+	return c.question(s, res)
+}
+
+// why is what the journal says of an attempt.
+func why(res result) string {
+	switch {
+	case res.err != nil && res.at != nil && !errors.Is(res.err, res.at):
+		return fmt.Sprintf("%v (%v)", res.err, res.at)
+	case res.err != nil:
+		return res.err.Error()
+	case res.Note == "" && res.kind == run.Look:
+		return "looked"
+	}
+	return res.Note
+}
+
+// question puts the driver's question to a person, unless the step is done or being wound up.
+func (c *carrier) question(s plan.Step, res result) error {
+	state := c.r.Steps[s.ID-1].State
+	if res.Ask == "" || res.kind == run.UndoStep || c.r.Superseding() || !slices.Contains([]run.StepState{run.InDoubt, run.Ready, run.Failed}, state) {
+		return nil
+	}
+	n := 1
+	if c.estate.Policy.AcceptDataLoss != estate.OnePerson {
+		n = 2 // also where policy is silent, and "auto" is nothing that a loss can be
+	}
+	return c.note(run.Event{Kind: run.Asked, Step: s.ID, Why: res.Ask, Facts: people(n, true)})
+}
+
+// before writes down, with the begin of a step, what the step may weaken: a crash in the
+// middle must not leave a weaker rule in force than the record says.
+func (c *carrier) before(s plan.Step) {
+	id := estate.StoreID(s.Component)
+	rec, ok := c.stores[id]
+	if !ok {
+		return
+	}
+	switch s.Verb {
+	case plan.Alone:
+		rec.Alone, rec.LeastAny = true, 0
+	case plan.Return: // it will be listed: one more that may help to acknowledge
+		rec.Sync = slices.Clone(rec.Sync)
+		for _, m := range s.Members {
+			if id := estate.MemberID(m); !slices.Contains(rec.Sync, id) && id != rec.Primary {
+				rec.Sync = append(rec.Sync, id)
+			}
+		}
+		slices.Sort(rec.Sync)
+	default:
+		return
+	}
+	c.stores[id] = rec
+	set(&c.change.Stores, id, rec)
+}
+
+// learn puts what a step changed into the records.
+func (c *carrier) learn(s plan.Step, ev run.Event, rec *situation.Store) {
+	if id := estate.StoreID(s.Component); rec != nil {
+		next := *rec
+		next.Next = max(next.Next, c.stores[id].Next)
+		c.stores[id] = next
+		set(&c.change.Stores, id, next)
+	}
+	if ev.Outcome != run.Done {
+		return
+	}
+	out := s.Verb == plan.Withdraw
+	if out || s.Verb == plan.Announce {
+		back := ev.Kind == run.UndoEnded
+		c.change.Answers = append(c.change.Answers, Answer{estate.NameID(s.Component), s.Site, out != back})
+	}
+}
+
+// intent notes what a run wants of its site when it opens.
+func (c *carrier) intent(p plan.Plan, want situation.Intent) {
+	if p.Kind == plan.Evacuate {
+		set(&c.change.Intents, estate.SiteID(p.Subject), want)
+	}
+}
+
+// closeIntent notes what is wanted of the site when the run closes.
+func (c *carrier) closeIntent(why string) {
+	site := estate.SiteID(c.r.Plan.Subject)
+	done := c.r.DoneWith(why)
+	switch {
+	case c.r.Plan.Kind == plan.Evacuate && done:
+		set(&c.change.Intents, site, situation.Drained)
+	case c.r.Plan.Kind == plan.Evacuate, c.r.Plan.Kind == plan.Serve && done:
+		set(&c.change.Intents, site, situation.Serving)
+	}
+}

@@ -1,0 +1,135 @@
+package executor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"strings"
+
+	"github.com/haechi/haechi/core/run"
+)
+
+// Supersede winds the old runs up and opens the run that takes over, in the append that
+// closes them. Components that it takes stay as they are (a seal is sealed again by the
+// successor, at no cost); what else the old runs began is undone where it can be. A promotion
+// that has begun is always ended first, for at most a few seconds: only then is it
+// known who is primary. So the successor's plan is made by next, from the records as they
+// are after that, and not before.
+//
+// Where next fails, what was left for the successor is undone too and the old runs close.
+func (x *Executor) Supersede(ctx context.Context, term uint64, old []run.ID, takes []string, next func(context.Context) (Opening, error)) (run.ID, error) {
+	var wound []*carrier
+	for _, id := range old {
+		c, err := x.windUp(ctx, id, term, takes)
+		if err != nil {
+			return "", errors.Join(fmt.Errorf("supersede %s: %w", id, err), x.letGo(ctx, wound))
+		}
+		if c != nil {
+			wound = append(wound, c)
+		}
+	}
+	id, err := x.replace(ctx, term, wound, next)
+	if err != nil {
+		return "", errors.Join(fmt.Errorf("supersede %v: %w", old, err), x.letGo(ctx, wound))
+	}
+	return id, nil
+}
+
+// windUp brings a run to where only its Closed event is missing, and returns its carrier;
+// nil where the run had closed already.
+func (x *Executor) windUp(ctx context.Context, id run.ID, term uint64, takes []string) (*carrier, error) {
+	q := request{answer: make(chan error, 1), handover: make(chan *carrier, 1),
+		event: run.Event{Kind: run.Superseded, Facts: run.Facts{run.FactTakes: strings.Join(takes, ",")}}}
+	gone, err := x.send(ctx, id, q)
+	if errors.Is(err, ErrNotCarried) {
+		return x.windUpHere(ctx, id, term, q)
+	}
+	if err != nil {
+		return nil, err
+	}
+	select {
+	case c := <-q.handover:
+		return c, nil
+	case <-gone:
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+	select {
+	case c := <-q.handover:
+		return c, nil
+	default:
+		return nil, fmt.Errorf("%w any more", ErrNotCarried)
+	}
+}
+
+// windUpHere carries a run that nobody carries, for as long as winding it up takes.
+func (x *Executor) windUpHere(ctx context.Context, id run.ID, term uint64, q request) (*carrier, error) {
+	c, err := x.take(ctx, id, term)
+	if err != nil {
+		return nil, err
+	}
+	defer x.release(c)
+	if c.r.Closed != "" {
+		return nil, nil
+	}
+	c.requested(q)
+	if err := c.carry(ctx); !errors.Is(err, errHandedOver) {
+		return nil, err // nil where it closed by itself
+	}
+	return <-q.handover, nil
+}
+
+// replace closes the wound-up runs and opens their successor, all or nothing.
+func (x *Executor) replace(ctx context.Context, term uint64, wound []*carrier, next func(context.Context) (Opening, error)) (run.ID, error) {
+	o, err := next(ctx)
+	if err != nil {
+		return "", err
+	}
+	x.opening.Lock()
+	defer x.opening.Unlock()
+	n, err := x.prepare(ctx, term, o)
+	if err != nil {
+		return "", err
+	}
+	for _, w := range wound {
+		last := w.again() // w itself stays open, should this append be refused
+		if err := last.decide(); err != nil {
+			return "", err
+		}
+		n.pending = append(last.pending, n.pending...)
+		for site, want := range last.change.Intents {
+			if _, ok := n.change.Intents[site]; !ok {
+				set(&n.change.Intents, site, want)
+			}
+		}
+	}
+	if err := n.flush(ctx); err != nil {
+		return "", err
+	}
+	x.keep(n)
+	return n.r.ID, nil
+}
+
+// again is a new carrier of the same run, where that one has nothing in flight.
+func (c *carrier) again() *carrier {
+	next := c.x.carrier(c.term, c.estate)
+	next.r, next.stores = c.r, maps.Clone(c.stores)
+	return next
+}
+
+// letGo undoes what was left for a successor that does not come, and closes the runs.
+func (x *Executor) letGo(ctx context.Context, wound []*carrier) error {
+	var errs []error
+	for _, w := range wound {
+		c := w.again()
+		err := c.note(run.Event{Kind: run.Superseded, Why: "no successor could be opened"})
+		if err == nil {
+			err = c.carry(ctx)
+		}
+		if err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", c.r.ID, err))
+		}
+	}
+	return errors.Join(errs...)
+}
