@@ -25,8 +25,8 @@ CREATE INDEX IF NOT EXISTS messages_room_seq ON messages (room, seq);
 CREATE INDEX IF NOT EXISTS messages_xid ON messages (xid, seq);
 `
 
-// Migrate makes talk's tables where they are missing. It needs the primary and
-// a role that may create tables in the database that dsn names.
+// Migrate makes talk's tables where they are missing. It needs the primary, and
+// must be called as the role that the gateways use: the tables belong to it.
 func Migrate(ctx context.Context, dsn string) error {
 	conn, err := pgx.Connect(ctx, dsn)
 	if err != nil {

@@ -70,6 +70,7 @@ type watcher struct {
 	mu     sync.Mutex
 	now    belief
 	sights map[string]sight
+	beat   chan struct{} // closed when the primary next answers
 }
 
 // Run asks until ctx ends.
@@ -137,9 +138,33 @@ func (w *watcher) saw(s sight) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.sights[s.Host] = s
+	if s.Writable {
+		close(w.beat)
+		w.beat = make(chan struct{})
+	}
 	if next := believe(w.now, s); next != w.now {
 		w.now = next
 		w.changed(next)
+	}
+}
+
+// Alive returns when the primary of g has answered after since and not failed
+// again, when g is over, or when ctx ends.
+func (w *watcher) Alive(ctx context.Context, g *generation, since time.Time) {
+	for {
+		w.mu.Lock()
+		p, beat := w.sights[g.Host], w.beat
+		w.mu.Unlock()
+		if p.Err == "" && p.At.After(since) {
+			return
+		}
+		select {
+		case <-beat:
+		case <-g.ctx.Done():
+			return
+		case <-ctx.Done():
+			return
+		}
 	}
 }
 

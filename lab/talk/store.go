@@ -1,12 +1,10 @@
 package talk
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
-	"math/rand/v2"
 	"slices"
 	"strings"
 	"sync"
@@ -73,7 +71,7 @@ func openStore(dsn string, v Variant, log *slog.Logger) (*store, error) {
 		c.RuntimeParams["synchronous_commit"] = "local"
 	}
 	s := &store{config: config, variant: v, log: log, changed: make(chan struct{})}
-	s.watch = &watcher{hosts: each(c), changed: s.move, sights: map[string]sight{}}
+	s.watch = &watcher{hosts: each(c), changed: s.move, sights: map[string]sight{}, beat: make(chan struct{})}
 	return s, nil
 }
 
@@ -108,7 +106,7 @@ func (s *store) move(to belief) {
 func (s *store) begin(to belief, old *generation) *generation {
 	config := s.config.Copy()
 	config.BeforeConnect = func(_ context.Context, c *pgx.ConnConfig) error {
-		prefer(&c.Config, to.Host)
+		aim(&c.Config, to.Host)
 		return nil
 	}
 	ctx, end := context.WithCancel(context.Background())
@@ -123,18 +121,10 @@ func (s *store) begin(to belief, old *generation) *generation {
 	return g
 }
 
-// prefer moves host to the front of the hosts that c tries.
-func prefer(c *pgconn.Config, host string) {
-	all := alternatives(c)
-	slices.SortStableFunc(all, func(a, b *pgconn.FallbackConfig) int {
-		rank := func(f *pgconn.FallbackConfig) int {
-			if address(f.Host, f.Port) == host {
-				return 0
-			}
-			return 1
-		}
-		return cmp.Compare(rank(a), rank(b))
-	})
+// aim makes c try the known primary alone. The watcher knows the others; to knock
+// at each standby for every connection would only tell again that it is one.
+func aim(c *pgconn.Config, host string) {
+	all := slices.DeleteFunc(alternatives(c), func(f *pgconn.FallbackConfig) bool { return address(f.Host, f.Port) != host })
 	c.Host, c.Port, c.TLSConfig, c.Fallbacks = all[0].Host, all[0].Port, all[0].TLSConfig, all[1:]
 }
 
@@ -157,18 +147,22 @@ func (s *store) primary(ctx context.Context) (*generation, error) {
 
 // Send stores m and returns it as stored, after a commit that waited. While ctx
 // lasts it tries again, at once on a new primary, since the id makes that safe.
+// While the primary is silent it waits for its next sign of life instead of
+// adding to the crowd that knocks: a failover needs the processor for itself.
 func (s *store) Send(ctx context.Context, m Message) (Message, error) {
-	for {
+	var since time.Time
+	for tries := 1; ; tries++ {
 		g, err := s.primary(ctx)
 		if err != nil {
 			return Message{}, err
 		}
+		s.watch.Alive(ctx, g, since)
 		got, err := s.try(ctx, g, m)
-		if err == nil || errors.Is(err, errUnconfirmed) || errors.Is(err, errDiffers) {
+		if err == nil || errors.Is(err, errUnconfirmed) || errors.Is(err, errDiffers) || final(err) {
 			return got, err
 		}
-		if g.ctx.Err() == nil { // same primary: leave it a moment
-			wait(ctx, 10*time.Millisecond+rand.N(30*time.Millisecond))
+		if tries > 1 { // the first failure may be one stale connection's
+			since = time.Now()
 		}
 		if ctx.Err() != nil {
 			return Message{}, err
@@ -204,10 +198,24 @@ func (s *store) try(ctx context.Context, g *generation, m Message) (Message, err
 		_ = conn.Conn().Close(within)
 		return Message{}, fmt.Errorf("%w: %v", errUnconfirmed, heard)
 	}
-	if pg := (*pgconn.PgError)(nil); errors.As(err, &pg) {
-		_ = conn.Conn().Close(within) // whatever it refused, do not trust it with the next
+	if pg := (*pgconn.PgError)(nil); errors.As(err, &pg) && !final(err) {
+		_ = conn.Conn().Close(within) // it stops, or is no primary any more
 	}
 	return got, err
+}
+
+// final says that the server refused for a reason that another try now would
+// meet again, such as a missing table or right.
+func final(err error) bool {
+	var pg *pgconn.PgError
+	if !errors.As(err, &pg) {
+		return false
+	}
+	switch pg.Code[:2] {
+	case "08", "25", "40", "53", "55", "57": // connection, read-only, rollback, no room, not ready, stopping
+		return false
+	}
+	return true
 }
 
 // insertSQL writes also when the id is there already: only a commit that has
