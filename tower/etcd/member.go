@@ -26,7 +26,9 @@ type Member struct {
 	cfg    Config
 	etcd   *embed.Etcd
 	client *clientv3.Client
-	failed chan struct{} // closed when etcd gave up
+	gate   *gate
+	close  context.CancelFunc // of the gate
+	failed chan struct{}      // closed when etcd gave up
 
 	mu  sync.Mutex // guards what follows
 	why string     // why etcd gave up
@@ -55,6 +57,9 @@ func Start(ctx context.Context, c Config) (*Member, error) {
 		return nil, fmt.Errorf("etcd member %s: %w", c.Name, explain(err, c))
 	}
 	m.client = v3client.New(m.etcd.Server)
+	m.gate = &gate{KV: m.client.KV}
+	m.gate.stopping, m.close = context.WithCancel(context.Background())
+	m.client.KV = m.gate
 	return m, nil
 }
 
@@ -128,13 +133,16 @@ func (m *Member) Failure() string {
 // It is closed by [Member.Stop].
 func (m *Member) Client() *clientv3.Client { return m.client }
 
-// Stop ends the member, with what it has on disk.
+// Stop ends the member, with what it has on disk. Calls of its client that are
+// under way, or come later, fail.
 func (m *Member) Stop() error {
 	if why := m.Failure(); why != "" {
 		return fmt.Errorf("etcd member %s: it had given up (%s), so it cannot be stopped in good order; end the process", m.cfg.Name, why)
 	}
+	m.close()
 	done := make(chan error, 1)
 	go func() {
+		m.gate.wait()
 		err := m.client.Close()
 		m.etcd.Close()
 		if errors.Is(err, context.Canceled) {

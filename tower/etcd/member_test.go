@@ -2,6 +2,7 @@ package etcd_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"path/filepath"
@@ -9,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/haechi/haechi/pki"
@@ -73,6 +75,19 @@ func TestRestartKeepsData(t *testing.T) {
 	}
 }
 
+func TestCallsAfterStopFail(t *testing.T) {
+	m, err := etcd.Start(t.Context(), etcdtest.Config(t))
+	must(t, err)
+	must(t, m.Stop())
+	c := m.Client()
+	if _, err := c.Get(t.Context(), "k", clientv3.WithSerializable()); !errors.Is(err, rpctypes.ErrStopped) {
+		t.Fatalf("get: %v", err)
+	}
+	if _, err := c.Txn(t.Context()).Then(clientv3.OpGet("k")).Commit(); !errors.Is(err, rpctypes.ErrStopped) {
+		t.Fatalf("txn: %v", err)
+	}
+}
+
 func TestOneOfThreeRunsWithoutQuorum(t *testing.T) {
 	m := etcdtest.Start(t, cluster(t, 3)[0])
 	if m.HasLeader() {
@@ -92,7 +107,10 @@ func TestThreeAgreeOverMutualTLS(t *testing.T) {
 	a, b := etcdtest.Start(t, all[0]), etcdtest.Start(t, all[1])
 	_, err := a.Client().Put(within(t, 20*time.Second), "k", "v")
 	must(t, err)
-	got, err := b.Client().Get(within(t, 20*time.Second), "k")
+	if h := b.Health(t.Context()); !h.OK() { // a read that the quorum confirms, so b has caught up
+		t.Fatalf("health = %+v", h)
+	}
+	got, err := b.Client().Get(within(t, 20*time.Second), "k", clientv3.WithSerializable())
 	must(t, err)
 	if len(got.Kvs) != 1 {
 		t.Fatal("the second member does not have it")

@@ -2,6 +2,7 @@ package state
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -65,6 +66,9 @@ func (s *Store) FollowJournal(ctx context.Context, from uint64, f func(journal.E
 		}
 		for seen := false; !seen; {
 			snap, ok := <-news
+			if !ok && ctx.Err() == nil {
+				return errors.New("state: the store was closed")
+			}
 			if !ok {
 				return context.Cause(ctx)
 			}

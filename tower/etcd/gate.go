@@ -1,0 +1,101 @@
+package etcd
+
+import (
+	"context"
+	"sync"
+
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	clientv3 "go.etcd.io/etcd/client/v3"
+)
+
+// gate keeps calls away from a member that stops. They are plain function calls
+// into its database, and one that arrives after that was closed would crash the tower.
+type gate struct {
+	clientv3.KV
+	stopping context.Context
+
+	mu sync.RWMutex // held for reading by each call, for writing by close
+}
+
+// enter admits one call; leave has to follow. The call's context ends when the member stops.
+func (g *gate) enter(ctx context.Context) (_ context.Context, leave func(), err error) {
+	g.mu.RLock()
+	if g.stopping.Err() != nil {
+		g.mu.RUnlock()
+		return nil, nil, rpctypes.ErrStopped
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	unhook := context.AfterFunc(g.stopping, cancel)
+	return ctx, func() { unhook(); cancel(); g.mu.RUnlock() }, nil
+}
+
+// wait returns once no call is under way; g.stopping has ended before.
+func (g *gate) wait() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+}
+
+// Do is what every plain call comes down to.
+func (g *gate) Do(ctx context.Context, op clientv3.Op) (clientv3.OpResponse, error) {
+	ctx, leave, err := g.enter(ctx)
+	if err != nil {
+		return clientv3.OpResponse{}, err
+	}
+	defer leave()
+	return g.KV.Do(ctx, op)
+}
+
+// Put implements clientv3.KV.
+func (g *gate) Put(ctx context.Context, key, val string, opts ...clientv3.OpOption) (*clientv3.PutResponse, error) {
+	ctx, leave, err := g.enter(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
+	return g.KV.Put(ctx, key, val, opts...)
+}
+
+// Get implements clientv3.KV.
+func (g *gate) Get(ctx context.Context, key string, opts ...clientv3.OpOption) (*clientv3.GetResponse, error) {
+	ctx, leave, err := g.enter(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
+	return g.KV.Get(ctx, key, opts...)
+}
+
+// Delete implements clientv3.KV.
+func (g *gate) Delete(ctx context.Context, key string, opts ...clientv3.OpOption) (*clientv3.DeleteResponse, error) {
+	ctx, leave, err := g.enter(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
+	return g.KV.Delete(ctx, key, opts...)
+}
+
+// Txn implements clientv3.KV.
+func (g *gate) Txn(ctx context.Context) clientv3.Txn { return &gatedTxn{g: g, ctx: ctx} }
+
+// gatedTxn collects a transaction and enters the gate when it is committed.
+type gatedTxn struct {
+	g    *gate
+	ctx  context.Context
+	cmps []clientv3.Cmp
+	then []clientv3.Op
+	or   []clientv3.Op
+}
+
+func (t *gatedTxn) If(c ...clientv3.Cmp) clientv3.Txn  { t.cmps = append(t.cmps, c...); return t }
+func (t *gatedTxn) Then(o ...clientv3.Op) clientv3.Txn { t.then = append(t.then, o...); return t }
+func (t *gatedTxn) Else(o ...clientv3.Op) clientv3.Txn { t.or = append(t.or, o...); return t }
+
+func (t *gatedTxn) Commit() (*clientv3.TxnResponse, error) {
+	ctx, leave, err := t.g.enter(t.ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
+	return t.g.KV.Txn(ctx).If(t.cmps...).Then(t.then...).Else(t.or...).Commit()
+}

@@ -1,0 +1,187 @@
+package state
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/haechi/haechi/core/estate"
+	"github.com/haechi/haechi/core/journal"
+	"github.com/haechi/haechi/core/run"
+	"github.com/haechi/haechi/core/situation"
+)
+
+// Batch is a set of run events that are written in one transaction with what they change.
+type Batch struct {
+	// Events may belong to several runs. Each carries its Run and its Seq, from 1
+	// without gaps; an Opened event carries an ID from [Store.NextRun].
+	Events  []run.Event
+	Text    func(run.Event) string // for the journal; "" or nil for the usual words
+	Before  []journal.Entry        // written before them: verdicts, the decision
+	Changes []Change
+	// Basis is [Snapshot.Acts] of the snapshot that a decision rests on. If a person has armed,
+	// held or applied anything since, nothing is written and the error is [ErrStale]. 0 does not check.
+	Basis int64
+}
+
+// errWritten says that every event of a batch is there already.
+var errWritten = errors.New("it was written before")
+
+// NextRun returns the ID that the next run to be opened will have.
+func (s *Store) NextRun(ctx context.Context) (run.ID, error) {
+	have, err := s.read(ctx, []string{keyNextRun})
+	if err != nil {
+		return "", fmt.Errorf("next run: %w", err)
+	}
+	last, err := decode[uint64](keyNextRun, have[keyNextRun].value)
+	return runID(last + 1), err
+}
+
+// AppendBatch writes a batch, if d still drives. Nothing may rest on its events
+// before this returns. The same batch again writes nothing twice and is no error.
+func (s *Store) AppendBatch(ctx context.Context, d Drive, b Batch) error {
+	keys := append(keysOf(b.Changes), keyDrive, keyActs, keyNextRun)
+	for _, ev := range b.Events {
+		keys = append(keys, indexKey(ev.Run))
+	}
+	_, err := s.commit(ctx, compactKeys(keys), func(have records) (w writing, err error) {
+		if err := drives(d, have); err != nil {
+			return w, err
+		}
+		infos, err := infosOf(b.Events, have)
+		if err != nil {
+			return w, err
+		}
+		if b.written(infos) {
+			return w, errWritten
+		}
+		if b.Basis != 0 && have[keyActs].mod != b.Basis {
+			return w, fmt.Errorf("state: open run: %w", ErrStale)
+		}
+		if err := applyAll(b.Changes, have, &w); err != nil {
+			return w, err
+		}
+		w.entries = s.fill(d.Term, b.Before)
+		return w, s.addBatch(b, d, infos, have, &w)
+	})
+	if errors.Is(err, errWritten) {
+		return nil
+	}
+	return err
+}
+
+func infosOf(events []run.Event, have records) (map[run.ID]RunInfo, error) {
+	out := map[run.ID]RunInfo{}
+	for _, ev := range events {
+		info, err := decode[RunInfo](indexKey(ev.Run), have[indexKey(ev.Run)].value)
+		if err != nil {
+			return nil, err
+		}
+		out[ev.Run] = info
+	}
+	return out, nil
+}
+
+func (b Batch) written(infos map[run.ID]RunInfo) bool {
+	for _, ev := range b.Events {
+		if infos[ev.Run].Events < ev.Seq {
+			return false
+		}
+	}
+	return len(b.Events) > 0
+}
+
+// addBatch adds each event to w, in order.
+func (s *Store) addBatch(b Batch, d Drive, infos map[run.ID]RunInfo, have records, w *writing) error {
+	for _, ev := range b.Events {
+		info := infos[ev.Run]
+		switch {
+		case ev.Kind == run.Opened:
+			last, err := decode[uint64](keyNextRun, have[keyNextRun].value)
+			if err != nil {
+				return err
+			}
+			if ev.Run != runID(last+1) || ev.Plan == nil {
+				return fmt.Errorf("state: run %s: %w: the next run is %s", ev.Run, ErrConflict, runID(last+1))
+			}
+			if err := w.put(keyNextRun, last+1); err != nil {
+				return err
+			}
+			info = RunInfo{ID: ev.Run, Kind: ev.Plan.Kind, Subject: ev.Plan.Subject, Opened: ev.At}
+		case info.ID == "":
+			return fmt.Errorf("state: run %s: %w", ev.Run, ErrNotFound)
+		case !info.Open():
+			return fmt.Errorf("state: run %s: %w (%s)", ev.Run, ErrClosed, info.Why)
+		}
+		if ev.Seq != info.Events+1 {
+			return fmt.Errorf("state: run %s: event %d: %w: it has %d", ev.Run, ev.Seq, ErrConflict, info.Events)
+		}
+		text := ""
+		if b.Text != nil {
+			text = b.Text(ev)
+		}
+		if err := s.addEvent(info, ev, text, w); err != nil {
+			return err
+		}
+		info.Events++
+		if ev.Kind == run.Closed {
+			info.Closed, info.Why = ev.At, ev.Why
+		}
+		infos[ev.Run] = info
+	}
+	return nil
+}
+
+// NextPut raises the highest epoch handed out for a store, and leaves the rest of its record alone.
+type NextPut struct {
+	ID   estate.StoreID
+	Next uint64
+}
+
+func (c NextPut) key() string { return storeKey(c.ID) }
+
+func (c NextPut) apply(have record, w *writing) error {
+	value := have.value
+	if changed, ok := w.puts[c.key()]; ok {
+		value = []byte(changed)
+	}
+	rec, err := decode[situation.Store](c.key(), value)
+	if err != nil {
+		return err
+	}
+	if rec.Next >= c.Next {
+		return fmt.Errorf("state: store %s: epoch %d: %w: it was handed out", c.ID, c.Next, ErrConflict)
+	}
+	rec.Next = c.Next
+	return w.put(c.key(), rec)
+}
+
+// AnswerPut takes one site's answers out of a name, or brings them back.
+type AnswerPut struct {
+	Name estate.NameID
+	Site estate.SiteID
+	Out  bool
+}
+
+func (c AnswerPut) key() string { return withdrawnKey(c.Name) }
+
+func (c AnswerPut) apply(have record, w *writing) error {
+	value := have.value
+	if changed, ok := w.puts[c.key()]; ok {
+		value = []byte(changed)
+	}
+	out, err := decode[[]estate.SiteID](c.key(), value)
+	if err != nil {
+		return err
+	}
+	kept := []estate.SiteID{}
+	for _, site := range out {
+		if site != c.Site {
+			kept = append(kept, site)
+		}
+	}
+	if c.Out {
+		kept = append(kept, c.Site)
+	}
+	return w.put(c.key(), kept)
+}

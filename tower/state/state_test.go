@@ -1,0 +1,302 @@
+package state_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/haechi/haechi/core/estate"
+	"github.com/haechi/haechi/core/journal"
+	"github.com/haechi/haechi/core/plan"
+	"github.com/haechi/haechi/core/run"
+	"github.com/haechi/haechi/core/situation"
+	"github.com/haechi/haechi/testkit/etcdtest"
+	"github.com/haechi/haechi/tower/state"
+)
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func wantIs(t testing.TB, err, want error) {
+	t.Helper()
+	if !errors.Is(err, want) {
+		t.Fatalf("err = %v, want %v", err, want)
+	}
+}
+
+// ctx bounds what a test waits for in the real world.
+func ctx(t testing.TB) context.Context {
+	c, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	t.Cleanup(cancel)
+	return c
+}
+
+func open(t testing.TB, c *clientv3.Client, tower string) *state.Store {
+	s := state.Open(c, tower)
+	t.Cleanup(s.Close)
+	return s
+}
+
+// until waits for a snapshot that ok accepts.
+func until(t testing.TB, s *state.Store, ok func(state.Snapshot) bool) state.Snapshot {
+	t.Helper()
+	for snap := range s.Watch(ctx(t)) {
+		if ok(snap) {
+			return snap
+		}
+	}
+	t.Fatalf("no snapshot came that fits; the last is %+v", s.Snapshot())
+	return state.Snapshot{}
+}
+
+func claimed(t testing.TB, s *state.Store) state.Drive {
+	t.Helper()
+	from, err := s.Drive(ctx(t))
+	must(t, err)
+	d, err := s.Claim(ctx(t), from)
+	must(t, err)
+	return d
+}
+
+func note(text string) journal.Entry { return journal.Entry{Kind: "note", Text: text} }
+
+func opening(stores ...estate.StoreID) state.Opening {
+	p := &plan.Plan{Kind: plan.LoseSite, Subject: "pangyo", Steps: []plan.Step{{ID: 1, Verb: plan.Seal}}}
+	return state.Opening{Event: run.Event{Kind: run.Opened, Plan: p, Estate: 1}, Reserve: stores}
+}
+
+// whole reads the journal from the beginning to its confirmed end and verifies it.
+func whole(t testing.TB, s *state.Store) []journal.Entry {
+	t.Helper()
+	head, err := s.JournalHead(ctx(t))
+	must(t, err)
+	var all []journal.Entry
+	for uint64(len(all)) < head.Seq {
+		some, err := s.Journal(ctx(t), uint64(len(all))+1, 0)
+		must(t, err)
+		if len(some) == 0 {
+			break
+		}
+		all = append(all, some...)
+	}
+	must(t, journal.VerifyTo(all, head))
+	return all
+}
+
+func TestOnlyOneOfManyClaims(t *testing.T) {
+	c := etcdtest.Client(t)
+	const n = 8
+	type result struct {
+		d   state.Drive
+		err error
+	}
+	results := make(chan result, n)
+	for i := range n {
+		s := open(t, c, fmt.Sprintf("tower-%d", i))
+		go func() {
+			d, err := s.Claim(ctx(t), state.Drive{})
+			results <- result{d, err}
+		}()
+	}
+	var winners []state.Drive
+	holds := map[state.Drive]bool{}
+	for range n {
+		r := <-results
+		holds[r.d] = true
+		if r.err == nil {
+			winners = append(winners, r.d)
+			continue
+		}
+		wantIs(t, r.err, state.ErrDeposed)
+	}
+	if len(winners) != 1 || winners[0].Term != 1 {
+		t.Fatalf("winners = %+v", winners)
+	}
+	if len(holds) != 1 {
+		t.Fatalf("the losers were told of different winners: %v", holds)
+	}
+}
+
+func TestTheDeposedWriteNothing(t *testing.T) {
+	c := etcdtest.Client(t)
+	a, b := open(t, c, "tower-a"), open(t, c, "tower-b")
+	old := claimed(t, a)
+	_, err := a.Append(ctx(t), old, []journal.Entry{note("mine")})
+	must(t, err)
+	ev, err := a.OpenRun(ctx(t), old, opening("talk-db"))
+	must(t, err)
+	d := claimed(t, b)
+	if d.Term != old.Term+1 {
+		t.Fatalf("term = %d", d.Term)
+	}
+	before := whole(t, b)
+
+	_, err = a.Append(ctx(t), old, []journal.Entry{note("late")}, state.StorePut{ID: "talk-db", Store: situation.Store{Epoch: 9}})
+	wantIs(t, err, state.ErrDeposed)
+	wantIs(t, a.AppendEvent(ctx(t), old, run.Event{Run: ev.Run, Kind: run.Began, Step: 1}, ""), state.ErrDeposed)
+	_, err = a.OpenRun(ctx(t), old, opening())
+	wantIs(t, err, state.ErrDeposed)
+	_, err = a.Claim(ctx(t), old)
+	wantIs(t, err, state.ErrDeposed)
+
+	if diff := cmp.Diff(before, whole(t, b)); diff != "" {
+		t.Fatalf("the deposed wrote:\n%s", diff)
+	}
+	st, err := b.StoreRecord(ctx(t), "talk-db")
+	must(t, err)
+	if st.Epoch != 0 {
+		t.Fatalf("store = %+v", st)
+	}
+	must(t, b.AppendEvent(ctx(t), d, run.Event{Run: ev.Run, Kind: run.Claimed}, ""))
+}
+
+// A process that restarts is not its predecessor: same tower, same term, another claim.
+func TestAClaimIsOfOneProcess(t *testing.T) {
+	s := open(t, etcdtest.Client(t), "tower-a")
+	d := claimed(t, s)
+	d.Claim = "guessed"
+	_, err := s.Append(ctx(t), d, []journal.Entry{note("x")})
+	wantIs(t, err, state.ErrDeposed)
+}
+
+func TestJournalStaysOneChainUnderManyWriters(t *testing.T) {
+	c := etcdtest.Client(t)
+	const writers, each = 3, 15
+	d := claimed(t, open(t, c, "tower-0"))
+	var wg sync.WaitGroup
+	errs := make(chan error, writers*each*2)
+	for i := range writers {
+		s := open(t, c, fmt.Sprintf("tower-%d", i))
+		wg.Go(func() {
+			for n := range each {
+				_, err := s.Note(ctx(t), note(fmt.Sprintf("%d/%d", i, n)))
+				errs <- err
+			}
+		})
+		wg.Go(func() {
+			for n := range each {
+				_, err := s.Append(ctx(t), d, []journal.Entry{note(fmt.Sprintf("%d/%d a", i, n)), note("b")})
+				errs <- err
+			}
+		})
+	}
+	wg.Wait()
+	close(errs)
+	for err := range errs {
+		must(t, err)
+	}
+	if got, want := len(whole(t, open(t, c, "reader"))), 1+writers*each*3; got != want {
+		t.Fatalf("%d entries, want %d", got, want)
+	}
+}
+
+func TestEpochsAreNeverGivenTwice(t *testing.T) {
+	s := open(t, etcdtest.Client(t), "tower-a")
+	d := claimed(t, s)
+	first, err := s.OpenRun(ctx(t), d, opening("talk-db"))
+	must(t, err)
+	// A step that read the record before the second run was opened must not bring Next back.
+	stale, err := s.StoreRecord(ctx(t), "talk-db")
+	must(t, err)
+	second, err := s.OpenRun(ctx(t), d, opening("talk-db"))
+	must(t, err)
+	stale.Epoch = first.Epochs["talk-db"]
+	must(t, s.AppendEvent(ctx(t), d, run.Event{Run: first.Run, Kind: run.Ended, Step: 1, Outcome: run.Done}, "", state.StorePut{ID: "talk-db", Store: stale}))
+	third, err := s.OpenRun(ctx(t), d, opening("talk-db"))
+	must(t, err)
+	got := []uint64{first.Epochs["talk-db"], second.Epochs["talk-db"], third.Epochs["talk-db"]}
+	if diff := cmp.Diff([]uint64{1, 2, 3}, got); diff != "" {
+		t.Fatal(diff)
+	}
+	if diff := cmp.Diff([]run.ID{"r-000001", "r-000002", "r-000003"}, []run.ID{first.Run, second.Run, third.Run}); diff != "" {
+		t.Fatal(diff)
+	}
+	_, err = s.Append(ctx(t), d, []journal.Entry{note("back")}, state.StorePut{ID: "talk-db", Store: situation.Store{Epoch: 0}})
+	wantIs(t, err, state.ErrOldEpoch)
+}
+
+func TestAHoldStopsARunThatWasDecidedBefore(t *testing.T) {
+	s := open(t, etcdtest.Client(t), "tower-a")
+	d := claimed(t, s)
+	must(t, s.Arm(ctx(t), "*", "operator"))
+	snap := until(t, s, func(s state.Snapshot) bool { return s.Acts > 0 })
+	_, err := s.Hold(ctx(t), state.Hold{By: "operator", Why: "maintenance"})
+	must(t, err)
+	o := opening()
+	o.Basis = snap.Acts
+	_, err = s.OpenRun(ctx(t), d, o)
+	wantIs(t, err, state.ErrStale)
+	o.Basis = until(t, s, func(s state.Snapshot) bool { return len(s.Holds) == 1 }).Acts
+	_, err = s.OpenRun(ctx(t), d, o)
+	must(t, err)
+}
+
+func TestARunIsReadBackAsItWasWritten(t *testing.T) {
+	s := open(t, etcdtest.Client(t), "tower-a")
+	d := claimed(t, s)
+	ev, err := s.OpenRun(ctx(t), d, opening("talk-db"))
+	must(t, err)
+	must(t, s.AppendEvent(ctx(t), d, run.Event{Run: ev.Run, Kind: run.Began, Step: 1}, ""))
+	must(t, s.AppendEvent(ctx(t), d, run.Event{Run: ev.Run, Kind: run.Closed, Why: "done"}, ""))
+	wantIs(t, s.AppendEvent(ctx(t), d, run.Event{Run: ev.Run, Kind: run.Paused}, ""), state.ErrClosed)
+	wantIs(t, s.AppendEvent(ctx(t), d, run.Event{Run: "r-9", Kind: run.Paused}, ""), state.ErrNotFound)
+
+	events, err := s.Events(ctx(t), ev.Run)
+	must(t, err)
+	var kinds []run.EventKind
+	for _, e := range events {
+		kinds = append(kinds, e.Kind)
+	}
+	if diff := cmp.Diff([]run.EventKind{run.Opened, run.Began, run.Closed}, kinds); diff != "" {
+		t.Fatal(diff)
+	}
+	snap := until(t, s, func(s state.Snapshot) bool { return !s.Index[ev.Run].Open() })
+	if diff := cmp.Diff(events, snap.Runs[ev.Run]); diff != "" {
+		t.Fatal(diff)
+	}
+	if open := snap.OpenRuns(); len(open) != 0 {
+		t.Fatalf("open: %v", open)
+	}
+	last := whole(t, s)
+	if got := last[len(last)-1].Text; got != "closed: done" {
+		t.Fatalf("text = %q", got)
+	}
+}
+
+func TestEstateIsAppliedOverTheVersionThatWasSeen(t *testing.T) {
+	c := etcdtest.Client(t)
+	a, b := open(t, c, "tower-a"), open(t, c, "tower-b")
+	v, err := a.Apply(ctx(t), []byte("one"), "operator", 0)
+	must(t, err)
+	_, err = b.Apply(ctx(t), []byte("other"), "operator-2", 0)
+	wantIs(t, err, state.ErrConflict)
+	_, err = b.Apply(ctx(t), []byte("two"), "operator-2", v.Version, "any: 1 -> 2")
+	must(t, err)
+	snap := until(t, a, func(s state.Snapshot) bool { return s.Estate.Version == 2 })
+	if string(snap.EstateRaw) != "two" || snap.Estate.By != "operator-2" {
+		t.Fatalf("snapshot = %+v", snap.Estate)
+	}
+	old, err := b.EstateAt(ctx(t), 1)
+	must(t, err)
+	if string(old) != "one" {
+		t.Fatalf("version 1 = %q", old)
+	}
+	_, err = b.EstateAt(ctx(t), 7)
+	wantIs(t, err, state.ErrNotFound)
+	if _, err := a.Apply(ctx(t), make([]byte, 2<<20), "operator", 2); err == nil {
+		t.Fatal("2 MB were stored")
+	}
+	if err := func() error { _, err := a.Apply(ctx(t), make([]byte, 1<<20), "operator", 2); return err }(); err != nil {
+		t.Fatalf("1 MB: %v", err)
+	}
+}
