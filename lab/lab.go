@@ -56,6 +56,11 @@ func (o Options) withDefaults() (Options, error) {
 	if !regexp.MustCompile(`^[a-z][a-z0-9-]{0,20}$`).MatchString(o.Name) {
 		errs = append(errs, fmt.Errorf("name: %q: use up to 21 small letters, digits and dashes", o.Name))
 	}
+	for _, r := range o.Only {
+		if !slices.Contains(append(Roles(), RoleObserver), r) {
+			errs = append(errs, fmt.Errorf("only: %q is none of %v", r, append(Roles(), RoleObserver)))
+		}
+	}
 	if o.Profile != "default" && o.Profile != "fast" {
 		errs = append(errs, fmt.Errorf("profile: %q is neither default nor fast", o.Profile))
 	}

@@ -19,7 +19,7 @@ import (
 const marker = ".haechi-lab"
 
 // kept is what Down leaves in the directory.
-var kept = []string{marker, "log", "cache", "lab.sock", "serve.log"}
+var kept = []string{marker, "log", "cache", "serve.log"}
 
 // Owner is who holds the lab's names on this machine.
 type Owner struct {

@@ -4,6 +4,7 @@ package lab
 
 import (
 	"context"
+	"errors"
 	"net"
 	"testing"
 	"time"
@@ -45,6 +46,64 @@ func TestDatabasesReplicateAndNameServersAreLocked(t *testing.T) {
 			if got := resolve(t, l, Users, p); len(got.Answer) != 3 || got.Answer[0].Header().Ttl != 2 {
 				t.Errorf("%s: %v", p, got)
 			}
+		}
+	})
+	t.Run("ReadersLockBlocksReplay", func(t *testing.T) {
+		proof, err := l.ReaderLock(t.Context(), Ansan)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Log(proof)
+		if _, err := l.Heal(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		err = until(t.Context(), 5*time.Second, func() error {
+			if _, err := l.blocked(t.Context(), Ansan); err == nil {
+				return errors.New("replay is still blocked")
+			}
+			return nil
+		})
+		if err != nil {
+			t.Error(err)
+		}
+	})
+	t.Run("ProcessesStopContinueAndDie", func(t *testing.T) {
+		for _, do := range []func(context.Context, Place, Role) (Proof, error){l.Stop, l.Continue, l.KillProcess, l.StartProcess} {
+			proof, err := do(t.Context(), Anyang, RoleNamed)
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Log(proof)
+		}
+		if got := resolve(t, l, Users, Anyang); got.Rcode != dns.RcodeRefused {
+			t.Errorf("a name server that came back is not locked: %v", got)
+		}
+		proof, err := l.KillProcess(t.Context(), Anyang, RolePostgres)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Log(proof)
+		if _, err := l.KillProcess(t.Context(), Anyang, RolePostgres); err == nil {
+			t.Error("a dead database was killed")
+		}
+		if _, err := l.StartProcess(t.Context(), Anyang, RolePostgres); err == nil {
+			t.Error("the lab started a database without its agent")
+		}
+		if _, err := l.StartDatabase(t.Context(), Anyang); err != nil {
+			t.Error(err)
+		}
+	})
+	t.Run("DiskFull", func(t *testing.T) {
+		if err := l.makeDisk(t.Context(), Ansan); err != nil {
+			t.Fatal(err)
+		}
+		proof, err := l.DiskFull(t.Context(), Ansan, RoleTower)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Log(proof)
+		if _, err := l.Heal(t.Context()); err != nil {
+			t.Fatal(err)
 		}
 	})
 	t.Run("FireEndsEverythingInTheSite", func(t *testing.T) {

@@ -21,12 +21,18 @@ func main() {
 }
 
 func root() *cobra.Command {
+	var name string
 	cmd := &cobra.Command{
 		Use:           "haechi-lab",
 		Short:         "three sites on one machine, with real servers, to set fire to",
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	cmd.AddCommand(wanCommand(), gatewayCommand())
+	cmd.PersistentFlags().StringVar(&name, "name", "haechi", "name of the lab, so that several can be up")
+	cmd.AddCommand(
+		upCommand(&name), serveCommand(&name), downCommand(&name), statusCommand(&name),
+		fireCommand(&name), faultCommand(&name), healCommand(&name), depsCommand(),
+		wanCommand(), gatewayCommand(),
+	)
 	return cmd
 }

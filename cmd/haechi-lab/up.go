@@ -1,0 +1,133 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/haechi/haechi/lab"
+)
+
+// labFlags are the options of commands that raise a lab.
+func labFlags(cmd *cobra.Command, o *lab.Options, noPorts *bool) {
+	cmd.Flags().StringVar(&o.Dir, "dir", lab.DefaultDir, "directory of everything, on a disk")
+	cmd.Flags().StringVar(&o.Profile, "profile", "default", "how quick haechi is to believe: default or fast")
+	cmd.Flags().Uint64Var(&o.Seed, "seed", 1, "seed of the network's chance")
+	cmd.Flags().BoolVar(&o.Disarmed, "disarmed", false, "do not arm: haechi only says what it would do")
+	cmd.Flags().Func("only", "raise only these, by comma: tower, agent, postgres, named, gateway, observer", func(s string) error {
+		for _, r := range strings.Split(s, ",") {
+			o.Only = append(o.Only, lab.Role(r))
+		}
+		return nil
+	})
+	cmd.Flags().BoolVar(noPorts, "no-ports", false, "open no ports on the machine's loopback")
+}
+
+func upCommand(name *string) *cobra.Command {
+	var o lab.Options
+	var noPorts bool
+	cmd := &cobra.Command{
+		Use:   "up",
+		Short: "raise three sites and keep them up",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			o.Name = *name
+			return up(cmd.Context(), o, noPorts, cmd.OutOrStdout())
+		},
+	}
+	labFlags(cmd, &o, &noPorts)
+	return cmd
+}
+
+// up starts the daemon in a session of its own and shows what it says until the lab is up.
+func up(ctx context.Context, o lab.Options, noPorts bool, out io.Writer) error {
+	if who, held := lab.Held(o); held {
+		return fmt.Errorf("a lab is up already in %s (process %d); haechi-lab down ends it", who.Dir, who.PID)
+	}
+	if os.Geteuid() != 0 {
+		return fmt.Errorf("network namespaces and real-time priority need root: run it as root, or through sudo")
+	}
+	if err := os.MkdirAll(o.Dir, 0o755); err != nil {
+		return err
+	}
+	log, err := os.Create(o.Dir + "/serve.log")
+	if err != nil {
+		return err
+	}
+	defer log.Close() //nolint:errcheck // the child has its own descriptor
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	args := []string{"serve", "--name", o.Name, "--dir", o.Dir, "--profile", o.Profile, "--seed", fmt.Sprint(o.Seed),
+		fmt.Sprintf("--disarmed=%v", o.Disarmed), fmt.Sprintf("--no-ports=%v", noPorts)}
+	if o.Only != nil {
+		args = append(args, "--only", strings.Trim(strings.ReplaceAll(fmt.Sprint(o.Only), " ", ","), "[]"))
+	}
+	child := exec.Command(self, args...)
+	child.Stdout, child.Stderr = log, log
+	child.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	if err := child.Start(); err != nil {
+		return fmt.Errorf("start the daemon: %w", err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- child.Wait() }()
+	if err := follow(ctx, o, ended, out); err != nil {
+		return err
+	}
+	if !noPorts {
+		fmt.Fprintf(out, "\nhaechi  http://127.0.0.1:%d/\nlab     http://127.0.0.1:%d/   (set fire here)\n", lab.PagePort, lab.OwnPort)
+		for _, p := range lab.Sites() {
+			fmt.Fprintf(out, "talk    http://127.0.0.1:%d/   (%s)\n", p.TalkPort(), p)
+		}
+	}
+	return nil
+}
+
+// follow waits for the daemon's socket, then shows its progress.
+func follow(ctx context.Context, o lab.Options, ended <-chan error, out io.Writer) error {
+	control := lab.NewControl(o.SocketFile())
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		if _, err := os.Stat(o.SocketFile()); err == nil {
+			err := control.Follow(ctx, func(line string) { fmt.Fprintln(out, line) })
+			if err != lab.ErrNotUp {
+				return err
+			}
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case err := <-ended:
+			b, _ := os.ReadFile(o.Dir + "/serve.log") // what it said is the reason
+			return fmt.Errorf("the daemon ended (%v): %s", err, b)
+		}
+	}
+}
+
+func serveCommand(name *string) *cobra.Command {
+	var o lab.Options
+	var noPorts bool
+	cmd := &cobra.Command{
+		Use:    "serve",
+		Short:  "raise the lab and keep it in the foreground (haechi-lab up starts it)",
+		Args:   cobra.NoArgs,
+		Hidden: true,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			o.Name = *name
+			o.Progress = func(line string) { fmt.Fprintln(cmd.OutOrStdout(), line) }
+			return lab.Serve(cmd.Context(), o, !noPorts)
+		},
+	}
+	labFlags(cmd, &o, &noPorts)
+	return cmd
+}
