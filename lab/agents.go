@@ -6,6 +6,8 @@ import (
 	"net"
 	"strings"
 	"time"
+
+	"github.com/haechi/haechi/lab/talk"
 )
 
 // raiseAgents starts one agent in each site, as the user that owns the database.
@@ -50,9 +52,11 @@ func (l *Lab) configureAgent(p Place) error {
 	})
 }
 
+// startAgent starts an agent below an init of its own, since it starts databases
+// that outlive it.
 func (l *Lab) startAgent(p Place) error {
 	_, err := l.start(spawn{ns: l.NS(p), user: postgresUser, dir: l.at(p, "agent"), log: string(p) + "-agent",
-		args: []string{l.program("haechi-agent"), "--config", l.at(p, "agent", "agent.yaml")}})
+		args: []string{l.program("haechi-lab"), "init", l.program("haechi-agent"), "--config", l.at(p, "agent", "agent.yaml")}})
 	return err
 }
 
@@ -71,6 +75,11 @@ func (l *Lab) listens(ctx context.Context, p Place, addr, log string) error {
 func (l *Lab) raiseGateways(ctx context.Context) error {
 	if err := l.talkPassfile(); err != nil {
 		return err
+	}
+	if l.o.wants(RolePostgres) {
+		if err := talk.Migrate(ctx, l.DSN(Pangyo, "talk")); err != nil {
+			return err
+		}
 	}
 	for _, p := range sites {
 		if err := own(l.at(p, "gateway"), towerUser, "", 0o755); err != nil {

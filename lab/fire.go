@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -32,6 +33,9 @@ func (l *Lab) Fire(ctx context.Context, p Place) (Proof, error) {
 		all, err := l.residents(p)
 		if err != nil || len(all) == 0 {
 			return err
+		}
+		if others := slices.DeleteFunc(slices.Clone(all), process.isInit); len(others) > 0 {
+			all = others // they go first, so that somebody collects them
 		}
 		for _, q := range all {
 			killed[q.pid] = true

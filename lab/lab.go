@@ -148,6 +148,9 @@ func (l *Lab) Up(ctx context.Context) (err error) {
 		}
 		l.say("%s (%s)", step.what, time.Since(at).Round(time.Millisecond))
 	}
+	if _, err := l.WAN().Status(ctx, true); err != nil { // lateness counts from here
+		return err
+	}
 	l.say("the lab is up after %s in %s", time.Since(begun).Round(10*time.Millisecond), l.o.Dir)
 	return nil
 }

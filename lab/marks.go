@@ -53,6 +53,11 @@ type process struct {
 // dead says that it runs no more, even if nobody has collected it.
 func (p process) dead() bool { return p.state == 'Z' || p.state == 'X' }
 
+// isInit says that it only collects what others leave behind.
+func (p process) isInit() bool {
+	return filepath.Base(p.exe) == "haechi-lab" && len(p.args) > 1 && p.args[1] == "init"
+}
+
 // role tells what a process in a site is there for, by its program.
 func (p process) role() Role {
 	program := filepath.Base(strings.TrimSuffix(p.exe, " (deleted)"))

@@ -1,0 +1,53 @@
+package lab
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/haechi/haechi/core/estate"
+)
+
+func TestEstateIsValid(t *testing.T) {
+	for _, profile := range []string{"default", "fast"} {
+		l, err := New(Options{Profile: profile})
+		if err != nil {
+			t.Fatal(err)
+		}
+		e, err := estate.Load([]estate.File{{Name: "estate.yaml", Data: []byte(l.estateYAML())}}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(e.Sites) != 3 || len(e.Stores["talk-db"].Members) != 3 || e.Policy.Profile != profile {
+			t.Errorf("%+v", e)
+		}
+	}
+}
+
+func TestOptionsSayEverythingThatIsWrong(t *testing.T) {
+	_, err := New(Options{Dir: "relative", Name: "UPPER", Profile: "slow", Only: []Role{"cook"}})
+	if err == nil {
+		t.Fatal("accepted")
+	}
+	for _, want := range []string{"dir:", "name:", "profile:", "only:"} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("%q is not in: %v", want, err)
+		}
+	}
+	if _, err := New(Options{Dir: "/etc"}); err == nil {
+		t.Error("a directory right below the root was accepted")
+	}
+}
+
+func TestActionsCheckTheirArguments(t *testing.T) {
+	l, err := New(Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, words := range [][]string{{"fire"}, {"fire", "seoul"}, {"fire", "users"}, {"slow", "pangyo", "ansan", "1", "0"}, {"flood", "pangyo"}} {
+		if _, err := l.Act(t.Context(), words[0], words[1:]...); err == nil {
+			t.Errorf("%v was accepted", words)
+		} else {
+			t.Log(err)
+		}
+	}
+}
