@@ -1,0 +1,227 @@
+package executor_test
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/haechi/haechi/core/plan"
+	"github.com/haechi/haechi/core/run"
+	"github.com/haechi/haechi/driver"
+	"github.com/haechi/haechi/tower/executor"
+)
+
+// blockedAt opens an evacuation of pangyo and carries it until verb is asked for, which
+// then ends only with its context.
+func blockedAt(h *house, x *executor.Executor, verb string) (run.ID, <-chan error) {
+	reached := make(chan struct{})
+	h.on(verb, func(ctx context.Context, _ driver.Task) (driver.Result, error) {
+		close(reached)
+		<-ctx.Done()
+		return driver.Result{}, ctx.Err()
+	})
+	id := h.open(x, 1, plan.Evacuate, "pangyo")
+	end := background(h.t.Context(), x, id, 1)
+	<-reached
+	h.world.Before = nil
+	return id, end
+}
+
+// Fire in the site that is being evacuated: the seal stays for the successor, and the old
+// run closes in the append that opens the new one.
+func TestSupersedeTakesTheSealOver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, "talk-db")
+		x := h.tower("tower-ansan")
+		old, end := blockedAt(h, x, "choose")
+		began := time.Now()
+		id, err := x.Supersede(t.Context(), 1, []run.ID{old}, []string{"talk-db", "talk.example."}, func(context.Context) (executor.Opening, error) {
+			return h.opening(plan.LoseSite, "pangyo"), nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if took := time.Since(began); took > 100*time.Millisecond {
+			t.Errorf("it took %v", took)
+		}
+		if err := <-end; err != nil {
+			t.Fatal(err)
+		}
+		if err := x.Carry(t.Context(), id, 1); err != nil {
+			t.Fatal(err)
+		}
+		h.closedWith(old, "superseded")
+		h.closedWith(id, "done")
+		if slices.Contains(h.world.Log(), "undo seal talk-db") {
+			t.Error("writes were let through to the old primary in between")
+		}
+		if rec, _ := h.book.Store(t.Context(), "talk-db"); rec.Epoch != 3 {
+			t.Errorf("the successor has no epoch of its own: %+v", rec)
+		}
+	})
+}
+
+// What the successor does not touch is taken back.
+func TestSupersedeUndoesTheRest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, "talk-db")
+		x := h.tower("tower-ansan")
+		old, end := blockedAt(h, x, "choose")
+		id, err := x.Supersede(t.Context(), 1, []run.ID{old}, nil, func(context.Context) (executor.Opening, error) {
+			return h.opening(plan.CutUsers, "ansan"), nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := <-end; err != nil {
+			t.Fatal(err)
+		}
+		if h.world.Is("seal talk-db") || h.world.Is("halt talk-db") {
+			t.Errorf("left behind: %v", h.world.Effects())
+		}
+		if err := x.Carry(t.Context(), id, 1); err != nil {
+			t.Fatal(err)
+		}
+		h.closedWith(id, "done")
+	})
+}
+
+// A promotion that began is ended, and the successor's plan is made after that.
+func TestSupersedeWaitsForAPromotion(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, "talk-db")
+		x := h.tower("tower-ansan")
+		reached := make(chan struct{})
+		h.on("promote", func(context.Context, driver.Task) (driver.Result, error) {
+			close(reached)
+			time.Sleep(300 * time.Millisecond)
+			return driver.Result{}, nil
+		})
+		old := h.open(x, 1, plan.LoseStore, "talk-db")
+		end := background(t.Context(), x, old, 1)
+		<-reached
+		planned := ""
+		id, err := x.Supersede(t.Context(), 1, []run.ID{old}, []string{"talk-db"}, func(ctx context.Context) (executor.Opening, error) {
+			rec, _ := h.book.Store(ctx, "talk-db")
+			planned = string(rec.Primary)
+			return h.opening(plan.LoseSite, "pangyo"), nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := <-end; err != nil || planned != "ansan" {
+			t.Fatalf("the successor was planned with primary %q, err %v", planned, err)
+		}
+		if err := x.Carry(t.Context(), id, 1); err != nil {
+			t.Fatal(err)
+		}
+		h.closedWith(id, "done")
+		h.noActTwice()
+	})
+}
+
+// The chosen member burned while it was promoted: the successor waits seconds, not the
+// promotion's minute.
+func TestSupersedeDoesNotWaitForever(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, "talk-db")
+		x := h.tower("tower-ansan")
+		old, end := blockedAt(h, x, "promote")
+		began := time.Now()
+		id, err := x.Supersede(t.Context(), 1, []run.ID{old}, []string{"talk-db"}, func(context.Context) (executor.Opening, error) {
+			return h.opening(plan.CutUsers, "ansan"), nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if took := time.Since(began); took > 5*time.Second {
+			t.Errorf("it took %v", took)
+		}
+		if err := <-end; err != nil {
+			t.Fatal(err)
+		}
+		if slices.Contains(h.world.Log(), "undo seal talk-db") {
+			t.Error("unsealed after the promotion began")
+		}
+		_ = x.Carry(t.Context(), id, 1)
+	})
+}
+
+// No successor, no seal.
+func TestSupersedeWithoutSuccessorUnseals(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, "talk-db")
+		x := h.tower("tower-ansan")
+		old, end := blockedAt(h, x, "choose")
+		stuck := errors.New("stuck")
+		_, err := x.Supersede(t.Context(), 1, []run.ID{old}, []string{"talk-db"}, func(context.Context) (executor.Opening, error) {
+			return executor.Opening{}, stuck
+		})
+		if !errors.Is(err, stuck) {
+			t.Fatalf("err = %v", err)
+		}
+		if err := <-end; err != nil {
+			t.Fatal(err)
+		}
+		h.closedWith(old, "superseded")
+		if h.world.Is("seal talk-db") || h.world.Is("halt talk-db") {
+			t.Errorf("left behind: %v", h.world.Effects())
+		}
+	})
+}
+
+// The tower dies while it winds a run up: the next one undoes what was left for a
+// successor that nobody opens.
+func TestCrashWhileSupersedingUnseals(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, "talk-db")
+		x := h.tower("tower-ansan")
+		old, end := blockedAt(h, x, "choose")
+		_, err := x.Supersede(t.Context(), 1, []run.ID{old}, []string{"talk-db"}, func(context.Context) (executor.Opening, error) {
+			h.book.Depose(2)
+			return h.opening(plan.LoseSite, "pangyo"), nil
+		})
+		if !errors.Is(err, executor.ErrDeposed) {
+			t.Fatalf("err = %v", err)
+		}
+		<-end
+		if err := h.tower("tower-anyang").Carry(t.Context(), old, 2); err != nil {
+			t.Fatal(err)
+		}
+		h.closedWith(old, "superseded")
+		if h.world.Is("seal talk-db") || h.world.Is("halt talk-db") {
+			t.Errorf("left behind: %v", h.world.Effects())
+		}
+	})
+}
+
+// A run that nobody carries here can be superseded too, for example after a claim.
+func TestSupersedeARunThatNobodyCarries(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, "talk-db")
+		first := h.tower("tower-ansan")
+		ctx, cancel := context.WithCancel(t.Context())
+		old := h.open(first, 1, plan.Evacuate, "pangyo")
+		h.on("choose", func(context.Context, driver.Task) (driver.Result, error) {
+			cancel()
+			return driver.Result{}, nil
+		})
+		_ = first.Carry(ctx, old, 1)
+		h.book.Depose(2)
+		x := h.tower("tower-anyang")
+		id, err := x.Supersede(t.Context(), 2, []run.ID{old}, []string{"talk-db", "talk.example."}, func(context.Context) (executor.Opening, error) {
+			return h.opening(plan.LoseSite, "pangyo"), nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := x.Carry(t.Context(), id, 2); err != nil {
+			t.Fatal(err)
+		}
+		h.closedWith(old, "superseded")
+		h.closedWith(id, "done")
+	})
+}
