@@ -1,0 +1,76 @@
+package web
+
+import (
+	"encoding/json"
+	"net/http"
+	"time"
+
+	"github.com/haechi/haechi/core/journal"
+)
+
+// Limits of one answer of the journal.
+const (
+	journalPage = 1000
+	followEvery = 250 * time.Millisecond
+)
+
+// getJournal answers JSON lines, from ?from= on, at most ?limit= of them; with ?follow=1
+// those that come, too, until the reader goes away.
+func (a desk) getJournal(w http.ResponseWriter, r *http.Request, _ string) (any, error) {
+	from, err := number(r, "from", 1)
+	if err != nil {
+		return nil, err
+	}
+	limit, err := number(r, "limit", journalPage)
+	if err != nil {
+		return nil, err
+	}
+	first, err := a.Journal(r.Context(), uint64(from), int(min(limit, journalPage)))
+	if err != nil {
+		return nil, err
+	}
+	w.Header().Set("Content-Type", "application/jsonl")
+	w.Header().Set("Cache-Control", "no-store")
+	next, err := lines(w, first, uint64(from))
+	if err == nil && r.URL.Query().Get("follow") == "1" {
+		a.follow(w, r, next)
+	}
+	return nil, nil //nolint:nilerr // the answer has begun: a reader that went away is told nothing
+}
+
+// follow sends what is written from seq on, until the reader or the tower goes.
+func (a desk) follow(w http.ResponseWriter, r *http.Request, seq uint64) {
+	tick := time.NewTicker(followEvery)
+	defer tick.Stop()
+	for {
+		more, err := a.Journal(r.Context(), seq, journalPage)
+		if err == nil {
+			seq, err = lines(w, more, seq)
+		}
+		if err != nil {
+			a.log.Debug("follow the journal", "error", err)
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-r.Context().Done():
+			return
+		}
+	}
+}
+
+// lines writes entries and returns the seq that comes after them.
+func lines(w http.ResponseWriter, all []journal.Entry, next uint64) (uint64, error) {
+	out := http.NewResponseController(w)
+	if err := out.SetWriteDeadline(time.Now().Add(patience)); err != nil {
+		return next, err
+	}
+	enc := json.NewEncoder(w)
+	for _, e := range all {
+		if err := enc.Encode(e); err != nil {
+			return next, err
+		}
+		next = e.Seq + 1
+	}
+	return next, out.Flush()
+}

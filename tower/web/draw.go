@@ -1,0 +1,127 @@
+package web
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/haechi/haechi/core/situation"
+)
+
+// tone is the colour class of a state. No state is told by colour alone: see [mark].
+func tone(state string) string {
+	switch state {
+	case string(situation.Up), RolePrimary, RoleFollower, StepDone, WritesAcknowledged, string(Fine), string(situation.Serving):
+		return "ok"
+	case StepRunning, RunPaused, string(situation.Draining), string(Acting):
+		return "act"
+	case string(situation.Suspect), string(situation.CutOff), string(situation.Drained), RoleSealed, RoleFormer, StepUnknown, StepUndone,
+		WritesAlone, string(Warn), "old", "superseded":
+		return "warn"
+	case StepWaiting:
+		return "idle"
+	}
+	return "bad"
+}
+
+// mark is the sign that stands beside a state.
+func mark(state string) string {
+	return map[string]string{"ok": "●", "act": "▶", "warn": "▲", "bad": "■", "idle": "○"}[tone(state)]
+}
+
+// size writes a number of bytes for people.
+func size(bytes int64) string {
+	switch {
+	case bytes < 0:
+		return "?"
+	case bytes < 1<<10:
+		return fmt.Sprintf("%d B", bytes)
+	case bytes < 1<<20:
+		return fmt.Sprintf("%.1f KB", float64(bytes)/(1<<10))
+	case bytes < 1<<30:
+		return fmt.Sprintf("%.1f MB", float64(bytes)/(1<<20))
+	}
+	return fmt.Sprintf("%.1f GB", float64(bytes)/(1<<30))
+}
+
+func seconds(s float64) string { return fmt.Sprintf("%.2f s", s) }
+
+// firstRun is the run that is shown step by step: the first open one, or the last that ended.
+func firstRun(all []Run) *Run {
+	if len(all) == 0 {
+		return nil
+	}
+	return &all[0]
+}
+
+// restRuns are those that are shown in a line each.
+func restRuns(all []Run) []Run {
+	if len(all) < 2 {
+		return nil
+	}
+	return all[1:min(len(all), 6)]
+}
+
+// newest returns the journal's lines with the newest first.
+func newest(lines []Line) []Line {
+	out := slices.Clone(lines)
+	slices.Reverse(out)
+	return out
+}
+
+// took is how long a run lasted, or has lasted so far.
+func took(n Now, r Run) time.Duration {
+	if r.Open() {
+		return n.At.Sub(r.Started)
+	}
+	return r.Ended.Sub(r.Started)
+}
+
+// armed says what haechi may act on by itself.
+func armed(what []string) string {
+	if slices.Contains(what, "*") {
+		return "everything"
+	}
+	return list(what)
+}
+
+// lag says how far a member is behind.
+func lag(m Member) string {
+	switch {
+	case m.LagBytes < 0 && m.LagMS < 0:
+		return "?"
+	case m.LagMS < 0:
+		return size(m.LagBytes)
+	case m.LagBytes < 0:
+		return fmt.Sprintf("%d ms", m.LagMS)
+	}
+	return fmt.Sprintf("%s, %d ms", size(m.LagBytes), m.LagMS)
+}
+
+// memberState says what else there is to know of a member.
+func memberState(m Member) string {
+	var parts []string
+	if m.ReplayBlocked {
+		parts = append(parts, "replay blocked by a reader")
+	}
+	switch {
+	case m.Role == RoleFollower && m.Streaming:
+		parts = append(parts, "streaming")
+	case m.Role == RoleFollower:
+		parts = append(parts, "not streaming")
+	case m.Role == RoleFormer:
+		parts = append(parts, "not counted before it is rewound")
+	}
+	if m.Note != "" {
+		parts = append(parts, m.Note)
+	}
+	return list(parts)
+}
+
+// current is the newest known point of the rate.
+func current(r Rate) string {
+	if n := len(r.PerSecond); n > 0 && r.PerSecond[n-1] != nil {
+		return fmt.Sprintf("%.0f", *r.PerSecond[n-1])
+	}
+	return "?"
+}

@@ -1,0 +1,131 @@
+package web
+
+import (
+	"bytes"
+	"context"
+	"embed"
+	"fmt"
+	"html/template"
+	"io/fs"
+	"log/slog"
+	"net/http"
+	"strings"
+	"time"
+)
+
+//go:embed assets
+var assets embed.FS
+
+// Page returns the page Now at "/", its stream at "/stream", and the same as one
+// JSON object at "/now.json". It only reads, so it needs no certificate. Open
+// streams end when ctx does.
+func Page(ctx context.Context, desk Desk, log *slog.Logger) http.Handler {
+	p := &page{desk: desk, log: log, templates: parse()}
+	h := newHub(ctx, desk.Now, p.sections)
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /{$}", p.now)
+	mux.HandleFunc("GET /now.json", func(w http.ResponseWriter, _ *http.Request) { reply(w, http.StatusOK, Describe(desk.Now())) })
+	mux.HandleFunc("GET /stream", h.stream)
+	mux.Handle("GET /assets/", http.FileServerFS(only(assets, ".css", ".js", ".svg")))
+	return guarded(mux)
+}
+
+type page struct {
+	desk      Desk
+	log       *slog.Logger
+	templates *template.Template
+}
+
+// sectionNames are the parts of the page that change by themselves, each a template.
+var sectionNames = []string{"band", "clock", "sites", "warnings", "run", "rate", "stores", "names", "journal"}
+
+// now draws the whole page. What is sent here is what a reader without script sees.
+func (p *page) now(w http.ResponseWriter, _ *http.Request) {
+	n := Describe(p.desk.Now())
+	sections, err := p.sections(n)
+	if err == nil {
+		err = p.write(w, n, sections)
+	}
+	if err != nil {
+		p.log.Error("draw the page", "error", err)
+		http.Error(w, "the page could not be drawn; the tower's log says why, and /now.json has the same facts", http.StatusInternalServerError)
+	}
+}
+
+func (p *page) write(w http.ResponseWriter, n Now, sections map[string]string) error {
+	trusted := map[string]template.HTML{}
+	for id, text := range sections {
+		trusted[id] = template.HTML(text) //nolint:gosec // made by html/template just now
+	}
+	var out bytes.Buffer
+	err := p.templates.ExecuteTemplate(&out, "page", struct {
+		Now      Now
+		Order    []string
+		Sections map[string]template.HTML
+	}{n, sectionNames, trusted})
+	if err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	w.Header().Set("Cache-Control", "no-store")
+	_, err = out.WriteTo(w)
+	if err != nil {
+		p.log.Debug("send the page", "error", err) // the reader went away
+	}
+	return nil
+}
+
+// sections draws the parts of the page.
+func (p *page) sections(n Now) (map[string]string, error) {
+	out := make(map[string]string, len(sectionNames))
+	for _, name := range sectionNames {
+		var b strings.Builder
+		if err := p.templates.ExecuteTemplate(&b, name, n); err != nil {
+			return nil, err
+		}
+		out[name] = b.String()
+	}
+	return out, nil
+}
+
+// guarded tells browsers to load nothing from anywhere else.
+func guarded(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Security-Policy", "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'")
+		w.Header().Set("X-Content-Type-Options", "nosniff")
+		w.Header().Set("Referrer-Policy", "no-referrer")
+		next.ServeHTTP(w, r)
+	})
+}
+
+// only shows the files of these kinds; templates stay inside.
+func only(all fs.FS, kinds ...string) fs.FS { return filtered{all, kinds} }
+
+type filtered struct {
+	fs.FS
+	kinds []string
+}
+
+func (f filtered) Open(name string) (fs.File, error) {
+	for _, kind := range f.kinds {
+		if strings.HasSuffix(name, kind) {
+			return f.FS.Open(name)
+		}
+	}
+	return nil, fs.ErrNotExist
+}
+
+func parse() *template.Template {
+	return template.Must(template.New("").Funcs(template.FuncMap{
+		"upper": strings.ToUpper, "words": stateWords, "list": list, "armed": armed, "lag": lag, "memberState": memberState,
+		"mark": func(state any) string { return mark(fmt.Sprint(state)) }, "tone": func(state any) string { return tone(fmt.Sprint(state)) },
+		"iso":     func(at time.Time) string { return at.Format(time.RFC3339Nano) },
+		"moment":  func(n Now, at time.Time) string { return at.In(n.At.Location()).Format("15:04:05 MST") },
+		"clock":   func(n Now, at time.Time) string { return at.In(n.At.Location()).Format("15:04:05") },
+		"fine":    func(n Now, at time.Time) string { return at.In(n.At.Location()).Format("15:04:05.000") },
+		"ago":     func(n Now, at time.Time) string { return span(n.At.Sub(at)) },
+		"took":    func(n Now, r Run) string { return span(took(n, r)) },
+		"ms":      func(ms int64) string { return span(time.Duration(ms) * time.Millisecond) },
+		"seconds": seconds, "current": current, "chart": chart, "first": firstRun, "rest": restRuns, "newest": newest,
+	}).ParseFS(assets, "assets/*.html"))
+}
