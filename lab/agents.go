@@ -44,7 +44,7 @@ func (l *Lab) configureAgent(p Place) error {
 		}
 	}
 	if l.o.wants(RoleNamed) {
-		units["named"] = map[string]any{"kind": "named", "answers": l.answersFile(p), "rndc": l.rndc(p)}
+		units["named"] = map[string]any{"kind": "named", "answers": l.answersFile(p), "key": "haechi-key.", "rndc": l.rndc(p)}
 	}
 	return l.writeYAML(l.at(p, "agent", "agent.yaml"), postgresUser, map[string]any{
 		"name": p.host(), "listen": p.agentAddr(), "tls": tlsFiles(l.at(p, "agent", "tls")),

@@ -42,7 +42,6 @@ func (l *Lab) estateYAML() string {
 		line("      %s: {site: %s, host: %s, address: %q, unit: talk-db}", p, p, p.host(), p.postgresAddr())
 	}
 	line("    primary: pangyo\n    acknowledge: {any: 1}")
-	b.WriteString(l.storeSettings())
 	line("services:\n  talk:\n    tier: 0\n    rto: 30s\n    rpo: 0s\n    runs: {%s}", l.runs())
 	line("    requires: [talk-db]\n    probes: [{http: \"http://{address}/healthz\"}]\n    rate: talk_acknowledged_total")
 	line("names:\n  talk.example.:\n    service: talk\n    zone: example.\n    ttl: %s", ttl)
@@ -69,9 +68,4 @@ func (l *Lab) runs() string {
 		out = append(out, fmt.Sprintf("%s/talk: 1", p))
 	}
 	return strings.Join(out, ", ")
-}
-
-// storeSettings are the engine's own settings: how towers may look at a member.
-func (l *Lab) storeSettings() string {
-	return fmt.Sprintf("    settings:\n      user: haechi_monitor\n      database: postgres\n      password: {file: %s}\n", l.path("secrets", "monitor"))
 }

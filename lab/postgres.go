@@ -171,6 +171,7 @@ log_timezone = 'UTC'
 
 const postgresHBA = `# written by haechi-lab
 local all         all                                 peer map=lab
+local replication all                                 peer map=lab
 host  replication haechi_replication 10.77.0.0/16     scram-sha-256
 host  all         haechi_replication 10.77.0.0/16     scram-sha-256
 host  all         haechi_monitor     10.77.0.0/16     scram-sha-256
