@@ -87,7 +87,7 @@ func TestRolesAreRefused(t *testing.T) {
 
 func TestNoCertificateIsRefused(t *testing.T) {
 	srv := httptest.NewServer(API(fakeDesk{}, slog.New(slog.DiscardHandler)))
-	defer srv.Close()
+	t.Cleanup(srv.Close)
 	if status, say := call(t, srv, http.MethodGet, "now", ""); status != http.StatusForbidden {
 		t.Errorf("%d %s", status, say)
 	}

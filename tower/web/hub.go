@@ -17,6 +17,8 @@ type hub struct {
 	every time.Duration                        // between two looks
 	beat  time.Duration                        // a frame is sent at least this often
 
+	patience time.Duration // how long one frame may take to reach its reader
+
 	mu      sync.Mutex // guards what follows
 	readers map[*reader]struct{}
 	running bool // somebody looks
@@ -41,7 +43,7 @@ const (
 )
 
 func newHub(ctx context.Context, look func() Now, draw func(Now) (map[string]string, error)) *hub {
-	return &hub{ctx: ctx, look: look, draw: draw, every: lookEvery, beat: beatEvery, readers: map[*reader]struct{}{}}
+	return &hub{ctx: ctx, look: look, draw: draw, every: lookEvery, beat: beatEvery, patience: patience, readers: map[*reader]struct{}{}}
 }
 
 // join adds a reader; false if there are too many. The first one starts the looking.

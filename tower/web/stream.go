@@ -29,7 +29,7 @@ func (h *hub) stream(w http.ResponseWriter, r *http.Request) {
 	for {
 		select {
 		case f, open := <-me.frames:
-			if !open || send(w, encode(f)) != nil {
+			if !open || send(w, encode(f), h.patience) != nil {
 				return
 			}
 		case <-r.Context().Done():
@@ -41,7 +41,7 @@ func (h *hub) stream(w http.ResponseWriter, r *http.Request) {
 }
 
 // send writes one event, and gives up on a reader that does not take it.
-func send(w http.ResponseWriter, data []byte) error {
+func send(w http.ResponseWriter, data []byte, patience time.Duration) error {
 	out := http.NewResponseController(w)
 	if err := out.SetWriteDeadline(time.Now().Add(patience)); err != nil {
 		return err
@@ -60,7 +60,7 @@ func changes() func(frame) []byte {
 	return func(f frame) []byte {
 		fresh := map[string]string{}
 		for id, html := range f.sections {
-			if seen[id] != html {
+			if before, sent := seen[id]; !sent || before != html {
 				seen[id], fresh[id] = html, html
 			}
 		}

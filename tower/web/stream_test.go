@@ -66,7 +66,7 @@ func ticking(t *testing.T, change func(i int64, n *Now)) fakeDesk {
 
 func TestStreamGivesNow(t *testing.T) {
 	srv := httptest.NewServer(Page(t.Context(), ticking(t, nil), slog.New(slog.DiscardHandler)))
-	defer srv.Close()
+	t.Cleanup(srv.Close)
 	e := open(t, srv, "/stream")
 	if kind := e.resp.Header.Get("Content-Type"); kind != "text/event-stream" {
 		t.Fatalf("Content-Type %q", kind)
@@ -96,7 +96,7 @@ func TestStreamSendsWhatChanged(t *testing.T) {
 		}
 	})
 	srv := httptest.NewServer(Page(t.Context(), desk, slog.New(slog.DiscardHandler)))
-	defer srv.Close()
+	t.Cleanup(srv.Close)
 	e := open(t, srv, "/stream?sections=1")
 	if got := sectionsOf(t, e); len(got) != len(sectionNames) {
 		t.Fatalf("the first event has %d sections", len(got))
@@ -166,15 +166,14 @@ func TestSlowReaderIsDropped(t *testing.T) {
 // A reader that takes nothing from its connection cannot hold the handler.
 func TestStuckConnectionEnds(t *testing.T) {
 	done := make(chan struct{})
-	big := story(t, "peace")
-	big.Tower = strings.Repeat("x", 1<<20) // more than the kernel buffers
-	desk := ticking(t, func(_ int64, n *Now) { n.Tower = big.Tower })
-	page := Page(t.Context(), desk, slog.New(slog.DiscardHandler))
+	desk := ticking(t, func(_ int64, n *Now) { n.Tower = strings.Repeat("x", 1<<20) }) // more than the kernel buffers
+	h := newHub(t.Context(), desk.Now, func(Now) (map[string]string, error) { return nil, nil })
+	h.every, h.patience = time.Millisecond, 50*time.Millisecond
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		page.ServeHTTP(w, r)
+		h.stream(w, r)
 		close(done)
 	}))
-	defer srv.Close()
+	t.Cleanup(srv.Close)
 	conn, err := net.Dial("tcp", srv.Listener.Addr().String())
 	if err != nil {
 		t.Fatal(err)
@@ -185,7 +184,7 @@ func TestStuckConnectionEnds(t *testing.T) {
 	}
 	select {
 	case <-done:
-	case <-time.After(10 * patience):
+	case <-time.After(20 * time.Second):
 		t.Fatal("the handler still waits for a reader that does not read")
 	}
 }
