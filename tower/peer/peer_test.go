@@ -1,0 +1,310 @@
+package peer_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"go.uber.org/goleak"
+
+	"github.com/haechi/haechi/core/estate"
+	"github.com/haechi/haechi/core/situation"
+	"github.com/haechi/haechi/pki"
+	"github.com/haechi/haechi/tower/peer"
+)
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// place is a CA and what it issues.
+type place struct {
+	t  *testing.T
+	ca string
+}
+
+func newPlace(t *testing.T) place {
+	p := place{t, filepath.Join(t.TempDir(), "ca")}
+	must(t, pki.NewCA(p.ca))
+	return p
+}
+
+func (p place) files(kind pki.Kind, name string) pki.Files {
+	p.t.Helper()
+	f, err := pki.Issue(p.ca, pki.Identity{Kind: kind, Name: name}, p.t.TempDir(), nil, nil, 0)
+	must(p.t, err)
+	return f
+}
+
+var sites = map[string]estate.SiteID{"tower-a": "a", "tower-b": "b"}
+
+// tower serves h with tower-b's certificate and returns its address.
+func (p place) tower(h http.Handler) string {
+	p.t.Helper()
+	return p.serve(h, p.files(pki.Tower, "tower-b"), "127.0.0.1:0").addr
+}
+
+func (p place) serve(h http.Handler, f pki.Files, addr string) server {
+	p.t.Helper()
+	c, err := pki.ServerTLS(f, nil)
+	must(p.t, err)
+	l, err := net.Listen("tcp", addr)
+	must(p.t, err)
+	s := &http.Server{Handler: h, TLSConfig: c, ErrorLog: log.New(io.Discard, "", 0)}
+	done := make(chan struct{})
+	go func() { defer close(done); s.ServeTLS(l, "", "") }()
+	p.t.Cleanup(func() { s.Close(); <-done })
+	return server{s, l.Addr().String()}
+}
+
+type server struct {
+	*http.Server
+	addr string
+}
+
+func receiver(take func(situation.View)) *peer.Receiver {
+	return &peer.Receiver{Tower: "tower-b", Take: take, SiteOf: func(t string) (estate.SiteID, bool) { s, ok := sites[t]; return s, ok }}
+}
+
+func (p place) sender(f pki.Files, peers ...peer.Peer) *peer.Sender {
+	p.t.Helper()
+	s, err := peer.NewSender(peers, f, 500*time.Millisecond, nil)
+	must(p.t, err)
+	p.t.Cleanup(s.Close)
+	return s
+}
+
+// keepSending sends views until the test ends, as the prober does.
+func keepSending(t *testing.T, s *peer.Sender, v situation.View) {
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	t.Cleanup(func() { cancel(); <-done })
+	go func() {
+		defer close(done)
+		tick := time.NewTicker(10 * time.Millisecond)
+		defer tick.Stop()
+		for {
+			s.Send(v)
+			v.Seq++
+			select {
+			case <-tick.C:
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+}
+
+func wait[T any](t *testing.T, c <-chan T, what string) T {
+	t.Helper()
+	select {
+	case v := <-c:
+		return v
+	case <-time.After(20 * time.Second):
+		t.Fatalf("%s did not come", what)
+		panic("unreachable")
+	}
+}
+
+func TestViewsArrive(t *testing.T) {
+	p := newPlace(t)
+	got := make(chan situation.View, 100)
+	r := receiver(func(v situation.View) { got <- v })
+	s := p.sender(p.files(pki.Tower, "tower-a"), peer.Peer{Name: "tower-b", Address: p.tower(r)})
+	want := situation.View{Observer: "tower-a", Site: "a", Seq: 1, Boot: "x", Looks: []situation.Look{{Target: "b/tower/tower-b", Ever: true, Facts: map[string]string{"k": "v"}}}}
+	s.Send(want)
+	if diff := cmp.Diff(want, wait(t, got, "the view")); diff != "" {
+		t.Fatal(diff)
+	}
+	if at, ok := r.Heard()["tower-a"]; !ok || time.Since(at) > time.Minute {
+		t.Fatalf("heard = %v", r.Heard())
+	}
+}
+
+// A peer that takes connections and never answers holds nobody up, and is
+// reached soon after it answers again, over one connection with the newest view.
+func TestADeadPeerBlocksNobody(t *testing.T) {
+	p := newPlace(t)
+	black, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	addr := black.Addr().String()
+	live := make(chan situation.View, 1000)
+	s := p.sender(p.files(pki.Tower, "tower-a"),
+		peer.Peer{Name: "tower-b", Address: p.tower(receiver(func(v situation.View) { live <- v }))},
+		peer.Peer{Name: "tower-c", Address: addr})
+	keepSending(t, s, situation.View{Observer: "tower-a", Site: "a", Seq: 1})
+	for range 100 {
+		wait(t, live, "a view at the living peer")
+	}
+	for s.Contacts()["tower-c"].Error == "" {
+		wait(t, live, "a view at the living peer")
+	}
+	black.Close()
+	back := make(chan situation.View, 1000)
+	r := receiver(func(v situation.View) { back <- v })
+	r.Tower = "tower-c"
+	began := time.Now()
+	p.serve(r, p.files(pki.Tower, "tower-c"), addr)
+	if v := wait(t, back, "a view at the peer that came back"); v.Seq < 100 {
+		t.Fatalf("view %d arrived, which is old", v.Seq)
+	}
+	t.Logf("reached %v after it came back", time.Since(began))
+}
+
+func TestAConnectionIsKept(t *testing.T) {
+	p := newPlace(t)
+	var conns atomic.Int64
+	got := make(chan situation.View, 1000)
+	h := receiver(func(v situation.View) { got <- v })
+	addr := p.tower(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.ProtoMajor != 2 {
+			t.Errorf("proto = %s", r.Proto)
+		}
+		h.ServeHTTP(w, r)
+	}))
+	front, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	t.Cleanup(func() { front.Close() })
+	go forward(front, addr, &conns)
+	s := p.sender(p.files(pki.Tower, "tower-a"), peer.Peer{Name: "tower-b", Address: front.Addr().String()})
+	keepSending(t, s, situation.View{Observer: "tower-a", Site: "a"})
+	for range 50 {
+		wait(t, got, "a view")
+	}
+	if n := conns.Load(); n != 1 {
+		t.Fatalf("%d connections", n)
+	}
+}
+
+func forward(l net.Listener, to string, count *atomic.Int64) {
+	for {
+		c, err := l.Accept()
+		if err != nil {
+			return
+		}
+		count.Add(1)
+		d, err := net.Dial("tcp", to)
+		if err != nil {
+			c.Close()
+			continue
+		}
+		go func() { io.Copy(d, c); d.Close() }()
+		go func() { io.Copy(c, d); c.Close() }()
+	}
+}
+
+func TestOnlyThoseWhoMayAreHeard(t *testing.T) {
+	p, other := newPlace(t), newPlace(t)
+	addr := p.tower(receiver(func(situation.View) {}))
+	tests := map[string]struct {
+		files pki.Files
+		body  string
+		want  int
+		says  string
+	}{
+		"Tower":            {p.files(pki.Tower, "tower-a"), `{"observer":"tower-a","site":"a"}`, 200, `"tower":"tower-b"`},
+		"Observer":         {p.files(pki.Observer, "isp-a"), `{"observer":"isp-a"}`, 200, ""},
+		"Agent":            {p.files(pki.Agent, "tower-a"), `{"observer":"tower-a","site":"a"}`, 403, "an agent's certificate"},
+		"Person":           {p.files(pki.Person, "tower-a"), `{"observer":"tower-a","site":"a"}`, 403, "a person's certificate"},
+		"OtherName":        {p.files(pki.Tower, "tower-a"), `{"observer":"tower-b","site":"b"}`, 403, `in the name of "tower-b"`},
+		"OtherSite":        {p.files(pki.Tower, "tower-a"), `{"observer":"tower-a","site":"c"}`, 403, "stands in a, but"},
+		"NotInTheEstate":   {p.files(pki.Tower, "tower-x"), `{"observer":"tower-x","site":"a"}`, 403, "not a tower of the estate"},
+		"OurOwn":           {p.files(pki.Tower, "tower-b"), `{"observer":"tower-b","site":"b"}`, 403, "our own name"},
+		"ObserverWithVote": {p.files(pki.Observer, "isp-a"), `{"observer":"isp-a","site":"a"}`, 403, "claims to stand in a"},
+		"NotJSON":          {p.files(pki.Tower, "tower-a"), `{"observer":`, 400, "is not one"},
+		"TooLarge":         {p.files(pki.Tower, "tower-a"), strings.Repeat(" ", peer.MaxView+1), 413, "more than 1024 KB"},
+		"OtherCA":          {other.files(pki.Tower, "tower-a"), `{}`, 0, ""},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			c, err := pki.ClientTLS(tt.files, nil)
+			must(t, err)
+			if tt.want == 0 {
+				c.VerifyConnection = nil // let the server be the one that refuses
+			}
+			status, answer, err := post(t, c, addr, strings.NewReader(tt.body))
+			if tt.want == 0 {
+				if err == nil {
+					t.Fatal("was heard")
+				}
+				return
+			}
+			must(t, err)
+			if status != tt.want || !strings.Contains(answer, tt.says) {
+				t.Fatalf("%d %s", status, answer)
+			}
+		})
+	}
+}
+
+func post(t *testing.T, c *tls.Config, addr string, body io.Reader) (int, string, error) {
+	t.Helper()
+	tr := &http.Transport{TLSClientConfig: c, ForceAttemptHTTP2: true}
+	defer tr.CloseIdleConnections()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "https://"+addr+peer.Path, body)
+	must(t, err)
+	resp, err := tr.RoundTrip(req)
+	if err != nil {
+		return 0, "", err
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	return resp.StatusCode, string(b), err
+}
+
+// Half a request ends by itself, with an answer that says so.
+func TestHalfARequestEnds(t *testing.T) {
+	p := newPlace(t)
+	addr := p.tower(receiver(func(situation.View) { t.Error("half a view was taken") }))
+	c, err := pki.ClientTLS(p.files(pki.Tower, "tower-a"), nil)
+	must(t, err)
+	half, w := io.Pipe()
+	defer w.Close()
+	go w.Write([]byte(`{"observer":"tower-a",`))
+	status, answer, err := post(t, c, addr, half)
+	if err == nil && (status != 400 || !strings.Contains(answer, "did not arrive whole")) {
+		t.Fatalf("%d %s", status, answer)
+	}
+}
+
+func TestCloseLeavesNothingBehind(t *testing.T) {
+	p := newPlace(t)
+	srv := p.serve(receiver(func(situation.View) {}), p.files(pki.Tower, "tower-b"), "127.0.0.1:0")
+	f := p.files(pki.Tower, "tower-a")
+	ignore := goleak.IgnoreCurrent()
+	s, err := peer.NewSender([]peer.Peer{{Name: "tower-b", Address: srv.addr}, {Name: "tower-c", Address: "127.0.0.1:1"}}, f, time.Second, nil)
+	must(t, err)
+	s.Send(situation.View{Observer: "tower-a", Site: "a"})
+	for s.Contacts()["tower-b"].Answered.IsZero() || s.Contacts()["tower-c"].Error == "" {
+		s.Send(situation.View{Observer: "tower-a", Site: "a"})
+	}
+	s.Close()
+	srv.Close()
+	goleak.VerifyNone(t, ignore)
+}
+
+func TestViewIsSmall(t *testing.T) {
+	v := situation.View{Observer: "tower-a"}
+	for range 200 {
+		v.Looks = append(v.Looks, situation.Look{Target: "pangyo/database/talk-db/a", Ever: true, Facts: map[string]string{"role": "primary"}})
+	}
+	b, err := json.Marshal(v)
+	must(t, err)
+	if len(b) > peer.MaxView/10 || !bytes.Contains(b, []byte("primary")) {
+		t.Fatalf("200 targets make %d bytes", len(b))
+	}
+}

@@ -1,0 +1,158 @@
+// Package peer carries what observers see from tower to tower, and from the
+// observers on user networks to the towers, over mutual TLS and never through
+// etcd: what is seen must travel when etcd has no quorum.
+package peer
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/haechi/haechi/core/estate"
+	"github.com/haechi/haechi/core/situation"
+	"github.com/haechi/haechi/pki"
+)
+
+// Path is where a tower takes views: POST, JSON of a [situation.View].
+const Path = "/peer/v1/view"
+
+// MaxView bounds the body of one view, in bytes.
+const MaxView = 1 << 20
+
+// readLimit bounds how long one view may take to arrive.
+const readLimit = 2 * time.Second
+
+// Reply is what a receiver says of itself.
+type Reply struct {
+	Tower string `json:"tower"`
+	Seq   uint64 `json:"seq"` // of the view that was taken
+}
+
+// Receiver takes views from peers. It is an http.Handler for [Path], to be served
+// with pki.ServerTLS.
+type Receiver struct {
+	// Tower is our own name.
+	Tower string
+	// SiteOf returns the site of a tower, and whether the estate knows it as a
+	// tower; observers have no site. nil believes the view, which only tests do.
+	SiteOf func(tower string) (estate.SiteID, bool)
+	// Take is called with each view, from several goroutines; it must not wait.
+	Take func(situation.View)
+	Log  *slog.Logger
+	// Now is the clock for Heard; nil is time.Now.
+	Now func() time.Time
+
+	mu    sync.Mutex // guards what follows
+	heard map[string]time.Time
+}
+
+// Heard returns when each observer's last view arrived, by our own clock.
+func (r *Receiver) Heard() map[string]time.Time {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	out := make(map[string]time.Time, len(r.heard))
+	for k, v := range r.heard {
+		out[k] = v
+	}
+	return out
+}
+
+// ServeHTTP takes one view.
+func (r *Receiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
+	v, status, err := r.receive(w, req)
+	if err != nil {
+		r.log().Warn("peer: a view was refused", "from", req.RemoteAddr, "error", err)
+		http.Error(w, err.Error(), status)
+		return
+	}
+	r.note(v.Observer)
+	r.Take(v)
+	w.Header().Set("Content-Type", "application/json")
+	json.NewEncoder(w).Encode(Reply{Tower: r.Tower, Seq: v.Seq})
+}
+
+// receive reads and checks one view; the status goes with the error.
+func (r *Receiver) receive(w http.ResponseWriter, req *http.Request) (situation.View, int, error) {
+	var v situation.View
+	if req.Method != http.MethodPost {
+		return v, http.StatusMethodNotAllowed, fmt.Errorf("%s: views come by POST", req.Method)
+	}
+	id, err := pki.PeerIdentity(req.TLS)
+	if err != nil {
+		return v, http.StatusUnauthorized, err
+	}
+	if err := pki.Only(pki.Tower, pki.Observer)(id); err != nil {
+		return v, http.StatusForbidden, err
+	}
+	// A request that stops half-way must not hold a stream for ever.
+	if err := http.NewResponseController(w).SetReadDeadline(time.Now().Add(readLimit)); err != nil && !errors.Is(err, http.ErrNotSupported) {
+		return v, http.StatusInternalServerError, err
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(w, req.Body, MaxView))
+	if err != nil {
+		if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
+			return v, http.StatusRequestEntityTooLarge, fmt.Errorf("the view of %s has more than %d KB", id, MaxView>>10)
+		}
+		return v, http.StatusBadRequest, fmt.Errorf("the view of %s did not arrive whole: %w", id, err)
+	}
+	if err := json.Unmarshal(body, &v); err != nil {
+		return v, http.StatusBadRequest, fmt.Errorf("the view of %s is not one: %w", id, err)
+	}
+	if err := r.matches(id, v); err != nil {
+		return v, http.StatusForbidden, err
+	}
+	return v, 0, nil
+}
+
+// matches checks that a view speaks for nobody but its sender: an observer has
+// no site and with it no vote, a tower has the one that the estate gives it.
+func (r *Receiver) matches(id pki.Identity, v situation.View) error {
+	if v.Observer != id.Name {
+		return fmt.Errorf("%s sent a view in the name of %q", id, v.Observer)
+	}
+	if id.Kind == pki.Observer {
+		if v.Site != "" {
+			return fmt.Errorf("%s is an observer, but its view claims to stand in %s", id, v.Site)
+		}
+		return nil
+	}
+	if v.Observer == r.Tower {
+		return fmt.Errorf("%s sent a view in our own name; two towers have the same certificate", id)
+	}
+	if r.SiteOf == nil {
+		return nil
+	}
+	site, ok := r.SiteOf(id.Name)
+	if !ok {
+		return fmt.Errorf("%s is not a tower of the estate", id)
+	}
+	if v.Site != site {
+		return fmt.Errorf("%s stands in %s, but its view claims to stand in %q", id, site, v.Site)
+	}
+	return nil
+}
+
+func (r *Receiver) note(observer string) {
+	now := time.Now
+	if r.Now != nil {
+		now = r.Now
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.heard == nil {
+		r.heard = map[string]time.Time{}
+	}
+	r.heard[observer] = now()
+}
+
+func (r *Receiver) log() *slog.Logger {
+	if r.Log == nil {
+		return slog.New(slog.DiscardHandler)
+	}
+	return r.Log
+}
