@@ -48,7 +48,13 @@ func (l *Lab) Act(ctx context.Context, name string, args ...string) (Proof, erro
 		if want := len(strings.Fields(a.Args)); len(args) != want {
 			return Proof{}, fmt.Errorf("%s takes %d arguments (%s), got %d", name, want, a.Args, len(args))
 		}
-		return a.do(ctx, l, args)
+		p, err := a.do(ctx, l, args)
+		if err == nil {
+			l.mu.Lock()
+			l.done = append(l.done, p)
+			l.mu.Unlock()
+		}
+		return p, err
 	}
 	var known []string
 	for _, a := range actions {

@@ -95,6 +95,7 @@ type Lab struct {
 	mu     sync.Mutex // guards what follows, and lets one fault happen at a time
 	undo   []func(context.Context) error
 	burned map[Place]time.Time
+	done   []Proof                    // by Act
 	links  map[wan.Direction]wan.Link // as they are without faults
 }
 

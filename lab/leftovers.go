@@ -59,7 +59,9 @@ func (l *Lab) take() error {
 	if err != nil {
 		return fmt.Errorf("lab: %w", err)
 	}
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+	// Whoever only asks who holds it does so for an instant.
+	err = until(context.Background(), 300*time.Millisecond, func() error { return unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) })
+	if err != nil {
 		_ = f.Close()
 		who, _ := Held(l.o)
 		return fmt.Errorf("lab: a lab named %s is up already, in %s (process %d): haechi-lab down ends it", l.o.Name, who.Dir, who.PID)

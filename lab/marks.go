@@ -31,6 +31,7 @@ const (
 	RoleNamed    Role = "named"
 	RoleGateway  Role = "gateway"
 	RoleObserver Role = "observer"
+	roleInit     Role = "init" // collects what others leave behind
 )
 
 // Roles lists what stands in each site.
@@ -54,9 +55,7 @@ type process struct {
 func (p process) dead() bool { return p.state == 'Z' || p.state == 'X' }
 
 // isInit says that it only collects what others leave behind.
-func (p process) isInit() bool {
-	return filepath.Base(p.exe) == "haechi-lab" && len(p.args) > 1 && p.args[1] == "init"
-}
+func (p process) isInit() bool { return p.role() == roleInit }
 
 // role tells what a process in a site is there for, by its program.
 func (p process) role() Role {
@@ -72,6 +71,8 @@ func (p process) role() Role {
 		return RoleTower
 	case program == "haechi" && slices.Contains(p.args, "observer"):
 		return RoleObserver
+	case program == "haechi-lab" && len(p.args) > 1 && p.args[1] == "init":
+		return roleInit
 	case program == "haechi-lab" && slices.Contains(p.args, "gateway"):
 		return RoleGateway
 	}

@@ -3,6 +3,7 @@ package lab
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"os"
 	"time"
 
@@ -72,6 +73,9 @@ func (l *Lab) raiseNetwork(ctx context.Context) error {
 		s, err := l.WAN().Status(ctx, true)
 		if err == nil && s.Realtime != "" {
 			l.say("network: %s", s.Realtime)
+		}
+		if err != nil {
+			err = fmt.Errorf("%w; its log ends with: %s", err, l.tail("wan"))
 		}
 		return err
 	})

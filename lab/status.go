@@ -14,6 +14,7 @@ type Status struct {
 	Sites   []SiteStatus       `json:"sites"`
 	Late    wan.LatenessStatus `json:"late"` // of the network
 	Lines   []wan.LineStatus   `json:"lines"`
+	Done    []Proof            `json:"done"` // what [Lab.Act] did, the last 100
 }
 
 // SiteStatus is one site.
@@ -33,7 +34,7 @@ func (l *Lab) Status(ctx context.Context) (Status, error) {
 	if err != nil {
 		return out, err
 	}
-	out.Late, out.Lines = w.Late, w.Lines
+	out.Late, out.Lines, out.Done = w.Late, w.Lines, l.acts()
 	burned := l.Burned()
 	for _, p := range sites {
 		s := SiteStatus{Site: p, Running: map[Role]int{}, Stopped: map[Role]int{}, Talk: p.TalkPort()}
@@ -56,4 +57,11 @@ func (l *Lab) Status(ctx context.Context) (Status, error) {
 		out.Sites = append(out.Sites, s)
 	}
 	return out, nil
+}
+
+// acts are the last things that Act did; never nil.
+func (l *Lab) acts() []Proof {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return append([]Proof{}, l.done[max(0, len(l.done)-100):]...)
 }
