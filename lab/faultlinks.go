@@ -51,7 +51,14 @@ func (l *Lab) cut(ctx context.Context, dirs []wan.Direction, what string) (Proof
 			return Proof{}, fmt.Errorf("%s: %v still carries packets: %+v", what, line.Direction, second[i])
 		}
 	}
-	return proof(done.At, "%s: %d directions are cut, nothing is under way on them", what, len(dirs)), nil
+	return proof(done.At, "%s: %s, nothing is under way there", what, directions(len(dirs))), nil
+}
+
+func directions(n int) string {
+	if n == 1 {
+		return "1 direction carries nothing"
+	}
+	return fmt.Sprintf("%d directions carry nothing", n)
 }
 
 // lines reads the state of some directions.

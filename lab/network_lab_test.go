@@ -155,6 +155,16 @@ func TestNetworkDelaysLosesAndCuts(t *testing.T) {
 			t.Fatal(err)
 		}
 	})
+	t.Run("BlackoutEndsByItself", func(t *testing.T) {
+		proof, err := l.Blackout(t.Context(), Ansan, 300*time.Millisecond)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Log(proof)
+		if got := ping(t, l, Users, Ansan, 20, time.Millisecond, time.Second); len(got) != 20 {
+			t.Errorf("%d of 20 packets after the blackout", len(got))
+		}
+	})
 	t.Run("CarriesManyPackets", func(t *testing.T) {
 		if _, err := l.WAN().Status(t.Context(), true); err != nil {
 			t.Fatal(err)

@@ -109,6 +109,25 @@ func TestDatabasesReplicateAndNameServersAreLocked(t *testing.T) {
 	t.Run("FireEndsEverythingInTheSite", func(t *testing.T) {
 		burn(t, l, Pangyo)
 	})
+	t.Run("ABurnedSiteStaysDarkUntilItIsRebuilt", func(t *testing.T) {
+		if _, err := l.Heal(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if s, err := l.Status(t.Context()); err != nil || s.Sites[0].Burned == nil || !s.Lines[0].Link.Cut {
+			t.Fatalf("%+v, %v", s, err)
+		}
+		proof, err := l.Rebuild(t.Context(), Pangyo)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Log(proof)
+		if got := resolve(t, l, Users, Pangyo); got.Rcode != dns.RcodeRefused {
+			t.Errorf("a rebuilt name server is not locked: %v", got)
+		}
+		if left, err := l.of(Pangyo, RolePostgres); err != nil || len(left) > 0 {
+			t.Errorf("a database started by itself: %v, %v", left, err)
+		}
+	})
 }
 
 // resolve asks the name server of a site for talk.example.
