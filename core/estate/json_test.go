@@ -3,8 +3,10 @@ package estate_test
 import (
 	"bytes"
 	"encoding/json"
+	"flag"
 	"fmt"
 	"maps"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -222,6 +224,29 @@ func TestSchemaAndLoaderAgree(t *testing.T) {
 		if !bytes.Contains(raw, []byte(key)) {
 			t.Errorf("the schema lacks %s", key)
 		}
+	}
+}
+
+// The schema that the examples name is the one that the loader stands by. Run the
+// tests with -rewrite to renew it.
+func TestSchemaBesideTheExamplesIsCurrent(t *testing.T) {
+	const file = "../../examples/estate.schema.json"
+	want, err := estate.Schema(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want = append(want, '\n')
+	if f := flag.Lookup("rewrite"); f != nil && f.Value.String() == "true" {
+		if err := os.WriteFile(file, want, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(got, want) {
+		t.Errorf("%s is out of date: go test ./core/estate -run Schema -rewrite", file)
 	}
 }
 

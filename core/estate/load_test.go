@@ -130,16 +130,16 @@ func TestRefusedBeforeItCosts(t *testing.T) {
 		"not UTF-8":      {"haechi: v1\nestate: \xff\xfe\n", "x.yaml:2:9: the byte 0xff is not UTF-8"},
 		"UTF-16":         {"\xff\xfeh\x00a\x00", "x.yaml:1:1: the byte 0xff is not UTF-8"},
 		"control":        {"haechi: v1\x00", "control character 0x00"},
-		"brackets":       {strings.Repeat("[", 100000), "nested more than"},
-		"braces":         {strings.Repeat("{a: ", 50000), "nested more than"},
-		"dashes":         {strings.Repeat("- ", 100000), "nested more than"},
-		"questions":      {strings.Repeat("? ", 100000), "nested more than"},
-		"too many keys":  {"haechi: v1\n" + strings.Repeat("a:\n", 60000), "split the estate"},
-		"too many words": {"haechi: [" + strings.Repeat("a,", 400000) + "]", "split it into several files"},
+		"brackets":       {strings.Repeat("[", 10000), "nested more than"},
+		"braces":         {strings.Repeat("{a: ", 5000), "nested more than"},
+		"dashes":         {strings.Repeat("- ", 10000), "nested more than"},
+		"questions":      {strings.Repeat("? ", 10000), "nested more than"},
+		"too many keys":  {"haechi: v1\n" + strings.Repeat("a:\n", 21000), "split the estate"},
+		"too many words": {"haechi: [" + strings.Repeat("a,", 151000) + "]", "split it into several files"},
 		"deep indent":    {deep(600), "nested more than"},
 		"empty":          {"", "the file is empty"},
 		"only comments":  {"# nothing\n", "the file is empty"},
-		"many problems":  {"haechi: v1\nestate: x\nsites: {a: {}}\nhosts:\n" + strings.Repeat("  a b: {}\n", 5000), "more problems; mend the ones above first"},
+		"many problems":  {"haechi: v1\nestate: x\nsites: {a: {}}\nhosts:\n" + strings.Repeat("  a b: {}\n", 1500), "more problems; mend the ones above first"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := estate.Load([]estate.File{{Name: "x.yaml", Data: []byte(c.data)}}, nil)
