@@ -93,8 +93,8 @@ func (f *Fold) freshest(target string, now time.Time) (found map[string]string) 
 	return found
 }
 
-// merge adds what an agent says of a unit to what the thing says of itself. The
-// agent's word wins: it also knows what a stopped process cannot say.
+// merge adds what an agent says of a unit to what the thing says of itself, which is
+// newer.
 func merge(out map[string]map[string]string, target string, agent map[string]string, unit string) {
 	for key, value := range agent {
 		name, ok := strings.CutPrefix(key, unit+"/")
@@ -105,7 +105,9 @@ func merge(out map[string]map[string]string, target string, agent map[string]str
 		if joined == nil {
 			joined = map[string]string{}
 		}
-		joined[name] = value
+		if _, said := joined[name]; !said {
+			joined[name] = value
+		}
 		out[target] = joined
 	}
 }

@@ -41,7 +41,7 @@ func (f *Fold) answers(l Look, age time.Duration) bool {
 
 // dead says whether a look at a single thing counts against it.
 func (f *Fold) dead(l Look) bool {
-	return f.silent(l) || l.Ever && l.Refused && l.Silent >= f.profile.refusal()
+	return f.silent(l) || l.Ever && l.Refused && l.Silent >= f.profile.Refusal()
 }
 
 // vote joins the opinions of a site's towers: one that sees outweighs those that

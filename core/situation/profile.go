@@ -77,10 +77,10 @@ func (p Profile) Validate() error {
 	return errors.Join(errs...)
 }
 
-// refusal is how long a thing must have been refused by a host that answers:
+// Refusal is how long a thing must have been refused by a host that answers:
 // less than Silence, because a refusal is a word and not the lack of one, and
 // never less than two looks.
-func (p Profile) refusal() time.Duration { return max(p.Silence/2, 2*p.Every) }
+func (p Profile) Refusal() time.Duration { return max(p.Silence/2, 2*p.Every) }
 
 // unseen is how long a thing that never answered an observer must be silent
 // before that counts. Something that is only being installed has this long.

@@ -7,12 +7,13 @@ import "github.com/haechi/haechi/core/estate"
 type Store struct {
 	Epoch    uint64            `json:"epoch"` // 0: not adopted
 	Primary  estate.MemberID   `json:"primary"`
-	Sync     []estate.MemberID `json:"sync"`      // who may acknowledge now, besides the primary
-	Any      int               `json:"any"`       // commit rule in force
-	LeastAny int               `json:"least_any"` // the weakest rule that may be in force: written before weakening, raised after strengthening
-	Alone    bool              `json:"alone"`     // under a mandate
-	Former   []estate.MemberID `json:"former"`    // not to be counted before they are rewound and proven
-	Next     uint64            `json:"next"`      // highest epoch ever handed out to a run
+	Sync     []estate.MemberID `json:"sync"`               // who may acknowledge now, besides the primary
+	Any      int               `json:"any"`                // commit rule in force
+	LeastAny int               `json:"least_any"`          // the weakest rule that may be in force: written before weakening, raised after strengthening
+	Alone    bool              `json:"alone"`              // under a mandate
+	Former   []estate.MemberID `json:"former"`             // not to be counted before they are rewound and proven
+	Next     uint64            `json:"next"`               // highest epoch ever handed out to a run
+	Timeline uint64            `json:"timeline,omitempty"` // that the epoch began, where the engine counts them; 0: not known
 }
 
 // Intent is what people or a run want of a site.

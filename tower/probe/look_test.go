@@ -1,0 +1,295 @@
+package probe_test
+
+import (
+	"bufio"
+	"context"
+	"crypto/tls"
+	"errors"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/jackc/pgx/v5/pgproto3"
+	"github.com/miekg/dns"
+
+	"github.com/haechi/haechi/agent"
+	"github.com/haechi/haechi/core/situation"
+	"github.com/haechi/haechi/tower/probe"
+)
+
+var fast = situation.Profiles()["fast"]
+
+func look(t *testing.T, l probe.Looker, x situation.Target) (map[string]string, error) {
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+	defer cancel()
+	return l.Look(ctx, x)
+}
+
+func want(t *testing.T, l probe.Looker, x situation.Target, facts map[string]string) {
+	t.Helper()
+	got, err := look(t, l, x)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(facts, got); diff != "" {
+		t.Fatal(diff)
+	}
+}
+
+// closed is an address at which nobody listens.
+func closed(t *testing.T) string {
+	l := listen(t)
+	l.Close()
+	return l.Addr().String()
+}
+
+func listen(t *testing.T) net.Listener {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	return l
+}
+
+func TestGateway(t *testing.T) {
+	var conns atomic.Int32
+	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/broken" {
+			w.WriteHeader(http.StatusServiceUnavailable)
+		}
+	}))
+	s.Config.ConnState = func(_ net.Conn, st http.ConnState) {
+		if st == http.StateNew {
+			conns.Add(1)
+		}
+	}
+	s.Start()
+	defer s.Close()
+	l := probe.Gateway(fast)
+	want(t, l, situation.Target{Address: s.URL + "/healthz"}, map[string]string{})
+	want(t, l, situation.Target{Address: s.URL + "/broken"}, map[string]string{"status": "503"})
+	if n := conns.Load(); n != 1 {
+		t.Errorf("%d connections for two looks, one after the other", n)
+	}
+	if _, err := look(t, l, situation.Target{Address: "http://" + closed(t) + "/"}); !errors.Is(err, syscall.ECONNREFUSED) {
+		t.Errorf("where nobody listens: %v", err)
+	}
+}
+
+func TestTower(t *testing.T) {
+	s := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != probe.Alive {
+			w.WriteHeader(http.StatusNotFound)
+		}
+	}))
+	defer s.Close()
+	l := probe.Tower(fast, func(name string) (*tls.Config, error) {
+		if name != "tower-ansan" {
+			return nil, errors.New("no certificate")
+		}
+		return s.Client().Transport.(*http.Transport).TLSClientConfig, nil
+	})
+	address := strings.TrimPrefix(s.URL, "https://")
+	want(t, l, situation.Target{Component: "tower-ansan", Address: address}, map[string]string{})
+	if _, err := look(t, l, situation.Target{Component: "tower-pangyo", Address: address}); err == nil {
+		t.Error("looked without a certificate")
+	}
+}
+
+func TestDNS(t *testing.T) {
+	pc, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var rcode atomic.Int32
+	s := &dns.Server{PacketConn: pc, Handler: dns.HandlerFunc(func(w dns.ResponseWriter, q *dns.Msg) {
+		a := new(dns.Msg).SetRcode(q, int(rcode.Load()))
+		if a.Rcode == dns.RcodeSuccess {
+			rr, _ := dns.NewRR("example. 2 SOA ns. admin. 42 1 1 1 1")
+			a.Answer = []dns.RR{rr}
+		}
+		_ = w.WriteMsg(a)
+	})}
+	go func() { _ = s.ActivateAndServe() }()
+	t.Cleanup(func() { _ = s.Shutdown() })
+	l := probe.DNS(func(host string) string { return map[string]string{"ns-ansan": "example."}[host] })
+	x := situation.Target{Component: "ns-ansan", Address: pc.LocalAddr().String()}
+	want(t, l, x, map[string]string{"serial": "42"})
+	rcode.Store(dns.RcodeRefused)
+	want(t, l, x, map[string]string{"locked": "true"})
+	rcode.Store(dns.RcodeServerFailure)
+	want(t, l, x, map[string]string{"rcode": "SERVFAIL"})
+	if _, err := look(t, l, situation.Target{Component: "ns-ansan", Address: closed(t)}); !errors.Is(err, syscall.ECONNREFUSED) {
+		t.Errorf("where nobody listens: %v", err)
+	}
+}
+
+// serve speaks as much PostgreSQL as a look hears.
+func serve(t *testing.T, conns *atomic.Int32, refuse *atomic.Bool) string {
+	l := listen(t)
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			conns.Add(1)
+			go session(c, refuse)
+		}
+	}()
+	return l.Addr().String()
+}
+
+func session(c net.Conn, refuse *atomic.Bool) {
+	defer c.Close()
+	b := pgproto3.NewBackend(bufio.NewReader(c), c)
+	if m, err := b.ReceiveStartupMessage(); err != nil {
+		return
+	} else if _, ok := m.(*pgproto3.SSLRequest); ok {
+		_, _ = c.Write([]byte("N"))
+		return
+	}
+	if refuse.Load() {
+		b.Send(&pgproto3.ErrorResponse{Severity: "FATAL", Code: "57P03", Message: "the database system is starting up"})
+		_ = b.Flush()
+		return
+	}
+	b.Send(&pgproto3.AuthenticationOk{})
+	b.Send(&pgproto3.ReadyForQuery{TxStatus: 'I'})
+	for b.Flush() == nil {
+		if m, err := b.Receive(); err != nil {
+			return
+		} else if _, ok := m.(*pgproto3.Query); !ok {
+			return
+		}
+		b.Send(&pgproto3.RowDescription{Fields: []pgproto3.FieldDescription{{Name: []byte("r")}}})
+		b.Send(&pgproto3.DataRow{Values: [][]byte{[]byte("t")}})
+		b.Send(&pgproto3.CommandComplete{CommandTag: []byte("SELECT 1")})
+		b.Send(&pgproto3.ReadyForQuery{TxStatus: 'I'})
+	}
+}
+
+func TestDatabase(t *testing.T) {
+	var conns atomic.Int32
+	var refuse atomic.Bool
+	address := serve(t, &conns, &refuse)
+	l := probe.Database(func(component string) string {
+		if component == "talk-db/nobody" {
+			return ""
+		}
+		return "user=haechi_monitor dbname=postgres sslmode=disable"
+	})
+	x := situation.Target{ID: "a", Component: "talk-db/ansan", Address: address}
+	want(t, l, x, map[string]string{}) // the first answer shows life; the connection is made ready meanwhile
+	for {
+		facts, err := look(t, l, x)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if facts["role"] == "follower" {
+			break
+		}
+	}
+	before := conns.Load()
+	for range 5 {
+		want(t, l, x, map[string]string{"role": "follower"})
+	}
+	if n := conns.Load() - before; n != 0 {
+		t.Errorf("%d new connections for five looks", n)
+	}
+	refuse.Store(true)
+	want(t, l, situation.Target{ID: "b", Component: "talk-db/anyang", Address: address}, map[string]string{})
+	want(t, l, situation.Target{ID: "c", Component: "talk-db/nobody", Address: address}, map[string]string{})
+	for _, component := range []string{"talk-db/ansan", "talk-db/nobody"} {
+		if _, err := look(t, l, situation.Target{ID: "d", Component: component, Address: closed(t)}); !errors.Is(err, syscall.ECONNREFUSED) {
+			t.Errorf("%s where nobody listens: %v", component, err)
+		}
+	}
+}
+
+// A server that is stopped accepts connections and says nothing.
+func TestDatabaseThatIsStoppedIsSilent(t *testing.T) {
+	address := listen(t).Addr().String()
+	for _, conninfo := range []string{"", "user=haechi_monitor sslmode=disable"} {
+		l := probe.Database(func(string) string { return conninfo })
+		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+		if _, err := l.Look(ctx, situation.Target{ID: "a", Address: address}); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("with %q: %v", conninfo, err)
+		}
+		cancel()
+	}
+}
+
+// caller is an agent.
+type caller struct {
+	answer func(o agent.Order) (agent.Answer, error)
+	calls  *atomic.Int32
+}
+
+func (c caller) Call(ctx context.Context, o agent.Order) (agent.Answer, error) {
+	c.calls.Add(1)
+	if err := ctx.Err(); err != nil {
+		return agent.Answer{}, err
+	}
+	return c.answer(o)
+}
+
+func TestAgentTellsOfAllItsUnitsNowAndThen(t *testing.T) {
+	var full, alive atomic.Int32
+	c := caller{calls: new(atomic.Int32), answer: func(o agent.Order) (agent.Answer, error) {
+		if o.Verb != agent.Status || o.Version != 1 {
+			t.Errorf("order: %+v", o)
+		}
+		if o.Unit == "" {
+			alive.Add(1)
+			return agent.Answer{}, &agent.Refused{Answer: agent.Answer{Code: agent.UnknownUnit}}
+		}
+		full.Add(1)
+		return agent.Answer{Facts: map[string]string{"unit": o.Unit}}, nil
+	}}
+	l := probe.Agent(probe.AgentConfig{
+		Dial:  func(string, string) (agent.Caller, error) { return c, nil },
+		Units: func(string) []string { return []string{"named", "talk-db"} },
+		Facts: time.Hour,
+	})
+	for range 3 {
+		want(t, l, situation.Target{ID: "a", Component: "db-ansan"}, map[string]string{"named/unit": "named", "talk-db/unit": "talk-db"})
+	}
+	if full.Load() != 2 || alive.Load() != 2 {
+		t.Errorf("%d questions for the status of 2 units, %d whether it lives; want 2 and 2", full.Load(), alive.Load())
+	}
+}
+
+func TestAgentThatFallsSilentIsDialledAnew(t *testing.T) {
+	var dials, calls atomic.Int32
+	var dead atomic.Bool
+	l := probe.Agent(probe.AgentConfig{
+		Dial: func(string, string) (agent.Caller, error) {
+			n := dials.Add(1)
+			return caller{calls: &calls, answer: func(agent.Order) (agent.Answer, error) {
+				if n == 1 && dead.Load() {
+					return agent.Answer{}, context.DeadlineExceeded
+				}
+				return agent.Answer{}, nil
+			}}, nil
+		},
+		Units: func(string) []string { return nil },
+	})
+	x := situation.Target{ID: "a"}
+	want(t, l, x, map[string]string{})
+	dead.Store(true)
+	if _, err := look(t, l, x); err == nil {
+		t.Fatal("a dead connection answered")
+	}
+	want(t, l, x, map[string]string{})
+	if n := dials.Load(); n != 2 {
+		t.Errorf("dialled %d times", n)
+	}
+}

@@ -1,0 +1,251 @@
+// Package probe looks at targets on a schedule and says what it sees. One look
+// does not wait for the one before it, so a link that loses packets or is slow hides
+// nothing; and the prober knows when it was itself stopped, so that it does not take
+// its own stall for the silence of others.
+package probe
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"syscall"
+	"time"
+
+	"github.com/haechi/haechi/core/estate"
+	"github.com/haechi/haechi/core/situation"
+)
+
+// Looker looks once at one kind of target. It may be called by several goroutines at
+// once, also for one target.
+type Looker interface {
+	// Look returns nil as soon as the target has answered anything at all, with what it says
+	// of itself. It ends with ctx at the latest. A refused connection is [syscall.ECONNREFUSED].
+	Look(ctx context.Context, t situation.Target) (facts map[string]string, err error)
+}
+
+// LookFunc is a function that looks.
+type LookFunc func(ctx context.Context, t situation.Target) (map[string]string, error)
+
+// Look calls f.
+func (f LookFunc) Look(ctx context.Context, t situation.Target) (map[string]string, error) {
+	return f(ctx, t)
+}
+
+// Config says who looks at what. All but Site and Log are required.
+type Config struct {
+	Observer string        // its name in the estate
+	Site     estate.SiteID // empty: stands where users are
+	Boot     string        // differs for each start of this process
+	Profile  situation.Profile
+	Targets  func() []situation.Target // asked again once each Profile.Every
+	Lookers  map[situation.Kind]Looker // targets of other kinds are not looked at
+	Out      func(situation.View)      // gets each view; must not block, and must not change it
+	Log      *slog.Logger
+}
+
+// outstanding is how many looks at one target may be under way. While a target is
+// silent a new one begins at least each Timeout / outstanding.
+const outstanding = 3
+
+// pulse is how long the loop sleeps at most. What it oversleeps is its lateness.
+const pulse = 50 * time.Millisecond
+
+// Prober looks. Make one with [New].
+type Prober struct {
+	c       Config
+	results chan result
+	sheet   sheet
+	due     map[string]*schedule
+	tell    time.Time // when the next view is due
+	seq     uint64
+}
+
+// schedule is when one target is looked at.
+type schedule struct {
+	target situation.Target
+	next   time.Time
+	flying int
+	begun  uint64
+}
+
+// result is how one look ended.
+type result struct {
+	target string
+	number uint64 // of the looks at this target
+	at     time.Time
+	facts  map[string]string
+	err    error
+}
+
+// New checks the configuration. Nothing is looked at before [Prober.Run].
+func New(c Config) (*Prober, error) {
+	err := c.Profile.Validate()
+	if c.Observer == "" || c.Boot == "" || c.Targets == nil || c.Out == nil {
+		err = errors.Join(err, errors.New("probe: Observer, Boot, Targets and Out are all needed"))
+	}
+	if err != nil {
+		return nil, err
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	return &Prober{c: c, results: make(chan result, 256), due: map[string]*schedule{}}, nil
+}
+
+// Run looks until ctx ends and returns its cause. It waits for the looks under way.
+func (p *Prober) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer p.drain(cancel)
+	now := time.Now()
+	p.sheet, p.tell = newSheet(p.c.Profile, now), now
+	p.retarget(now)
+	for {
+		// Counted from when this turn began, so that a stall within it shows, too.
+		wake := p.wake(now)
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-time.After(time.Until(wake)):
+		case r := <-p.results:
+			p.note(r)
+		}
+		now = time.Now()
+		p.turn(ctx, wake, now)
+	}
+}
+
+// drain ends the looks that are under way.
+func (p *Prober) drain(cancel context.CancelFunc) {
+	cancel()
+	for _, s := range p.due {
+		for s.flying > 0 {
+			if r := <-p.results; p.due[r.target] != nil {
+				p.due[r.target].flying--
+			}
+		}
+	}
+}
+
+// turn does what is due. wake is when the loop meant to be here at the latest.
+func (p *Prober) turn(ctx context.Context, wake, now time.Time) {
+	if late := now.Sub(wake); p.sheet.stall(late, now) {
+		p.c.Log.Warn("stopped or starved; all silences are counted anew", "observer", p.c.Observer, "for", late)
+	}
+	for len(p.results) > 0 {
+		p.note(<-p.results)
+	}
+	for _, s := range p.due {
+		p.look(ctx, s, now)
+	}
+	if changed := p.sheet.changed(now); changed || !now.Before(p.tell) {
+		p.emit(now)
+	}
+}
+
+// look begins a look that is due, unless too many are under way.
+func (p *Prober) look(ctx context.Context, s *schedule, now time.Time) {
+	if now.Before(s.next) || s.flying >= outstanding {
+		return
+	}
+	s.next = s.next.Add(p.c.Profile.Every)
+	if s.next.Before(now) {
+		s.next = now.Add(p.c.Profile.Every)
+	}
+	s.flying++
+	s.begun++
+	go p.once(ctx, s.target, s.begun)
+}
+
+func (p *Prober) once(ctx context.Context, t situation.Target, number uint64) {
+	ctx, cancel := context.WithTimeout(ctx, p.c.Profile.Timeout)
+	defer cancel()
+	facts, err := p.c.Lookers[t.Kind].Look(ctx, t)
+	p.results <- result{target: t.ID, number: number, at: time.Now(), facts: facts, err: err}
+}
+
+func (p *Prober) note(r result) {
+	if s := p.due[r.target]; s != nil {
+		s.flying--
+		p.sheet.note(r)
+	}
+}
+
+// wake is when the loop has to run again: for a look, for a view, for a target that
+// crosses a limit meanwhile, and at least once a pulse.
+func (p *Prober) wake(now time.Time) time.Time {
+	at := now.Add(pulse)
+	sooner := func(t time.Time) {
+		if t.Before(at) {
+			at = t
+		}
+	}
+	sooner(p.tell)
+	for _, s := range p.due {
+		if s.flying < outstanding {
+			sooner(s.next)
+		}
+	}
+	sooner(p.sheet.crosses(at))
+	if at.Before(now) {
+		return now
+	}
+	return at
+}
+
+// emit tells what is seen, and asks what is to be seen from now on.
+func (p *Prober) emit(now time.Time) {
+	p.seq++
+	p.c.Out(situation.View{
+		Observer: p.c.Observer, Site: p.c.Site, Seq: p.seq, Boot: p.c.Boot,
+		Late: p.sheet.late(now), Looks: p.sheet.looks(now),
+	})
+	if !now.Before(p.tell) {
+		p.tell = now.Add(p.c.Profile.Every)
+		p.retarget(now)
+	}
+}
+
+// retarget begins with new targets, spread over the time between two looks, and
+// forgets those that are no more.
+func (p *Prober) retarget(now time.Time) {
+	targets := slices.DeleteFunc(slices.Clone(p.c.Targets()), func(t situation.Target) bool { return p.c.Lookers[t.Kind] == nil })
+	keep := make(map[string]bool, len(targets))
+	for i, t := range targets {
+		keep[t.ID] = true
+		s := p.due[t.ID]
+		if s != nil && s.target == t {
+			continue
+		}
+		if s == nil {
+			s = &schedule{}
+			p.due[t.ID] = s
+		}
+		s.target, s.next = t, now.Add(p.c.Profile.Every*time.Duration(i)/time.Duration(len(targets)))
+		p.sheet.begin(t.ID, now)
+	}
+	for id, s := range p.due {
+		if !keep[id] && s.flying == 0 {
+			delete(p.due, id)
+		}
+		if !keep[id] {
+			p.sheet.forget(id)
+			s.next = now.Add(time.Hour)
+		}
+	}
+}
+
+// refused says that a host answers for a thing that does not.
+func refused(err error) bool { return errors.Is(err, syscall.ECONNREFUSED) }
+
+// explain shortens an error for people.
+func explain(err error) string {
+	switch {
+	case refused(err):
+		return "connection refused"
+	case errors.Is(err, context.DeadlineExceeded):
+		return "no answer in time"
+	}
+	return fmt.Sprintf("%.120s", err.Error())
+}

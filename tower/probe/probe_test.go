@@ -1,0 +1,262 @@
+package probe_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/haechi/haechi/core/situation"
+	"github.com/haechi/haechi/tower/probe"
+)
+
+// world answers looks as it is told, in the fake time of synctest.
+type world struct {
+	mu     sync.Mutex // guards what follows
+	err    map[string]error
+	hangs  map[string]bool
+	slow   time.Duration
+	begun  map[string]int
+	flying map[string]int
+	most   int
+	views  []situation.View
+	at     []time.Time
+	block  func(situation.View)
+}
+
+func (w *world) Look(ctx context.Context, t situation.Target) (map[string]string, error) {
+	w.mu.Lock()
+	w.begun[t.ID]++
+	w.flying[t.ID]++
+	w.most = max(w.most, w.flying[t.ID])
+	number := w.begun[t.ID]
+	err, hangs, slow := w.err[t.ID], w.hangs[t.ID], w.slow
+	w.mu.Unlock()
+	defer func() {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.flying[t.ID]--
+	}()
+	if hangs {
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
+	select {
+	case <-time.After(slow):
+		return map[string]string{"look": fmt.Sprint(number)}, err
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+func (w *world) out(v situation.View) {
+	w.mu.Lock()
+	w.views, w.at = append(w.views, v), append(w.at, time.Now())
+	block := w.block
+	w.block = nil
+	w.mu.Unlock()
+	if block != nil {
+		block(v)
+	}
+}
+
+func (w *world) set(change func()) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	change()
+}
+
+// looks is how many have begun at the first target.
+func (w *world) looks() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.begun[two[0].ID]
+}
+
+// flew is how many were under way at one target at most.
+func (w *world) flew() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.most
+}
+
+func (w *world) last() situation.View {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.views[len(w.views)-1]
+}
+
+// first returns the first view for which is holds, and how long after begin it came.
+func (w *world) first(begin time.Time, is func(situation.View) bool) (situation.View, time.Duration) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for i, v := range w.views {
+		if !w.at[i].Before(begin) && is(v) {
+			return v, w.at[i].Sub(begin)
+		}
+	}
+	return situation.View{}, -1
+}
+
+var two = []situation.Target{
+	{ID: "ansan/gateway/talk", Kind: situation.KindGateway, Site: "ansan"},
+	{ID: "pangyo/gateway/talk", Kind: situation.KindGateway, Site: "pangyo"},
+}
+
+// within runs a prober in fake time and lets play act while it runs.
+func within(t *testing.T, targets func() []situation.Target, play func(w *world)) {
+	synctest.Test(t, func(t *testing.T) {
+		w := &world{err: map[string]error{}, hangs: map[string]bool{}, begun: map[string]int{}, flying: map[string]int{}, slow: 2 * time.Millisecond}
+		p, err := probe.New(probe.Config{
+			Observer: "tower-anyang", Site: "anyang", Boot: "1", Profile: situation.Profiles()["fast"],
+			Targets: targets, Lookers: map[situation.Kind]probe.Looker{situation.KindGateway: w}, Out: w.out,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- p.Run(ctx) }()
+		time.Sleep(time.Second)
+		play(w)
+		cancel()
+		if err := <-done; !errors.Is(err, context.Canceled) {
+			t.Errorf("Run = %v", err)
+		}
+	})
+}
+
+func both() []situation.Target { return two }
+
+func TestEachTargetIsLookedAtEachEvery(t *testing.T) {
+	within(t, both, func(w *world) {
+		before := w.looks()
+		time.Sleep(10 * time.Second)
+		if got := w.looks() - before; got < 99 || got > 101 {
+			t.Errorf("%d looks in 10 s, want 100", got)
+		}
+		v := w.last()
+		if len(v.Looks) != 2 || !v.Looks[0].Ever || v.Looks[0].Silent > 110*time.Millisecond || v.Looks[0].Facts["look"] == "" {
+			t.Errorf("view: %+v", v)
+		}
+		if v.Observer != "tower-anyang" || v.Site != "anyang" || v.Boot != "1" || v.Seq < 100 || v.Late > time.Millisecond {
+			t.Errorf("view: %+v", v)
+		}
+	})
+}
+
+func TestLooksDoNotWaitForEachOtherButAreFew(t *testing.T) {
+	within(t, both, func(w *world) {
+		w.set(func() { w.slow = 250 * time.Millisecond })
+		before := w.looks()
+		time.Sleep(10 * time.Second)
+		if got := w.looks() - before; got < 99 {
+			t.Errorf("%d looks in 10 s that take 250 ms each, want 100", got)
+		}
+		if s := w.last().Looks[0].Silent; s > 120*time.Millisecond {
+			t.Errorf("a slow target is silent for %v", s)
+		}
+		w.set(func() { w.hangs[two[0].ID] = true })
+		time.Sleep(10 * time.Second)
+		if most := w.flew(); most != 3 {
+			t.Errorf("%d looks under way at one target, want 3", most)
+		}
+	})
+}
+
+func TestSilenceAndReturnAreToldAtOnce(t *testing.T) {
+	within(t, both, func(w *world) {
+		w.set(func() { w.hangs[two[1].ID] = true })
+		began := time.Now()
+		time.Sleep(2 * time.Second)
+		silent := func(v situation.View) bool { return v.Looks[1].Silent >= 500*time.Millisecond }
+		v, after := w.first(began, silent)
+		if after < 0 || v.Looks[1].Silent > 501*time.Millisecond {
+			t.Errorf("first told when silent for %v", v.Looks[1].Silent)
+		}
+		if v.Looks[1].Refused || v.Looks[1].Why != "no answer in time" || silentBefore(v) {
+			t.Errorf("look: %+v", v.Looks[1])
+		}
+		w.set(func() { w.hangs[two[1].ID] = false })
+		began = time.Now()
+		time.Sleep(2 * time.Second)
+		_, after = w.first(began, func(v situation.View) bool { return v.Looks[1].Silent < 100*time.Millisecond })
+		if after < 0 || after > 110*time.Millisecond {
+			t.Errorf("told %v after it answers again", after)
+		}
+	})
+}
+
+func silentBefore(v situation.View) bool { return v.Looks[0].Silent >= 500*time.Millisecond }
+
+func TestRefusalIsToldEarly(t *testing.T) {
+	within(t, both, func(w *world) {
+		w.set(func() { w.err[two[1].ID] = fmt.Errorf("dial: %w", syscall.ECONNREFUSED) })
+		began := time.Now()
+		time.Sleep(time.Second)
+		v, after := w.first(began, func(v situation.View) bool {
+			return v.Looks[1].Refused && v.Looks[1].Silent >= 250*time.Millisecond
+		})
+		if after < 0 || v.Looks[1].Silent > 251*time.Millisecond {
+			t.Errorf("first told when refused for %v", v.Looks[1].Silent)
+		}
+		w.set(func() { delete(w.err, two[1].ID) })
+		time.Sleep(time.Second)
+		if l := w.last().Looks[1]; l.Refused || l.Why != "" {
+			t.Errorf("look after it came back: %+v", l)
+		}
+	})
+}
+
+func TestOwnStallIsNotTheSilenceOfOthers(t *testing.T) {
+	within(t, both, func(w *world) {
+		w.set(func() {
+			w.hangs[two[0].ID], w.hangs[two[1].ID] = true, true
+			w.block = func(situation.View) { time.Sleep(2 * time.Second) }
+		})
+		began := time.Now()
+		time.Sleep(2200 * time.Millisecond)
+		v, after := w.first(began.Add(150*time.Millisecond), func(situation.View) bool { return true })
+		if after < 0 || v.Late < 1900*time.Millisecond || v.Looks[0].Silent > 200*time.Millisecond {
+			t.Errorf("after a stall of 2 s: late %v, silent %v", v.Late, v.Looks[0].Silent)
+		}
+		time.Sleep(time.Second)
+		if v := w.last(); v.Late > time.Millisecond || v.Looks[0].Silent < 900*time.Millisecond {
+			t.Errorf("a second later: late %v, silent %v", v.Late, v.Looks[0].Silent)
+		}
+	})
+}
+
+func TestTargetsComeAndGo(t *testing.T) {
+	var mu sync.Mutex
+	targets := two[:1]
+	within(t, func() []situation.Target { mu.Lock(); defer mu.Unlock(); return targets }, func(w *world) {
+		if n := len(w.last().Looks); n != 1 {
+			t.Errorf("%d looks at 1 target", n)
+		}
+		mu.Lock()
+		targets = two[1:]
+		mu.Unlock()
+		time.Sleep(time.Second)
+		if v := w.last(); len(v.Looks) != 1 || v.Looks[0].Target != two[1].ID || !v.Looks[0].Ever {
+			t.Errorf("looks: %+v", v.Looks)
+		}
+		mu.Lock()
+		targets = nil
+		mu.Unlock()
+		time.Sleep(time.Second)
+		if n := len(w.last().Looks); n != 0 {
+			t.Errorf("%d looks at no target", n)
+		}
+	})
+}
+
+func TestConfigIsChecked(t *testing.T) {
+	if _, err := probe.New(probe.Config{}); err == nil {
+		t.Fatal("an empty configuration was accepted")
+	}
+}
