@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -248,6 +249,42 @@ func TestSchemaBesideTheExamplesIsCurrent(t *testing.T) {
 	if !bytes.Equal(got, want) {
 		t.Errorf("%s is out of date: go test ./core/estate -run Schema -rewrite", file)
 	}
+}
+
+// Whatever the schema lists is explained in docs/estate.md.
+func TestEveryKeyIsInTheDocs(t *testing.T) {
+	doc, err := os.ReadFile("../../docs/estate.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw, err := estate.Schema(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var top any
+	if err := json.Unmarshal(raw, &top); err != nil {
+		t.Fatal(err)
+	}
+	var walk func(v any)
+	walk = func(v any) {
+		switch x := v.(type) {
+		case map[string]any:
+			props, _ := x["properties"].(map[string]any)
+			for k := range props {
+				if word := regexp.MustCompile("[`.#, ]" + regexp.QuoteMeta(k) + "[`.:,\\[\n ]"); !word.Match(doc) {
+					t.Errorf("docs/estate.md does not explain %q", k)
+				}
+			}
+			for _, y := range x {
+				walk(y)
+			}
+		case []any:
+			for _, y := range x {
+				walk(y)
+			}
+		}
+	}
+	walk(top)
 }
 
 // firstOf looks through the allOf that ties settings to engines.
