@@ -15,7 +15,7 @@ import (
 	"github.com/haechi/haechi/core/situation"
 )
 
-// TestScenarios reads testdata; -rewrite refreshes it. The language:
+// TestScenarios reads testdata/scenarios; -rewrite refreshes it. The language:
 //
 //	estate                  an estate, one thing a line:
 //	  site pangyo
@@ -27,7 +27,7 @@ import (
 //	withdrawn talk.example. pangyo
 //	plan KIND SUBJECT [lost=a,b] [only=…] [to=…] [describe]
 func TestScenarios(t *testing.T) {
-	datadriven.Walk(t, "testdata", func(t *testing.T, path string) {
+	datadriven.Walk(t, "testdata/scenarios", func(t *testing.T, path string) {
 		w := newWorld()
 		datadriven.RunTest(t, path, func(t *testing.T, d *datadriven.TestData) string {
 			switch d.Cmd {

@@ -132,14 +132,17 @@ func (r Run) checkStep(ev Event) error {
 				return fmt.Errorf("step %d, which it waits for, is %s", a, r.Steps[a-1].State)
 			}
 		}
-		return refuse(state != Waiting && state != Ready, "the step is %s", state)
+		if state != Waiting && state != Ready {
+			return fmt.Errorf("the step is %s", state)
+		}
+		return refuse(!r.mayBegin(s, r.Steps[ev.Step-1]), "the run does not want it now: it is %s", r.Status())
 	case Ended:
 		return refuse(state != Doing && state != InDoubt, "the step is %s", state)
 	case UndoBegan:
 		if holds(s) && r.promoting(s.Component) {
 			return fmt.Errorf("the promotion of %s has begun", s.Component)
 		}
-		return refuse(!slices.Contains([]StepState{InDoubt, Ready, IsDone, Failed, UndoInDoubt}, state), "the step is %s", state)
+		return refuse(!r.undoes(s, r.Steps[ev.Step-1]), "the step is %s, and nothing asks for its undo", state)
 	default:
 		return refuse(state != Undoing, "the step is %s", state)
 	}

@@ -17,13 +17,15 @@ const Tries = 3
 // leaves this one as it was. Whatever events it was fed:
 //
 //  1. a step begins only when all its After are done;
-//  2. a step that began begins again only after an end of NotDone was written for it: where
-//     its outcome is not known, somebody looked first;
+//  2. a step that began begins again only after an end of NotDone was written for it (where
+//     its outcome is not known, somebody looked first), or after it was undone, or what it
+//     stands on was;
 //  3. terms never fall, and only Claimed raises them;
 //  4. once the promotion of a store began, neither its seal nor its halt is undone, ever;
 //  5. nothing happens after Closed;
 //  6. it closes only when nothing is in flight, and then no store is left sealed or halted
-//     without its promotion having begun, unless the run that supersedes it takes the store over.
+//     without its promotion having begun, unless the run that supersedes it takes the store
+//     over, or its undo failed again and again; then the closing words say so.
 type Run struct {
 	ID     ID
 	Plan   plan.Plan

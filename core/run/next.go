@@ -82,7 +82,7 @@ func (r Run) unwinding(s plan.Step) bool {
 func (r Run) undoes(s plan.Step, p Progress) bool {
 	switch p.State {
 	case UndoInDoubt:
-		return p.UndoTries < Tries || p.Question == nil && (r.superseded || r.aborted != "")
+		return p.UndoTries < Tries && !r.takes[s.Component]
 	case InDoubt, Ready, IsDone, Failed:
 		return r.unwinding(s)
 	}
@@ -154,12 +154,13 @@ func (r Run) undoing(component string) bool {
 // is neither here nor there.
 func (r Run) unasked(s plan.Step, p Progress) (why string, people int) {
 	promoting := r.promoting(s.Component) && !r.promoted(s.Component)
-	if p.Question != nil || p.dropped || r.superseded || (r.aborted != "" && !promoting) {
-		return "", 0
-	}
 	switch {
+	case p.Question != nil || p.dropped || r.superseded:
+		return "", 0
 	case p.State == UndoInDoubt && p.UndoTries >= Tries:
 		return fmt.Sprintf("step %d: %s %s could not be undone (%s); try again?", s.ID, s.Verb, s.Component, p.Why), 1
+	case r.aborted != "" && !promoting:
+		return "", 0
 	case p.State == Failed && (!byPerson(r.Plan.Kind) || promoting):
 		return fmt.Sprintf("step %d: %s %s failed after %d tries (%s); try again?", s.ID, s.Verb, s.Component, p.Tries, p.Why), 1
 	}
@@ -185,11 +186,11 @@ func (r Run) closing() (string, bool) {
 	case r.count(IsDone) == len(r.Steps) && !r.superseded:
 		return r.doneWords(), true
 	case r.superseded:
-		return "superseded", true
+		return "superseded" + r.leftBehind(), true
 	case len(r.questions(0)) > 0:
 		return "", false
 	case r.aborted != "":
-		return "undone", true
+		return "undone" + r.leftBehind(), true
 	case r.waits():
 		return "", false
 	}
@@ -206,6 +207,16 @@ func (r Run) doneWords() string {
 		stuck = append(stuck, b.Component)
 	}
 	return "done, without " + strings.Join(stuck, ", ")
+}
+
+// leftBehind names what could not be undone, though it was tried and people were told.
+func (r Run) leftBehind() string {
+	for i, p := range r.Steps {
+		if s := r.Plan.Steps[i]; p.State == UndoInDoubt && !r.takes[s.Component] {
+			return fmt.Sprintf(", but step %d %s %s could not be undone: %s", s.ID, s.Verb, s.Component, p.Why)
+		}
+	}
+	return ""
 }
 
 // waits says that a step could still begin, if the run were not paused.

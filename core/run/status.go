@@ -27,9 +27,9 @@ func (r Run) Status() Status {
 	switch {
 	case strings.HasPrefix(r.Closed, "done"):
 		return StatusDone
-	case r.Closed == "undone":
+	case strings.HasPrefix(r.Closed, "undone"):
 		return StatusUndone
-	case r.Closed == "superseded":
+	case strings.HasPrefix(r.Closed, "superseded"):
 		return StatusTaken
 	case r.Closed != "":
 		return StatusFailed

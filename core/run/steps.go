@@ -60,16 +60,48 @@ func (r *Run) after(ev Event, looked bool) StepState {
 
 // undoEnd takes the end of an undo.
 func (r *Run) undoEnd(ev Event, p *Progress) {
-	p.Why = ev.Why
+	if ev.Why != "" {
+		p.Why = ev.Why
+	}
 	if ev.Outcome != Done {
 		p.State = UndoInDoubt
 		p.UndoTries++
 		return
 	}
 	p.Ended = ev.At
-	p.Facts = nil
-	p.State = Undone
+	undone := Undone
 	if !r.unwinding(r.step(ev.Step)) { // a person let it try again meanwhile
-		*p = Progress{State: Waiting}
+		undone = Waiting
+	}
+	p.takeBack(undone)
+	for id := range r.above(ev.Step) {
+		if q := &r.Steps[id-1]; q.touched() {
+			q.takeBack(undone)
+		}
+	}
+}
+
+// above are the steps of the same component that stand on a step. Undoing a seal takes the
+// choice along that was made under it: what the members hold has changed since.
+func (r *Run) above(id int) map[int]bool {
+	out := map[int]bool{}
+	for _, s := range r.Plan.Steps[id:] {
+		if s.Component != r.step(id).Component {
+			continue
+		}
+		for _, a := range s.After {
+			if a == id || out[a] {
+				out[s.ID] = true
+			}
+		}
+	}
+	return out
+}
+
+// takeBack forgets what a step did. Why it was given up stays, for people.
+func (p *Progress) takeBack(to StepState) {
+	p.State, p.Facts = to, nil
+	if to == Waiting {
+		p.Tries, p.UndoTries = 0, 0
 	}
 }

@@ -172,14 +172,18 @@ func (c *carrier) drain(cancel context.CancelCauseFunc) {
 }
 
 // decide turns what the machine wants into events and acts, until it wants nothing new.
+// It asks again after each event, since one may change what else is wanted.
 func (c *carrier) decide() error {
 	for {
-		noted := len(c.pending)
 		wanted := c.r.Next()
 		c.dropLooks(wanted)
+		noted := len(c.pending)
 		for _, cmd := range wanted {
 			if err := c.obey(cmd); err != nil {
 				return err
+			}
+			if len(c.pending) > noted {
+				break
 			}
 		}
 		if len(c.pending) == noted || c.r.Closed != "" {

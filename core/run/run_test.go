@@ -1,0 +1,164 @@
+package run_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cockroachdb/datadriven"
+
+	"github.com/haechi/haechi/core/estate"
+	"github.com/haechi/haechi/core/plan"
+	"github.com/haechi/haechi/core/run"
+)
+
+// chain is the plan of one or more stores and a name, as plan.Make writes it. A planned
+// one halts and returns the primary, and its name waits for the promotions.
+func chain(kind plan.Kind, stores ...string) plan.Plan {
+	p := plan.Plan{Version: 1, Kind: kind, Subject: "pangyo"}
+	add := func(v plan.Verb, component string, undo plan.Verb, limit time.Duration, after ...int) int {
+		s := plan.Step{ID: len(p.Steps) + 1, Verb: v, Component: component, Undo: undo, Limit: estate.Duration(limit), After: after}
+		p.Steps = append(p.Steps, s)
+		return s.ID
+	}
+	planned := kind == plan.Evacuate
+	var promoted []int
+	for _, s := range stores {
+		var after []int
+		if planned {
+			after = []int{add(plan.Halt, s, plan.Start, 5*time.Second)}
+		}
+		sealed := add(plan.Seal, s, plan.Unseal, time.Second, after...)
+		chosen := add(plan.Choose, s, "", time.Minute, sealed)
+		done := add(plan.Promote, s, "", time.Minute, chosen)
+		if planned {
+			add(plan.Return, s, "", time.Minute, done)
+			promoted = append(promoted, done)
+		}
+	}
+	undo := plan.Verb("")
+	if planned {
+		undo = plan.Announce
+	}
+	add(plan.Withdraw, "talk.", undo, 2*time.Second, promoted...)
+	return p
+}
+
+// log is a run with its events; it fills in what a carrier fills in.
+type log struct {
+	r      run.Run
+	events []run.Event
+	now    time.Time
+	term   uint64
+}
+
+func open(p plan.Plan) *log {
+	l := &log{now: time.Unix(1000, 0), term: 1}
+	if err := l.add(run.Event{Kind: run.Opened, Plan: &p, Estate: 1}); err != nil {
+		panic(err)
+	}
+	return l
+}
+
+func (l *log) add(ev run.Event) error {
+	ev.Run, ev.Seq, ev.At, ev.Term, ev.Tower = "r-1", l.r.Seq+1, l.now, l.term, "tower"
+	next, err := l.r.Apply(ev)
+	if err != nil {
+		return err
+	}
+	l.r = next
+	l.events = append(l.events, ev)
+	return nil
+}
+
+func join[T fmt.Stringer](all []T) string {
+	var out []string
+	for _, x := range all {
+		out = append(out, x.String())
+	}
+	return strings.Join(out, ", ")
+}
+
+// TestScenarios reads testdata/scenarios; -rewrite refreshes it. The language:
+//
+//	open KIND STORE...        then what the machine wants is drawn
+//	KIND [step=N] [outcome=done|not-done] [why=…] [by=…] [people=N] [accepts] [takes=a,b] [wait=2s] [term=N]
+//	show                      draws the run
+//	recover                   for each prefix of the log: what a successor wants after its claim
+func TestScenarios(t *testing.T) {
+	datadriven.Walk(t, "testdata/scenarios", func(t *testing.T, path string) {
+		var l *log
+		datadriven.RunTest(t, path, func(t *testing.T, d *datadriven.TestData) string {
+			switch d.Cmd {
+			case "open":
+				var stores []string
+				for _, a := range d.CmdArgs[1:] {
+					stores = append(stores, a.Key)
+				}
+				l = open(chain(plan.Kind(d.CmdArgs[0].Key), stores...))
+			case "show":
+				return l.r.String()
+			case "recover":
+				return l.recover(t)
+			default:
+				if err := l.add(l.event(t, d)); err != nil {
+					return "refused: " + err.Error() + "\n"
+				}
+			}
+			return "wants " + join(l.r.Next()) + "\n"
+		})
+	})
+}
+
+func (l *log) event(t *testing.T, d *datadriven.TestData) run.Event {
+	ev := run.Event{Kind: run.EventKind(d.Cmd), Facts: run.Facts{}}
+	for _, a := range d.CmdArgs {
+		v := strings.Join(a.Vals, ",")
+		switch a.Key {
+		case "step":
+			d.ScanArgs(t, "step", &ev.Step)
+		case "outcome":
+			ev.Outcome = map[string]run.Outcome{"done": run.Done, "not-done": run.NotDone}[v]
+		case "why":
+			ev.Why = v
+		case "by":
+			ev.By = v
+		case "people", "accepts", "takes":
+			ev.Facts[a.Key] = v
+		case "term":
+			d.ScanArgs(t, "term", &l.term)
+		case "wait":
+			wait, err := time.ParseDuration(v)
+			if err != nil {
+				t.Fatal(err)
+			}
+			l.now = l.now.Add(wait)
+		}
+	}
+	return ev
+}
+
+// recover draws what the next tower wants when the one before died after each event.
+func (l *log) recover(t *testing.T) string {
+	var b strings.Builder
+	for n := 1; n <= len(l.events); n++ {
+		r, err := run.Replay(l.events[:n])
+		if err != nil {
+			t.Fatal(err)
+		}
+		next := &log{r: r, now: l.now, term: l.term + 1}
+		if r.Closed == "" {
+			if err := next.add(run.Event{Kind: run.Claimed}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		ev := l.events[n-1]
+		what := string(ev.Kind)
+		if ev.Step > 0 {
+			what += fmt.Sprintf(" %d", ev.Step)
+		}
+		fmt.Fprintf(&b, "%2d %-12s wants %s\n", n, what, join(next.r.Next()))
+	}
+	return b.String()
+}
