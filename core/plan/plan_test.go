@@ -53,6 +53,12 @@ func TestScenarios(t *testing.T) {
 	})
 }
 
+// failer is what testing.T and rapid.T have in common here.
+type failer interface {
+	Helper()
+	Fatalf(format string, args ...any)
+}
+
 // world is what a scenario builds up.
 type world struct{ in plan.Input }
 
@@ -102,7 +108,7 @@ func needs(s string) []estate.Need {
 	return out
 }
 
-func (w *world) declare(t *testing.T, f []string) {
+func (w *world) declare(t failer, f []string) {
 	t.Helper()
 	e, opt := &w.in.Estate, options(f[2:])
 	switch f[0] {

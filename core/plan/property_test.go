@@ -1,0 +1,187 @@
+package plan_test
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"github.com/haechi/haechi/core/estate"
+	"github.com/haechi/haechi/core/plan"
+	"github.com/haechi/haechi/core/situation"
+)
+
+// anyInput draws an estate of up to five sites with stores, services (rings included) and
+// names, records that need not agree with the file, and beliefs of every kind.
+func anyInput(t *rapid.T) plan.Input {
+	w := newWorld()
+	var sites []estate.SiteID
+	for i := range rapid.IntRange(2, 5).Draw(t, "sites") {
+		site := estate.SiteID(fmt.Sprintf("s%d", i))
+		sites = append(sites, site)
+		w.in.Estate.Sites[site] = estate.Site{}
+	}
+	some := func(label string) []estate.SiteID {
+		n := rapid.IntRange(1, len(sites)).Draw(t, label)
+		return rapid.Permutation(sites).Draw(t, label+" order")[:n]
+	}
+	things := []string{"db0", "db1", "db2", "svc0", "svc1"}
+	need := func(label string) []estate.Need {
+		return needs(strings.Join(rapid.SliceOfNDistinct(rapid.SampledFrom(things), 0, 2, rapid.ID).Draw(t, label), ","))
+	}
+	for _, id := range []estate.StoreID{"db0", "db1", "db2"} {
+		at := some(string(id))
+		k := rapid.IntRange(0, len(at)-1).Draw(t, "any")
+		w.store(id, at, k, rapid.IntRange(0, 2).Draw(t, "tier"), need("store needs"))
+		rec := w.in.Stores[id]
+		rec.Epoch = rapid.SampledFrom([]uint64{0, 1, 7, 7}).Draw(t, "epoch")
+		rec.LeastAny = rapid.IntRange(0, max(k, 0)).Draw(t, "least")
+		rec.Alone = rapid.IntRange(0, 9).Draw(t, "alone") == 0
+		rec.Primary = estate.MemberID(rapid.SampledFrom(at).Draw(t, "primary"))
+		rec.Sync = nil
+		for _, m := range some("sync") {
+			rec.Sync = append(rec.Sync, estate.MemberID(m))
+		}
+		w.in.Stores[id] = rec
+	}
+	for _, id := range []estate.ServiceID{"svc0", "svc1"} {
+		w.in.Estate.Services[id] = estate.Service{Tier: rapid.IntRange(0, 2).Draw(t, "service tier"), Requires: need("service needs")}
+	}
+	for _, name := range []string{"n0.", "n1."} {
+		w.declare(t, []string{"name", name, "service=svc0", strings.Join(text(some(name)), ",")})
+		if rapid.Bool().Draw(t, "some out") {
+			w.in.Withdrawn[estate.NameID(name)] = some("out")
+		}
+	}
+	for _, s := range sites {
+		w.in.Now.Sites[s] = situation.Verdict{Subject: string(s), Site: s,
+			State: rapid.SampledFrom([]situation.State{situation.Up, situation.Up, situation.Lost, situation.Isolated, situation.CutOff, situation.Unknown}).Draw(t, "state")}
+		if rapid.IntRange(0, 3).Draw(t, "agent") == 0 {
+			w.in.Now.Things[situation.AgentTarget(w.in.Estate, estate.HostID("db-"+s))] = situation.Verdict{State: situation.Dead}
+		}
+	}
+	in := w.in
+	in.Kind = rapid.SampledFrom([]plan.Kind{plan.LoseSite, plan.LoseSite, plan.Evacuate, plan.LoseStore, plan.Failover, plan.CutUsers, plan.Serve,
+		plan.FenceOld, plan.GoAlone, plan.EndAlone, plan.AdoptNew}).Draw(t, "kind")
+	in.Subject = string(rapid.SampledFrom(sites).Draw(t, "site"))
+	switch in.Kind {
+	case plan.LoseSite:
+		if rapid.Bool().Draw(t, "several") {
+			in.Lost = some("lost")
+		}
+	case plan.Evacuate, plan.CutUsers, plan.Serve:
+	default:
+		in.Subject = rapid.SampledFrom(things[:3]).Draw(t, "store")
+	}
+	return in
+}
+
+func text[S ~string](all []S) []string {
+	var out []string
+	for _, s := range all {
+		out = append(out, string(s))
+	}
+	return out
+}
+
+func TestMakeIsSafe(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		in := anyInput(t)
+		p, err := plan.Make(in)
+		if again, _ := plan.Make(in); again.String() != p.String() || again.Hash != p.Hash {
+			t.Fatalf("not deterministic:\n%s\n---\n%s", p, again)
+		}
+		if err == nil == (len(p.Steps) == 0) {
+			t.Fatalf("%d steps and error %v", len(p.Steps), err)
+		}
+		var stuck *plan.Stuck
+		if err != nil && !errors.As(err, &stuck) && !errors.Is(err, plan.ErrNothing) {
+			t.Fatalf("an error of no kind: %v", err)
+		}
+		for _, b := range p.Blocked {
+			if b.Because == "" || b.Why == "" || b.Out == "" {
+				t.Fatalf("stuck without a reason or a way out: %+v", b)
+			}
+		}
+		for i, s := range p.Steps {
+			checkStep(t, in, p, i, s)
+		}
+		checkStores(t, in, p)
+		checkNames(t, in, p)
+	})
+}
+
+// checkStep holds what is true of every step.
+func checkStep(t *rapid.T, in plan.Input, p plan.Plan, i int, s plan.Step) {
+	if s.ID != i+1 || s.Reason == "" || s.Limit <= 0 || s.Before == "" || s.Checks == "" || s.Driver == "" {
+		t.Fatalf("incomplete step %+v", s)
+	}
+	for _, a := range s.After {
+		if a >= s.ID || a < 1 {
+			t.Fatalf("step %s waits for a later one", s)
+		}
+	}
+	lost := func(site estate.SiteID) bool { return slices.Contains(p.Lost, string(site)) }
+	if lost(s.Site) && s.Verb != plan.Withdraw {
+		t.Fatalf("step %s stands in a lost site", s)
+	}
+	for _, m := range s.Members {
+		site := in.Estate.Hosts[estate.HostID(m)].Site
+		if store, ok := in.Estate.Stores[estate.StoreID(s.Component)]; ok {
+			site = store.Members[estate.MemberID(m)].Site
+		}
+		if lost(site) {
+			t.Fatalf("step %s needs %s, which is in a lost site", s, m)
+		}
+	}
+}
+
+// checkStores holds what makes a promotion safe, counted again from the record: whatever k
+// members acknowledged, one of those to be sealed is among them, and enough can be.
+func checkStores(t *rapid.T, in plan.Input, p plan.Plan) {
+	promoted := map[string]int{}
+	for _, s := range p.Steps {
+		rec := in.Stores[estate.StoreID(s.Component)]
+		switch s.Verb {
+		case plan.Promote:
+			if promoted[s.Component] > 0 {
+				t.Fatalf("%s is promoted twice:\n%s", s.Component, p)
+			}
+			promoted[s.Component] = s.ID
+			if slices.Contains(s.Members, string(rec.Primary)) {
+				t.Fatalf("the old primary may be promoted: %s", s)
+			}
+		case plan.Seal:
+			others := slices.DeleteFunc(slices.Clone(rec.Sync), func(m estate.MemberID) bool { return m == rec.Primary })
+			unsealed := len(others) - len(s.Members)
+			if rec.Alone || rec.Epoch == 0 || unsealed >= rec.LeastAny {
+				t.Fatalf("with %v sealed of %v the old primary can go on acknowledging with %d:\n%s", s.Members, others, rec.LeastAny, p)
+			}
+			if s.Args[plan.ArgNeed] != fmt.Sprint(max(len(others)-rec.LeastAny+1, 1)) {
+				t.Fatalf("need is wrong: %s", s)
+			}
+		}
+	}
+}
+
+// checkNames holds that every name keeps an answer.
+func checkNames(t *rapid.T, in plan.Input, p plan.Plan) {
+	left := map[string]int{}
+	for id, n := range in.Estate.Names {
+		for site := range n.Answers {
+			if !slices.Contains(in.Withdrawn[id], site) {
+				left[string(id)]++
+			}
+		}
+	}
+	for _, s := range p.Steps {
+		if s.Verb == plan.Withdraw {
+			if left[s.Component]--; left[s.Component] == 0 {
+				t.Fatalf("%s loses its last answer:\n%s", s.Component, p)
+			}
+		}
+	}
+}
