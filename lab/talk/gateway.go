@@ -47,7 +47,6 @@ type gateway struct {
 	site     string
 	store    *store
 	hub      *hub
-	log      *slog.Logger
 	done     <-chan struct{}
 	registry *prometheus.Registry
 	metrics
@@ -80,6 +79,12 @@ func newMetrics(r prometheus.Registerer, site string) metrics {
 	return m
 }
 
+func newGateway(site string, s *store, log *slog.Logger, done <-chan struct{}) *gateway {
+	g := &gateway{site: site, store: s, hub: newHub(s, log), done: done, registry: prometheus.NewRegistry()}
+	g.metrics = newMetrics(g.registry, site)
+	return g
+}
+
 // RunGateway serves until ctx ends. It returns an error when it cannot listen;
 // a missing database is no error, it is waited for.
 func RunGateway(ctx context.Context, c GatewayConfig) error {
@@ -92,15 +97,12 @@ func RunGateway(ctx context.Context, c GatewayConfig) error {
 	}
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", c.Listen)
 	if err != nil {
+		s.close()
 		return fmt.Errorf("talk: gateway: %w", err)
 	}
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	g := &gateway{
-		site: c.Site, store: s, hub: newHub(s, c.Log), log: c.Log, done: ctx.Done(),
-		registry: prometheus.NewRegistry(),
-	}
-	g.metrics = newMetrics(g.registry, c.Site)
+	g := newGateway(c.Site, s, c.Log, ctx.Done())
 	server := &http.Server{
 		Handler:           g.routes(),
 		ReadHeaderTimeout: 2 * time.Second,

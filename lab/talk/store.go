@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -15,8 +14,13 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
+// Connections of one gateway to one host. Few do: a send takes some milliseconds,
+// and after a failover every connection that has to be opened first competes with
+// the first acknowledgement for the processor.
 const (
-	poolSize     = 20
+	poolMost     = 12
+	poolWarm     = 3           // kept open to every host, the standbys too, statements prepared
+	poolTends    = time.Second // how often what is missing is opened again
 	commitWithin = time.Second // of the gateway that answers before it commits
 )
 
@@ -27,17 +31,18 @@ var errUnconfirmed = errors.New("the database did not confirm that another site 
 // errDiffers says that an id was used before for another message.
 var errDiffers = errors.New("this id belongs to another message")
 
-// store is talk's side of the database. It has one pool for each time that the
-// primary changes; a change cancels what still waits for the old primary, and
-// the senders go on with the new one.
+// store is talk's side of the database. It keeps a pool for each host, so that a
+// standby that is promoted finds its connections open. A change of primary
+// cancels what still waits for the old one, and the senders go on with the new.
 type store struct {
-	config  *pgxpool.Config
 	variant Variant
 	log     *slog.Logger
 	watch   *watcher
+	pools   map[string]*pgxpool.Pool // by host:port
 
 	mu      sync.Mutex
 	now     *generation   // nil while no primary is known
+	number  int           // of the newest generation
 	changed chan struct{} // closed at the next change
 }
 
@@ -50,15 +55,39 @@ type generation struct {
 	end    context.CancelFunc
 }
 
-// openStore reads the connection string. It connects to nothing yet.
+// openStore reads the connection string and begins to connect.
 func openStore(dsn string, v Variant, log *slog.Logger) (*store, error) {
 	config, err := pgxpool.ParseConfig(dsn)
 	if err != nil {
 		return nil, fmt.Errorf("talk: connection string: %w", err)
 	}
-	config.MaxConns = poolSize
-	config.MinConns = 2
+	tune(config, v)
+	s := &store{variant: v, log: log, changed: make(chan struct{}), pools: map[string]*pgxpool.Pool{}}
+	s.watch = &watcher{hosts: each(&config.ConnConfig.Config), changed: s.move, sights: map[string]sight{}, beat: make(chan struct{})}
+	for _, h := range s.watch.hosts {
+		one := config.Copy()
+		one.ConnConfig.Config = *h.Copy()
+		pool, err := pgxpool.NewWithConfig(context.Background(), one)
+		if err != nil {
+			s.close()
+			return nil, fmt.Errorf("talk: pool for %s: %w", h.Host, err)
+		}
+		s.pools[address(h.Host, h.Port)] = pool
+	}
+	return s, nil
+}
+
+// tune sets what the connection string leaves open.
+func tune(config *pgxpool.Config, v Variant) {
+	config.MaxConns, config.MinConns, config.HealthCheckPeriod = poolMost, poolWarm, poolTends
 	config.ShouldPing = func(context.Context, pgxpool.ShouldPingParams) bool { return false } // a broken one is found by its use
+	config.AfterConnect = func(ctx context.Context, c *pgx.Conn) error {
+		_, err := c.Prepare(ctx, insertSQL, insertSQL)
+		if pg := (*pgconn.PgError)(nil); errors.As(err, &pg) {
+			return nil // no table yet, or no right to it: sends will say so
+		}
+		return err
+	}
 	c := &config.ConnConfig.Config
 	c.DialFunc = dialer(nil, dialWithin).DialContext
 	c.ConnectTimeout = 2 * askTimeout
@@ -70,9 +99,6 @@ func openStore(dsn string, v Variant, log *slog.Logger) (*store, error) {
 	if v == LocalCommit {
 		c.RuntimeParams["synchronous_commit"] = "local"
 	}
-	s := &store{config: config, variant: v, log: log, changed: make(chan struct{})}
-	s.watch = &watcher{hosts: each(c), changed: s.move, sights: map[string]sight{}, beat: make(chan struct{})}
-	return s, nil
 }
 
 // warned is the key under which a connection remembers a server's warning.
@@ -82,6 +108,13 @@ const warned = "talk.warned"
 func (s *store) Run(ctx context.Context) {
 	s.watch.Run(ctx)
 	s.move(belief{})
+	s.close()
+}
+
+func (s *store) close() {
+	for _, p := range s.pools {
+		p.Close()
+	}
 }
 
 // move begins a new generation and ends the one before: whatever waits there is
@@ -89,43 +122,18 @@ func (s *store) Run(ctx context.Context) {
 func (s *store) move(to belief) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	old := s.now
-	s.now = nil
-	if to.Host != "" {
-		s.now = s.begin(to, old)
+	if s.now != nil {
+		s.now.end()
+		s.now.pool.Reset()
+	}
+	if s.now = nil; to.Host != "" {
+		s.number++
+		s.now = &generation{belief: to, number: s.number, pool: s.pools[to.Host]}
+		s.now.ctx, s.now.end = context.WithCancel(context.Background())
 	}
 	close(s.changed)
 	s.changed = make(chan struct{})
-	if old != nil {
-		old.end()
-		go old.pool.Close() // waits for its connections, which end by themselves
-	}
 	s.log.Info("primary", "host", to.Host, "timeline", to.Timeline)
-}
-
-func (s *store) begin(to belief, old *generation) *generation {
-	config := s.config.Copy()
-	config.BeforeConnect = func(_ context.Context, c *pgx.ConnConfig) error {
-		aim(&c.Config, to.Host)
-		return nil
-	}
-	ctx, end := context.WithCancel(context.Background())
-	pool, err := pgxpool.NewWithConfig(ctx, config)
-	if err != nil { // only a configuration that ParseConfig refuses
-		panic("talk: " + err.Error())
-	}
-	g := &generation{belief: to, pool: pool, ctx: ctx, end: end, number: 1}
-	if old != nil {
-		g.number = old.number + 1
-	}
-	return g
-}
-
-// aim makes c try the known primary alone. The watcher knows the others; to knock
-// at each standby for every connection would only tell again that it is one.
-func aim(c *pgconn.Config, host string) {
-	all := slices.DeleteFunc(alternatives(c), func(f *pgconn.FallbackConfig) bool { return address(f.Host, f.Port) != host })
-	c.Host, c.Port, c.TLSConfig, c.Fallbacks = all[0].Host, all[0].Port, all[0].TLSConfig, all[1:]
 }
 
 // primary waits until there is one.
