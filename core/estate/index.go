@@ -50,7 +50,7 @@ func (e Estate) NamesOf(h HostID) []NameID {
 }
 
 // SharedAgent returns all hosts that one agent acts on, sorted: those whose
-// agent listens where h's does. An agent's certificate carries one of these names.
+// agent listens where h's does. Its certificate carries the first of these names.
 func (e Estate) SharedAgent(h HostID) []HostID {
 	var out []HostID
 	for _, id := range sorted(e.Hosts) {

@@ -16,8 +16,25 @@
 // # What is asked of a server that was away
 //
 // A server that comes back answers from the zone that it had. So it is started locked
-// (see docs/drivers.md and [Unit]), is brought level under the lock, and is opened only
+// (see below), is brought level under the lock, and is opened only
 // after a signed query has shown what it will answer.
+//
+// # Setting up a BIND server
+//
+// The server's options hold
+//
+//	include "/var/lib/haechi/named/answers.conf";
+//
+// and no other allow-query; the zone is type primary with allow-update { key "haechi-key."; }.
+// The agent's user may write the directory of answers.conf and run rndc; the server's user
+// may read the file. Each start of the server locks it first, for systemd by a drop-in:
+//
+//	[Service]
+//	ExecStartPre=/bin/sh -c 'echo "allow-query { key \"haechi-key.\"; };" > /var/lib/haechi/named/answers.conf'
+//
+// The price: a name server that is restarted while no tower can act stays silent until one
+// can, or until a person writes "allow-query { any; };" into the file and runs rndc reconfig.
+// Its neighbours answer meanwhile.
 //
 // # Decisions against
 //

@@ -29,7 +29,7 @@ type Settings struct {
 	Kind string `yaml:"kind"`
 	// Answers is a file that haechi owns and the server's options include. It holds one
 	// allow-query statement. The server's start has to lock it first, since a server that
-	// comes back must not answer from an old zone; see docs/drivers.md.
+	// comes back must not answer from an old zone; the package comment shows how.
 	Answers string `yaml:"answers"`
 	// Key is the TSIG key that may ask while the server is locked, with the final dot.
 	Key string `yaml:"key"`
