@@ -15,6 +15,7 @@ import (
 	"syscall"
 
 	"github.com/haechi/haechi/agent"
+	"github.com/haechi/haechi/driver/dns"
 	"github.com/haechi/haechi/driver/postgres"
 	"github.com/haechi/haechi/pki"
 )
@@ -71,8 +72,10 @@ func open(conf agent.Config, log *slog.Logger) (map[string]agent.Unit, error) {
 		switch s.Kind {
 		case "postgres":
 			units[name], err = openPostgres(s, log)
+		case dns.Kind:
+			units[name], err = openNamed(s)
 		default:
-			err = fmt.Errorf("kind %q is not known; postgres is", s.Kind)
+			err = fmt.Errorf("kind %q is not known; postgres and named are", s.Kind)
 		}
 		if err != nil {
 			return nil, fmt.Errorf("unit %s: %w", name, err)
@@ -87,6 +90,14 @@ func openPostgres(s agent.Settings, log *slog.Logger) (agent.Unit, error) {
 		return nil, err
 	}
 	return postgres.NewUnit(set, log)
+}
+
+func openNamed(s agent.Settings) (agent.Unit, error) {
+	var set dns.Settings
+	if err := s.Into(&set); err != nil {
+		return nil, err
+	}
+	return dns.NewUnit(set)
 }
 
 // beSmall trades a little processor time for memory, unless the environment says
