@@ -2,6 +2,7 @@ package etcd
 
 import (
 	"context"
+	"errors"
 	"sync"
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
@@ -12,7 +13,8 @@ import (
 // into its database, and one that arrives after that was closed would crash the tower.
 type gate struct {
 	clientv3.KV
-	stopping context.Context
+	stopping      context.Context
+	leaderChanged func() <-chan struct{}
 
 	mu sync.RWMutex // held for reading by each call, for writing by close
 }
@@ -35,24 +37,40 @@ func (g *gate) wait() {
 	defer g.mu.Unlock()
 }
 
-// Do is what every plain call comes down to.
-func (g *gate) Do(ctx context.Context, op clientv3.Op) (clientv3.OpResponse, error) {
+// write makes one write. What was handed to a leader that died is never answered,
+// so it is given up as soon as another one leads, with an error that says that its outcome is unknown.
+func write[T any](g *gate, ctx context.Context, f func(context.Context) (T, error)) (T, error) {
 	ctx, leave, err := g.enter(ctx)
 	if err != nil {
-		return clientv3.OpResponse{}, err
+		var none T
+		return none, err
 	}
 	defer leave()
-	return g.KV.Do(ctx, op)
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	changed := g.leaderChanged()
+	go func() {
+		select {
+		case <-changed:
+			cancel(rpctypes.ErrLeaderChanged)
+		case <-ctx.Done():
+		}
+	}()
+	v, err := f(ctx)
+	if err != nil && errors.Is(context.Cause(ctx), rpctypes.ErrLeaderChanged) {
+		err = rpctypes.ErrLeaderChanged
+	}
+	return v, err
+}
+
+// Do is what every plain call comes down to.
+func (g *gate) Do(ctx context.Context, op clientv3.Op) (clientv3.OpResponse, error) {
+	return write(g, ctx, func(ctx context.Context) (clientv3.OpResponse, error) { return g.KV.Do(ctx, op) })
 }
 
 // Put implements clientv3.KV.
 func (g *gate) Put(ctx context.Context, key, val string, opts ...clientv3.OpOption) (*clientv3.PutResponse, error) {
-	ctx, leave, err := g.enter(ctx)
-	if err != nil {
-		return nil, err
-	}
-	defer leave()
-	return g.KV.Put(ctx, key, val, opts...)
+	return write(g, ctx, func(ctx context.Context) (*clientv3.PutResponse, error) { return g.KV.Put(ctx, key, val, opts...) })
 }
 
 // Get implements clientv3.KV.
@@ -67,12 +85,7 @@ func (g *gate) Get(ctx context.Context, key string, opts ...clientv3.OpOption) (
 
 // Delete implements clientv3.KV.
 func (g *gate) Delete(ctx context.Context, key string, opts ...clientv3.OpOption) (*clientv3.DeleteResponse, error) {
-	ctx, leave, err := g.enter(ctx)
-	if err != nil {
-		return nil, err
-	}
-	defer leave()
-	return g.KV.Delete(ctx, key, opts...)
+	return write(g, ctx, func(ctx context.Context) (*clientv3.DeleteResponse, error) { return g.KV.Delete(ctx, key, opts...) })
 }
 
 // Txn implements clientv3.KV.
@@ -92,10 +105,7 @@ func (t *gatedTxn) Then(o ...clientv3.Op) clientv3.Txn { t.then = append(t.then,
 func (t *gatedTxn) Else(o ...clientv3.Op) clientv3.Txn { t.or = append(t.or, o...); return t }
 
 func (t *gatedTxn) Commit() (*clientv3.TxnResponse, error) {
-	ctx, leave, err := t.g.enter(t.ctx)
-	if err != nil {
-		return nil, err
-	}
-	defer leave()
-	return t.g.KV.Txn(ctx).If(t.cmps...).Then(t.then...).Else(t.or...).Commit()
+	return write(t.g, t.ctx, func(ctx context.Context) (*clientv3.TxnResponse, error) {
+		return t.g.KV.Txn(ctx).If(t.cmps...).Then(t.then...).Else(t.or...).Commit()
+	})
 }

@@ -38,10 +38,12 @@ func (m *Member) Status() Status {
 		ID: uint64(s.MemberID()), LeaderID: uint64(s.Leader()), Term: s.Term(), Applied: s.AppliedIndex(),
 		FreeBytes: freeBytes(m.cfg.DataDir),
 	}
-	out.HasLeader = out.LeaderID != 0 && m.Failure() == ""
 	if m.Failure() == "" {
 		out.DBBytes = s.Backend().Size()
+	} else {
+		out.LeaderID = 0 // it does not take part any more
 	}
+	out.HasLeader = out.LeaderID != 0
 	for _, member := range s.Cluster().Members() {
 		out.Members = append(out.Members, member.Name)
 		if member.ID == types.ID(out.LeaderID) {

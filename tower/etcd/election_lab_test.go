@@ -1,0 +1,187 @@
+//go:build lab
+
+package etcd_test
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/haechi/haechi/tower/etcd"
+)
+
+// asMember makes this test binary run one member in a process of its own.
+const asMember = "HAECHI_TEST_ETCD_MEMBER"
+
+func TestMain(m *testing.M) {
+	if c := os.Getenv(asMember); c != "" {
+		if err := beMember(c); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
+	os.Exit(m.Run())
+}
+
+// beMember runs a member that answers "who" with its leader and "put" once a
+// write is done, a line each, until standard input ends.
+func beMember(config string) error {
+	var c etcd.Config
+	if err := json.Unmarshal([]byte(config), &c); err != nil {
+		return err
+	}
+	m, err := etcd.Start(context.Background(), c)
+	if err != nil {
+		return err
+	}
+	in := bufio.NewScanner(os.Stdin)
+	for in.Scan() {
+		switch in.Text() {
+		case "who":
+			fmt.Println(m.Status().Leader)
+		case "put":
+			for putOnce(m) != nil {
+			}
+			fmt.Println("done")
+		case "try":
+			fmt.Println(putOnce(m))
+		case "health":
+			fmt.Println(strings.Join(m.Health(context.Background()).Problems, "; "))
+		}
+	}
+	return nil
+}
+
+func putOnce(m *etcd.Member) error {
+	ctx, cancel := context.WithTimeout(context.Background(), 300*time.Millisecond)
+	defer cancel()
+	_, err := m.Client().Put(ctx, "k", strings.Repeat("v", 64<<10))
+	return err
+}
+
+// process is one member in a process of its own.
+type process struct {
+	t    *testing.T
+	name string
+	cmd  *exec.Cmd
+	out  *bufio.Reader
+	in   *os.File
+}
+
+func spawn(t *testing.T, c etcd.Config) *process {
+	t.Helper()
+	raw, err := json.Marshal(c)
+	must(t, err)
+	r, w, err := os.Pipe()
+	must(t, err)
+	cmd := exec.Command("/proc/self/exe")
+	cmd.Env = append(os.Environ(), asMember+"="+string(raw))
+	cmd.Stdin, cmd.Stderr = r, os.Stderr
+	out, err := cmd.StdoutPipe()
+	must(t, err)
+	must(t, cmd.Start())
+	r.Close()
+	p := &process{t, c.Name, cmd, bufio.NewReader(out), w}
+	t.Cleanup(p.kill)
+	return p
+}
+
+func (p *process) kill() {
+	p.cmd.Process.Kill()
+	p.cmd.Wait()
+	p.in.Close()
+}
+
+func (p *process) ask(what string) string {
+	p.t.Helper()
+	fmt.Fprintln(p.in, what)
+	line, err := p.out.ReadString('\n')
+	must(p.t, err)
+	return strings.TrimSpace(line)
+}
+
+// TestReelection kills leaders and measures until a survivor can write again.
+func TestReelection(t *testing.T) {
+	var took []time.Duration
+	for range 5 {
+		took = append(took, reelect(t))
+	}
+	slices.Sort(took)
+	t.Logf("from SIGKILL of the leader to the first write elsewhere, %v/%v: median %v, all %v", etcd.Fast.Heartbeat, etcd.Fast.Election, took[len(took)/2], took)
+	if worst := took[len(took)-1]; worst > 2*time.Second {
+		t.Fatalf("the slowest took %v", worst)
+	}
+}
+
+func reelect(t *testing.T) time.Duration {
+	var all []*process
+	for _, c := range cluster(t, 3) {
+		c.Log = nil
+		all = append(all, spawn(t, c))
+	}
+	for _, p := range all {
+		p.ask("put")
+	}
+	leader := all[0].ask("who")
+	i := slices.IndexFunc(all, func(p *process) bool { return p.name == leader })
+	survivor := all[(i+1)%3]
+	began := time.Now()
+	all[i].kill()
+	survivor.ask("put")
+	took := time.Since(began)
+	for _, p := range all {
+		p.kill()
+	}
+	return took
+}
+
+// TestRest measures what a member needs when nothing happens.
+func TestRest(t *testing.T) {
+	var all []*process
+	for _, c := range cluster(t, 3) {
+		c.Log = nil
+		all = append(all, spawn(t, c))
+	}
+	for _, p := range all {
+		p.ask("put")
+	}
+	const span = 10 * time.Second
+	before := make([]time.Duration, len(all))
+	for i, p := range all {
+		before[i] = cpu(t, p.cmd.Process.Pid)
+	}
+	<-time.After(span) // the thing measured is a stretch of real time
+	for i, p := range all {
+		used := cpu(t, p.cmd.Process.Pid) - before[i]
+		t.Logf("%s (leader %s): %d MB resident, %.1f %% of a core", p.name, p.ask("who"), resident(t, p.cmd.Process.Pid)>>20, 100*used.Seconds()/span.Seconds())
+	}
+}
+
+func cpu(t *testing.T, pid int) time.Duration {
+	t.Helper()
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	must(t, err)
+	f := strings.Fields(string(b[strings.LastIndexByte(string(b), ')')+2:]))
+	var user, sys int64
+	_, err = fmt.Sscan(f[11]+" "+f[12], &user, &sys)
+	must(t, err)
+	return time.Duration(user+sys) * 10 * time.Millisecond // ticks of 1/100 s
+}
+
+func resident(t *testing.T, pid int) int64 {
+	t.Helper()
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", pid))
+	must(t, err)
+	var size, rss int64
+	_, err = fmt.Sscan(string(b), &size, &rss)
+	must(t, err)
+	return rss * int64(os.Getpagesize())
+}
