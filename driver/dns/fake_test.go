@@ -29,15 +29,8 @@ type fake struct {
 func startFake(t *testing.T, addrs ...string) *fake {
 	t.Helper()
 	f := &fake{addrs: parse(addrs), ttl: 2}
-	pc, err := net.ListenPacket("udp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	pc, l := listen(t)
 	f.addr = pc.LocalAddr().String()
-	l, err := net.Listen("tcp", f.addr)
-	if err != nil {
-		t.Fatal(err)
-	}
 	for network, s := range map[string]*dns.Server{"udp": {PacketConn: pc}, "tcp": {Listener: l}} {
 		s.TsigSecret = map[string]string{"haechi-key.": fakeSecret}
 		s.Handler = dns.HandlerFunc(func(w dns.ResponseWriter, m *dns.Msg) { f.serve(network, w, m) })
@@ -49,6 +42,24 @@ func startFake(t *testing.T, addrs ...string) *fake {
 		t.Cleanup(func() { s.Shutdown() })
 	}
 	return f
+}
+
+// listen finds a port that is free for UDP and TCP.
+func listen(t *testing.T) (net.PacketConn, net.Listener) {
+	t.Helper()
+	for range 50 {
+		pc, err := net.ListenPacket("udp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		l, err := net.Listen("tcp", pc.LocalAddr().String())
+		if err == nil {
+			return pc, l
+		}
+		pc.Close()
+	}
+	t.Fatal("no port is free for both UDP and TCP")
+	return nil, nil
 }
 
 func (f *fake) serve(network string, w dns.ResponseWriter, m *dns.Msg) {
