@@ -48,6 +48,7 @@ func (mem memory) facts(f map[string]string) {
 	f["fenced"] = yes(mem.Fenced)
 	if mem.Upstream != nil {
 		f["agent/upstream"] = mem.Upstream.Member
+		f["agent/upstream_reign"] = number(mem.Upstream.Reign)
 	}
 	if mem.Halted != nil {
 		f["halted_epoch"] = number(mem.Halted.Epoch)

@@ -37,7 +37,7 @@ func (u *Unit) promote(ctx context.Context, o agent.Order, mem memory, m *agent.
 	if err != nil {
 		return nil, err
 	}
-	if mem.Role != asPrimary {
+	if mem.Role != asPrimary || o.Reign == 0 {
 		mem.Reign = o.Epoch
 	}
 	mem.Role, mem.Sealed, mem.Halted = asPrimary, false, nil
@@ -83,8 +83,8 @@ func (u *Unit) mayBeLevelled(o agent.Order, mem *memory) error {
 	switch {
 	case mem.Fenced:
 		return agent.Refuse(agent.Unsafe, "%s is fenced", u.set.Member)
-	case mem.Role == "" && o.Reign == 0:
-		return nil // adopted
+	case (mem.Role == "" || mem.Role == asPrimary) && o.Reign == 0:
+		return nil // adopted, perhaps not for the first time: no promotion stands yet
 	case mem.Role == asPrimary && (mem.Reign == o.Epoch || mem.Reign == o.Reign && o.Reign != 0):
 		return nil
 	}

@@ -1,0 +1,198 @@
+package postgres
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/haechi/haechi/core/estate"
+	"github.com/haechi/haechi/core/situation"
+)
+
+// Bounds beyond which a store is not moved without a person.
+const (
+	// replayRate is how many bytes of log a member is expected to replay in a second.
+	replayRate = 64 << 20
+	// catchUp is how much replay may be behind, in time, where the estate names no lag.
+	catchUp = 30 * time.Second
+	// retained is how much log a slot may hold back.
+	retained = 8 << 30
+)
+
+// Premises says, in words and sorted, what of a store's facts contradicts what a promotion by itself
+// rests on. Facts are the members' own, by member; a member without facts is one that
+// nobody hears of. An empty answer means that the store may be moved without a person.
+func Premises(store estate.Store, rec situation.Store, facts map[estate.MemberID]map[string]string) []string {
+	c := &checker{store: store, rec: rec, facts: facts}
+	if rec.Epoch == 0 {
+		return []string{"it was never adopted: no epoch says who is primary and who may acknowledge"}
+	}
+	c.members()
+	c.primary()
+	c.followers()
+	slices.Sort(c.unmet)
+	return c.unmet
+}
+
+// checker collects what is unmet.
+type checker struct {
+	store estate.Store
+	rec   situation.Store
+	facts map[estate.MemberID]map[string]string
+	unmet []string
+}
+
+func (c *checker) bad(format string, args ...any) {
+	c.unmet = append(c.unmet, fmt.Sprintf(format, args...))
+}
+
+// members checks what holds for each one.
+func (c *checker) members() {
+	p := c.facts[c.rec.Primary]
+	for _, id := range slices.Sorted(maps.Keys(c.store.Members)) {
+		f := c.facts[id]
+		switch {
+		case slices.Contains(c.rec.Former, id):
+			c.bad("%s is not counted: it has to be rewound or rebuilt and proven first", id)
+			continue
+		case len(f) == 0:
+			c.bad("%s: nothing is known of it", id)
+			continue
+		case f["answers"] != "true":
+			c.bad("%s: its server does not answer%s", id, because(f["error"]))
+			continue
+		}
+		for _, on := range []string{"fsync", "full_page_writes"} {
+			if f[on] != "on" {
+				c.bad("%s: %s is %s: what it says is written can be lost with the power", id, on, f[on])
+			}
+		}
+		if f["checksums"] != "on" && f["wal_log_hints"] != "on" {
+			c.bad("%s: neither data checksums nor wal_log_hints: it could not be rewound when it returns", id)
+		}
+		if f["system"] != p["system"] && p["system"] != "" {
+			c.bad("%s: system identifier %s, the primary's is %s: it is not a copy of this store", id, f["system"], p["system"])
+		}
+		if f["version_num"] != "" && p["version_num"] != "" && toNumber(f["version_num"])/10000 != toNumber(p["version_num"])/10000 {
+			c.bad("%s: PostgreSQL %s, the primary has %s", id, f["version"], p["version"])
+		}
+		if v := f["open_replication"]; v != "" {
+			c.bad("%s: pg_hba.conf lets replication in without the credential (%s): a seal could not take it away", id, v)
+		}
+		c.slots(id, f)
+	}
+}
+
+func because(why string) string {
+	if why == "" {
+		return ""
+	}
+	return ": " + why
+}
+
+func (c *checker) slots(id estate.MemberID, f map[string]string) {
+	for _, k := range slices.Sorted(maps.Keys(f)) {
+		if name, ok := strings.CutPrefix(k, "slot/"); ok && toNumber(f[k]) > retained {
+			c.bad("%s: slot %s holds back %d GB of log: the disk may fill", id, name, toNumber(f[k])>>30)
+		}
+	}
+}
+
+// primary checks the rule under which writes are acknowledged.
+func (c *checker) primary() {
+	id := c.rec.Primary
+	f := c.facts[id]
+	if f["answers"] != "true" {
+		return
+	}
+	if f["in_recovery"] == "true" {
+		c.bad("%s: the record calls it primary, its server is a standby", id)
+		return
+	}
+	if toNumber(f["agent/reign"]) != c.rec.Epoch {
+		c.bad("%s: its agent remembers it as primary of epoch %s, the record says %d", id, f["agent/reign"], c.rec.Epoch)
+	}
+	c.list(id, f)
+	if weak(f["synchronous_commit"]) {
+		c.bad("%s: synchronous_commit is %s by default: commits do not wait for another member", id, f["synchronous_commit"])
+	}
+	for _, k := range slices.Sorted(maps.Keys(f)) {
+		if who, ok := strings.CutPrefix(k, "weaker_commit/"); ok && weak(f[k]) {
+			c.bad("%s: synchronous_commit is %s for %s: their commits do not wait for another member", id, f[k], who)
+		}
+	}
+	if c.rec.LeastAny < 1 || c.rec.Alone {
+		c.bad("%s may acknowledge, or may have acknowledged, alone: no number of sealed members proves that nothing is lost", id)
+	}
+}
+
+// weak says whether a level of synchronous_commit does not wait for another member's disk.
+func weak(level string) bool { return level == "off" || level == "local" || level == "remote_write" }
+
+// list compares who may acknowledge with the record.
+func (c *checker) list(id estate.MemberID, f map[string]string) {
+	var list []string
+	for _, m := range c.rec.Sync {
+		if m != id {
+			list = append(list, string(m))
+		}
+	}
+	want, have := syncNames(c.rec.Any, list), f["sync_names"]
+	switch {
+	case have == want:
+	case strings.Contains(have, "*"):
+		c.bad("%s: * in its list of synchronous members (%s): anybody who connects may acknowledge", id, have)
+	case have == "":
+		c.bad("%s: its list of synchronous members is empty: it acknowledges alone", id)
+	default:
+		c.bad("%s: its list of synchronous members is %s, the record says %s", id, have, want)
+	}
+	if c.rec.Any != c.store.Any {
+		c.bad("the rule in force is any %d, the estate says any %d", c.rec.Any, c.store.Any)
+	}
+}
+
+// followers checks that each one that counts receives, and could take over in time.
+func (c *checker) followers() {
+	p := c.facts[c.rec.Primary]
+	for _, id := range c.rec.Sync {
+		f := c.facts[id]
+		if f["answers"] != "true" || id == c.rec.Primary {
+			continue
+		}
+		if f["in_recovery"] == "false" {
+			c.bad("%s: the record calls it a follower, its server takes writes", id)
+			continue
+		}
+		if f["sealed"] == "true" {
+			c.bad("%s: it is sealed", id)
+		}
+		if cl := parseClient(p["client/"+string(id)]); p["answers"] == "true" && cl.state != "streaming" {
+			c.bad("%s: it does not receive from %s%s", id, c.rec.Primary, because(cl.state))
+		}
+		c.replay(id, f)
+	}
+}
+
+// replay checks that what a follower has received is replayed, or soon would be.
+func (c *checker) replay(id estate.MemberID, f map[string]string) {
+	if who := f["replay_blocked_by"]; who != "" {
+		c.bad("%s: replay is blocked by %s", id, who)
+	}
+	if s := f["replay_paused"]; s != "" && s != "not paused" {
+		c.bad("%s: replay is %s", id, s)
+	}
+	if f["apply_delay"] != "" {
+		c.bad("%s: replay is delayed on purpose (recovery_min_apply_delay %s)", id, f["apply_delay"])
+	}
+	limit := catchUp
+	if c.store.Lag > 0 {
+		limit = c.store.Lag
+	}
+	behind := toNumber(f["behind"])
+	if takes := time.Duration(float64(behind) / replayRate * float64(time.Second)); takes > limit {
+		c.bad("%s: %d MB are received and not replayed: a promotion would wait about %v, more than %v", id, behind>>20, takes.Round(time.Second), limit)
+	}
+}
