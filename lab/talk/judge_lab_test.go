@@ -242,8 +242,8 @@ func TestNothingIsLost(t *testing.T) {
 	other.reset(t, "primary_conninfo", best.replication(other.name))
 	best.promote(t, anyOne([]string{other.name}))
 	promoted := time.Now()
-	s.hear(t, "life after the fire", func(e Event) bool { return e.Total > 0 && e.Acked > 20 })
-	s.after(t, "settled")
+	s.marks <- Mark{Name: "fire", At: fire}
+	s.hear(t, "everyone served after the fire", func(e Event) bool { return e.Kind == "all-served-after" })
 	y, v := s.curtain(t)
 	f := y.After(fire)
 	t.Logf("promoted %v, first acknowledgement %v, all served %v, longest pause %v", promoted.Sub(fire), f.FirstAck, f.AllServed, f.LongestPause)
