@@ -10,7 +10,7 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/haechi/haechi/testkit/etcdtest"
+	"github.com/haechi/haechi/tower/state/etcdtest"
 )
 
 // TestFullDisk fills a member's disk. The process goes on, and says what is wrong.

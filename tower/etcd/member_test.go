@@ -14,8 +14,8 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/haechi/haechi/pki"
-	"github.com/haechi/haechi/testkit/etcdtest"
 	"github.com/haechi/haechi/tower/etcd"
+	"github.com/haechi/haechi/tower/state/etcdtest"
 )
 
 func must(t testing.TB, err error) {
@@ -30,6 +30,18 @@ func within(t testing.TB, d time.Duration) context.Context {
 	ctx, cancel := context.WithTimeout(t.Context(), d)
 	t.Cleanup(cancel)
 	return ctx
+}
+
+// put writes once, through elections that end meanwhile.
+func put(t testing.TB, m *etcd.Member) {
+	t.Helper()
+	for {
+		_, err := m.Client().Put(within(t, 20*time.Second), "k", "v")
+		if !errors.Is(err, rpctypes.ErrLeaderChanged) {
+			must(t, err)
+			return
+		}
+	}
 }
 
 // cluster returns the configurations of n members with certificates.
@@ -57,8 +69,7 @@ func TestRestartKeepsData(t *testing.T) {
 	c := etcdtest.Config(t)
 	m, err := etcd.Start(t.Context(), c)
 	must(t, err)
-	_, err = m.Client().Put(within(t, 10*time.Second), "k", "v")
-	must(t, err)
+	put(t, m)
 	must(t, m.Stop())
 
 	m = etcdtest.Start(t, c)
@@ -105,8 +116,7 @@ func TestOneOfThreeRunsWithoutQuorum(t *testing.T) {
 func TestThreeAgreeOverMutualTLS(t *testing.T) {
 	all := cluster(t, 3)
 	a, b := etcdtest.Start(t, all[0]), etcdtest.Start(t, all[1])
-	_, err := a.Client().Put(within(t, 20*time.Second), "k", "v")
-	must(t, err)
+	put(t, a)
 	if h := b.Health(t.Context()); !h.OK() { // a read that the quorum confirms, so b has caught up
 		t.Fatalf("health = %+v", h)
 	}

@@ -13,8 +13,8 @@ import (
 
 	"github.com/haechi/haechi/core/journal"
 	"github.com/haechi/haechi/core/run"
-	"github.com/haechi/haechi/testkit/etcdtest"
 	"github.com/haechi/haechi/tower/state"
+	"github.com/haechi/haechi/tower/state/etcdtest"
 )
 
 // flaky is an etcd whose leaders die at bad moments: half of all transactions

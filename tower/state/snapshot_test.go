@@ -14,9 +14,9 @@ import (
 	"github.com/haechi/haechi/core/journal"
 	"github.com/haechi/haechi/core/run"
 	"github.com/haechi/haechi/core/situation"
-	"github.com/haechi/haechi/testkit/etcdtest"
 	"github.com/haechi/haechi/tower/etcd"
 	"github.com/haechi/haechi/tower/state"
+	"github.com/haechi/haechi/tower/state/etcdtest"
 )
 
 // furnish writes one of everything and returns the journal's last entry.

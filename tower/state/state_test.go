@@ -16,8 +16,8 @@ import (
 	"github.com/haechi/haechi/core/plan"
 	"github.com/haechi/haechi/core/run"
 	"github.com/haechi/haechi/core/situation"
-	"github.com/haechi/haechi/testkit/etcdtest"
 	"github.com/haechi/haechi/tower/state"
+	"github.com/haechi/haechi/tower/state/etcdtest"
 )
 
 func must(t testing.TB, err error) {
