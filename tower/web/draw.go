@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/haechi/haechi/core/run"
 	"github.com/haechi/haechi/core/situation"
 )
 
@@ -13,10 +14,10 @@ func tone(state string) string {
 	switch state {
 	case string(situation.Up), RolePrimary, RoleFollower, StepDone, WritesAcknowledged, string(Fine), string(situation.Serving):
 		return "ok"
-	case StepRunning, RunPaused, string(situation.Draining), string(Acting):
+	case StepRunning, RunPaused, string(run.StatusUndoing), string(run.StatusHanding), string(situation.Draining), string(Acting):
 		return "act"
 	case string(situation.Suspect), string(situation.CutOff), string(situation.Drained), RoleSealed, RoleFormer, StepUnknown, StepUndone,
-		WritesAlone, string(Warn), "old", "superseded":
+		WritesAlone, string(Warn), "old", string(run.StatusTaken):
 		return "warn"
 	case StepWaiting:
 		return "idle"

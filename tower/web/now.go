@@ -4,7 +4,11 @@
 // only place where errors become status codes.
 package web
 
-import "time"
+import (
+	"time"
+
+	"github.com/haechi/haechi/core/run"
+)
 
 // Now is everything that the page shows, at one instant of one tower. The tower
 // fills it in; [Describe] adds what follows from it. Lists are in the order in
@@ -165,14 +169,14 @@ type NameServer struct {
 	State string `json:"state"` // situation.State, or "old" while its zone is brought level
 }
 
-// The values of Run.Status that the page treats apart; others are shown as they are.
+// The values of Run.Status that are treated apart; all are those of run.Status.
 const (
-	RunRunning = "running"
-	RunPaused  = "paused"
-	RunAsking  = "asking" // stands still until a person answers
-	RunDone    = "done"
-	RunUndone  = "undone"
-	RunFailed  = "failed"
+	RunRunning = string(run.StatusRunning)
+	RunAsked   = string(run.StatusAsked) // a person has to answer
+	RunPaused  = string(run.StatusPaused)
+	RunDone    = string(run.StatusDone)
+	RunUndone  = string(run.StatusUndone)
+	RunFailed  = string(run.StatusFailed)
 )
 
 // Run is one plan being carried out, or one that was.
@@ -180,7 +184,7 @@ type Run struct {
 	ID      string    `json:"id"`
 	Kind    string    `json:"kind"` // plan.Kind
 	Subject string    `json:"subject"`
-	Status  string    `json:"status"`
+	Status  string    `json:"status"` // run.Status
 	Started time.Time `json:"started"`
 	Ended   time.Time `json:"ended,omitzero"` // zero: it is open
 	Driver  string    `json:"driver"`

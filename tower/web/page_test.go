@@ -40,7 +40,7 @@ func TestPageSaysIt(t *testing.T) {
 		"disarmed":  {"DISARMED", "synchronous_commit = off", "expires in 6 d", "haechi arm", "replay blocked by a reader"},
 		"no-quorum": {"NO QUORUM", "nobody drives"},
 		"alone":     {"TALK-DB IS ALONE", "alone under mandate", "FORMER", "connection refused"},
-		"asking":    {"A PERSON IS NEEDED", "214 writes", "ASKING"},
+		"asking":    {"A PERSON IS NEEDED", "214 writes", "ASKED"},
 		"held":      {"HELD", "rewiring the ansan link", "drained", `class="nobody"`},
 	}
 	for _, name := range stories(t) {

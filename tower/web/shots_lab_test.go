@@ -1,0 +1,62 @@
+//go:build lab
+
+package web
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+)
+
+// TestScreenshots renders every page of the storybook, light and dark, as PNG into
+// out/page, to be looked at by people.
+func TestScreenshots(t *testing.T) {
+	out, err := filepath.Abs("../../out/page")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.MkdirAll(out, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range stories(t) {
+		told, begun := story(t, name), time.Now()
+		living := fakeDesk{NowFunc: func() Now {
+			n := told
+			n.At = told.At.Add(time.Since(begun))
+			return n
+		}}
+		for scheme, setting := range map[string]string{"light": "1", "dark": "0"} {
+			shoot(t, living, filepath.Join(out, name+"-"+scheme+".png"), setting, 0)
+		}
+	}
+	// A tower that hangs: the same page, four seconds later, must say that it is old.
+	hung := fakeDesk{NowFunc: func() Now { return story(t, "peace") }}
+	shoot(t, hung, filepath.Join(out, "stale-light.png"), "1", 5*time.Second)
+}
+
+// shoot has a browser load the page, wait, and draw it.
+func shoot(t *testing.T, d Desk, file, scheme string, wait time.Duration) {
+	t.Helper()
+	srv := httptest.NewServer(Page(t.Context(), d, slog.New(slog.DiscardHandler)))
+	t.Cleanup(srv.Close)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	args := []string{
+		"--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--hide-scrollbars",
+		"--user-data-dir=" + t.TempDir(), "--window-size=1600,1500", "--blink-settings=preferredColorScheme=" + scheme, "--screenshot=" + file,
+	}
+	if wait > 0 {
+		args = append(args, fmt.Sprintf("--timeout=%d", wait.Milliseconds()))
+	}
+	_ = os.Remove(file)
+	said, err := exec.CommandContext(ctx, "chromium", append(args, srv.URL+"/")...).CombinedOutput()
+	if info, missing := os.Stat(file); err != nil || missing != nil || info.Size() < 10_000 {
+		t.Fatalf("%s: %v %v\n%s", file, err, missing, said)
+	}
+}
