@@ -121,7 +121,7 @@ func (l *Lab) configure(p Place) error {
 	files := map[string]string{
 		"postgresql.conf": fmt.Sprintf(postgresConf, p.Addr(databaseHost), l.socket(p), p),
 		"pg_hba.conf":     postgresHBA,
-		"pg_ident.conf":   "lab root postgres\nlab root talk\nlab postgres postgres\n",
+		"pg_ident.conf":   postgresIdent,
 	}
 	for name, text := range files {
 		if err := write(filepath.Join(l.data(p), name), postgresUser, "", 0o600, text); err != nil {
@@ -177,6 +177,8 @@ host  all         haechi_replication 10.77.0.0/16     scram-sha-256
 host  all         haechi_monitor     10.77.0.0/16     scram-sha-256
 host  talk        talk               10.77.0.0/16     scram-sha-256
 `
+
+const postgresIdent = "lab root postgres\nlab root talk\nlab postgres postgres\n"
 
 // roles are the statements that make users and talk's database, one by one.
 func (l *Lab) roles() []string {
