@@ -10,6 +10,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptrace"
 	"syscall"
 	"time"
 
@@ -90,24 +91,18 @@ func newClient(host, address string, conf *tls.Config) *Client {
 	return &Client{host: host, url: "https://" + address + "/v1/order", http: &http.Client{Transport: tr}}
 }
 
-// unreached marks an error from before the request was sent.
-type unreached struct{ err error }
-
-func (u *unreached) Error() string { return u.err.Error() }
-func (u *unreached) Unwrap() error { return u.err }
-
-// dial connects and shakes hands, so that whatever fails in it surely sent no order.
+// dial connects and shakes hands. What fails here, fails before an order is sent.
 func dial(ctx context.Context, d *net.Dialer, conf *tls.Config, network, address string) (net.Conn, error) {
 	c, err := d.DialContext(ctx, network, address)
 	if err != nil {
-		return nil, &unreached{err}
+		return nil, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
 	t := tls.Client(c, conf)
 	if err := t.HandshakeContext(ctx); err != nil {
 		c.Close()
-		return nil, &unreached{err}
+		return nil, err
 	}
 	return t, nil
 }
@@ -138,9 +133,11 @@ func (c *Client) Call(ctx context.Context, o Order) (Answer, error) {
 	}
 	req.GetBody = nil // an order is never sent twice behind our back
 	req.Header.Set("Content-Type", "application/json")
-	resp, err := c.http.Do(req)
+	connected := false
+	resp, err := c.http.Do(req.WithContext(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		GotConn: func(httptrace.GotConnInfo) { connected = true }})))
 	if err != nil {
-		if _, ok := errors.AsType[*unreached](err); ok {
+		if !connected {
 			return Answer{}, fmt.Errorf("agent %s: %s %s: %w: %w", c.host, o.Verb, o.Unit, ErrUnreached, err)
 		}
 		return Answer{}, fmt.Errorf("agent %s: %s %s: no answer: %w", c.host, o.Verb, o.Unit, err)

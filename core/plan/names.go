@@ -3,6 +3,7 @@ package plan
 import (
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/haechi/haechi/core/estate"
 	"github.com/haechi/haechi/core/situation"
@@ -132,6 +133,9 @@ func (m *maker) levelDNS() *Stuck {
 	s := step(Level, DNS, string(host), Returned)
 	s.Site = h.Site
 	s.Members = m.serversBeside(host)
+	if out, ok := m.sameOut(host); ok && len(s.Members) == 1 {
+		s.Args = map[string]string{ArgWithdrawn: strings.Join(out, ",")}
+	}
 	m.add(s)
 	return nil
 }
@@ -152,4 +156,26 @@ func (m *maker) serversBeside(host estate.HostID) []string {
 	}
 	slices.Sort(out)
 	return slices.Compact(out)
+}
+
+// sameOut are the sites whose answers are out of a server's names, by the towers' records,
+// sorted; where the names differ there is no one answer.
+func (m *maker) sameOut(host estate.HostID) ([]string, bool) {
+	var out []string
+	first := true
+	for id, n := range m.in.Estate.Names {
+		if !slices.Contains(n.Servers, host) {
+			continue
+		}
+		var sites []string
+		for _, s := range m.in.Withdrawn[id] {
+			sites = append(sites, string(s))
+		}
+		slices.Sort(sites)
+		if !first && !slices.Equal(sites, out) {
+			return nil, false
+		}
+		out, first = sites, false
+	}
+	return out, !first
 }

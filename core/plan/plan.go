@@ -91,10 +91,11 @@ const (
 
 // Args of steps.
 const (
-	ArgNeed   = "need"   // seal: how many members have to be sealed (m - k + 1)
-	ArgOf     = "of"     // seal: how many could have helped to acknowledge (m)
-	ArgPrefer = "prefer" // choose: this member, where it holds as much as any other
-	ArgAny    = "any"    // promote: how many members besides the primary hold a write before the client hears of it
+	ArgWithdrawn = "withdrawn" // level: the sites whose answers are out, joined by ","; given where no other server can be asked
+	ArgNeed      = "need"      // seal: how many members have to be sealed (m - k + 1)
+	ArgOf        = "of"        // seal: how many could have helped to acknowledge (m)
+	ArgPrefer    = "prefer"    // choose: this member, where it holds as much as any other
+	ArgAny       = "any"       // promote: how many members besides the primary hold a write before the client hears of it
 )
 
 // Reason is why a step stands in a plan. The zero value means that nobody gave one: a bug.

@@ -45,6 +45,9 @@ func anyInput(t *rapid.T) plan.Input {
 		for _, m := range some("sync") {
 			rec.Sync = append(rec.Sync, estate.MemberID(m))
 		}
+		if rapid.IntRange(0, 4).Draw(t, "some former") == 0 {
+			rec.Former = rec.Sync[:1]
+		}
 		w.in.Stores[id] = rec
 	}
 	for _, id := range []estate.ServiceID{"svc0", "svc1"} {
@@ -156,6 +159,11 @@ func checkStores(t *rapid.T, in plan.Input, p plan.Plan) {
 			}
 		case plan.Seal:
 			others := slices.DeleteFunc(slices.Clone(rec.Sync), func(m estate.MemberID) bool { return m == rec.Primary })
+			for _, m := range s.Members {
+				if slices.Contains(rec.Former, estate.MemberID(m)) {
+					t.Fatalf("%s counts on a former member", s)
+				}
+			}
 			unsealed := len(others) - len(s.Members)
 			if rec.Alone || rec.Epoch == 0 || unsealed >= rec.LeastAny {
 				t.Fatalf("with %v sealed of %v the old primary can go on acknowledging with %d:\n%s", s.Members, others, rec.LeastAny, p)

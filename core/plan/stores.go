@@ -70,7 +70,7 @@ func (m *maker) move(s ranked, r Reason, planned bool) *Stuck {
 	if stuck != nil {
 		return stuck
 	}
-	candidates, stuck := m.candidates(s.id, e, rec, sealable)
+	candidates, stuck := m.candidates(s.id, e, sealable)
 	if stuck != nil {
 		return stuck
 	}
@@ -142,7 +142,9 @@ func (m *maker) sealable(id estate.StoreID, e estate.Store, rec situation.Store)
 	var living, answering []estate.MemberID
 	for _, member := range helpers(rec) {
 		at, ok := e.Members[member]
-		if !ok || m.gone[at.Site] {
+		// A former member counts among those that may help to acknowledge, and not among
+		// those whose word proves anything.
+		if !ok || m.gone[at.Site] || slices.Contains(rec.Former, member) {
 			continue
 		}
 		living = append(living, member)
@@ -181,11 +183,11 @@ func (m *maker) believed(target string) bool {
 }
 
 // candidates are the sealable members that may become primary.
-func (m *maker) candidates(id estate.StoreID, e estate.Store, rec situation.Store, sealable []estate.MemberID) ([]estate.MemberID, *Stuck) {
+func (m *maker) candidates(id estate.StoreID, e estate.Store, sealable []estate.MemberID) ([]estate.MemberID, *Stuck) {
 	out := slices.DeleteFunc(slices.Clone(sealable), func(member estate.MemberID) bool {
 		at := e.Members[member]
 		leaves := m.in.Kind == Evacuate && at.Site == estate.SiteID(m.in.Subject)
-		return leaves || slices.Contains(rec.Former, member) || !m.agentAnswers(at)
+		return leaves || !m.agentAnswers(at)
 	})
 	if len(out) == 0 {
 		return nil, &Stuck{string(id), NoMember, "none of " + list(sealable) + " may become primary",

@@ -70,8 +70,8 @@ func (r Run) unwinding(s plan.Step) bool {
 	switch {
 	case s.Undo == "" || (holds(s) && r.promoting(s.Component)):
 		return false
-	case r.superseded:
-		return !r.takes[s.Component] && !r.promoting(s.Component)
+	case r.superseded: // the successor waits, so only what must not stay is taken back
+		return holds(s) && !r.takes[s.Component]
 	case r.aborted != "":
 		return !r.promoting(s.Component)
 	}

@@ -37,7 +37,7 @@ const (
 	Approved   EventKind = "approved"   // By a person
 	Paused     EventKind = "paused"
 	Resumed    EventKind = "resumed"
-	Superseded EventKind = "superseded" // another run takes over; what was begun is undone or taken over
+	Superseded EventKind = "superseded" // another run takes over; Facts say which stores as they are, others are unsealed
 	Aborted    EventKind = "aborted"    // By a person: what can be undone is undone, what cannot is ended
 	Closed     EventKind = "closed"     // Why: "done", "undone", "superseded", "failed: …"
 )

@@ -195,7 +195,7 @@ func blockers(r replayState) string {
 	const end = `SELECT pg_terminate_backend(a.pid) FROM pg_stat_activity a WHERE a.backend_type = 'client backend' AND a.pid <> pg_backend_pid() AND `
 	switch {
 	case r.kind == "Lock":
-		return end + fmt.Sprintf("a.pid = ANY (pg_blocking_pids(%d))", r.pid)
+		return end + fmt.Sprintf("a.pid IN (SELECT b.pid FROM (SELECT %d AS pid) AS s, LATERAL (%s) AS b)", r.pid, blockersOf)
 	case r.event == "RecoveryConflictSnapshot":
 		return end + "a.backend_xmin IS NOT NULL"
 	case r.kind == "BufferPin" || r.event == "BufferPin":
@@ -243,8 +243,7 @@ UNION ALL SELECT 'received', pg_last_wal_receive_lsn()::text FROM here WHERE r
 UNION ALL SELECT 'replayed', pg_last_wal_replay_lsn()::text FROM here WHERE r
 UNION ALL SELECT 'replay_wait', wait_event FROM pg_stat_activity WHERE backend_type = 'startup'
 UNION ALL SELECT 'receiver', status FROM pg_stat_wal_receiver
-UNION ALL SELECT 'replay_blocked_by', string_agg(a.pid || ' ' || coalesce(a.usename, ''), ', ')
-  FROM pg_stat_activity s, pg_stat_activity a WHERE s.backend_type = 'startup' AND s.wait_event_type = 'Lock' AND a.pid = ANY (pg_blocking_pids(s.pid))`
+UNION ALL SELECT 'replay_blocked_by', CASE WHEN s.wait_event_type = 'Lock' THEN (` + whoBlocks + `) END FROM pg_stat_activity s WHERE s.backend_type = 'startup'`
 
 // unseal lets the member receive as before the run, unless a promotion has begun.
 func (u *Unit) unseal(o agent.Order, mem memory, m *agent.Memory) (map[string]string, error) {

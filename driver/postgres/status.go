@@ -102,6 +102,17 @@ func into(f map[string]string, rows [][]string) {
 	}
 }
 
+// blockersOf are the holders of the lock that the process s.pid waits for. pg_blocking_pids
+// knows nothing of the startup process, which is no backend.
+const blockersOf = `SELECT h.pid FROM pg_locks w JOIN pg_locks h ON h.granted AND h.pid <> w.pid AND h.locktype = w.locktype
+  AND h.database IS NOT DISTINCT FROM w.database AND h.relation IS NOT DISTINCT FROM w.relation AND h.page IS NOT DISTINCT FROM w.page
+  AND h.tuple IS NOT DISTINCT FROM w.tuple AND h.virtualxid IS NOT DISTINCT FROM w.virtualxid AND h.transactionid IS NOT DISTINCT FROM w.transactionid
+  AND h.classid IS NOT DISTINCT FROM w.classid AND h.objid IS NOT DISTINCT FROM w.objid AND h.objsubid IS NOT DISTINCT FROM w.objsubid
+  WHERE NOT w.granted AND w.pid = s.pid`
+
+const whoBlocks = `SELECT string_agg(a.pid || ' ' || coalesce(a.usename, '') || ' ' || coalesce(a.application_name, ''), ', ')
+  FROM pg_stat_activity a WHERE a.pid IN (` + blockersOf + `)`
+
 // lookSQL is one quick round. Keys with a slash have many values; see facts.go.
 const lookSQL = `
 WITH here AS (SELECT pg_is_in_recovery() AS r),
@@ -115,8 +126,7 @@ UNION ALL SELECT 'lsn', greatest(l, CASE WHEN r THEN pg_last_wal_receive_lsn() E
 UNION ALL SELECT 'behind', pg_wal_lsn_diff(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn())::text FROM here WHERE r
 UNION ALL SELECT 'replay_paused', pg_get_wal_replay_pause_state() FROM here WHERE r
 UNION ALL SELECT 'replay_wait', event FROM startup
-UNION ALL SELECT 'replay_blocked_by', string_agg(a.pid || ' ' || coalesce(a.usename, '') || ' ' || coalesce(a.application_name, ''), ', ')
-  FROM startup s, pg_stat_activity a WHERE s.kind = 'Lock' AND a.pid = ANY (pg_blocking_pids(s.pid))
+UNION ALL SELECT 'replay_blocked_by', CASE WHEN s.kind = 'Lock' THEN (` + whoBlocks + `) END FROM startup s
 UNION ALL SELECT 'timeline', greatest(c.timeline_id, w.received_tli)::text FROM pg_control_checkpoint() c LEFT JOIN pg_stat_wal_receiver w ON true
 UNION ALL SELECT 'receiver', status FROM pg_stat_wal_receiver
 UNION ALL SELECT 'upstream', coalesce(sender_host, '') || ':' || coalesce(sender_port, 0) FROM pg_stat_wal_receiver

@@ -180,13 +180,24 @@ func (s *step) unsealThem(ctx context.Context, replies map[string]reply) ([]stri
 		}
 	}
 	got := s.all(ctx, members, func(m string) agent.Order { return s.order(agent.Unseal, m) })
-	var back []string
-	for _, m := range members {
-		if got[m].err == nil {
-			back = append(back, m)
+	s.forgive(got, sealed(replies, s.epoch()))
+	return slices.Sorted(maps.Keys(got)), errorsOf(got)
+}
+
+// forgive takes those out of replies that cannot be reached and never said that they were
+// sealed: most likely they never heard of it. It returns them, sorted. Should one be sealed
+// all the same, it shows when it is back: a sealed member is an unmet premise.
+func (s *step) forgive(replies map[string]reply, knownSealed []string) []string {
+	var away []string
+	maps.DeleteFunc(replies, func(m string, r reply) bool {
+		gone := errors.Is(r.err, agent.ErrUnreached) && !slices.Contains(knownSealed, m)
+		if gone {
+			away = append(away, m)
 		}
-	}
-	return back, errorsOf(got)
+		return gone
+	})
+	slices.Sort(away)
+	return away
 }
 
 func (s *step) lookSeal(ctx context.Context) (driver.Result, error) {
@@ -224,16 +235,7 @@ func (s *step) undoSeal(ctx context.Context) (driver.Result, error) {
 		members = slices.DeleteFunc(members, func(m string) bool { return m == chosen })
 	}
 	got := s.all(ctx, members, func(m string) agent.Order { return s.order(agent.Unseal, m) })
-	var away []string
-	known := split(s.Facts[factSealed])
-	maps.DeleteFunc(got, func(m string, r reply) bool {
-		// Who cannot be reached and never answered the seal has most likely never heard of it.
-		gone := errors.Is(r.err, agent.ErrUnreached) && !slices.Contains(known, m)
-		if gone {
-			away = append(away, m)
-		}
-		return gone
-	})
+	away := s.forgive(got, split(s.Facts[factSealed]))
 	if err := errorsOf(got); err != nil {
 		return driver.Result{Outcome: run.Unknown}, fmt.Errorf("unseal: %w", err)
 	}

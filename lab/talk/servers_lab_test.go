@@ -19,7 +19,6 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/miekg/dns"
 )
 
 const bin = "/usr/lib/postgresql/15/bin/"
@@ -278,25 +277,4 @@ func until(t *testing.T, what string, ok func() bool) {
 			t.Fatalf("waited 30 s: %s", what)
 		}
 	}
-}
-
-// nameserver answers with the addresses, for a second.
-func nameserver(t *testing.T, addresses ...string) string {
-	t.Helper()
-	conn, err := net.ListenPacket("udp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := &dns.Server{PacketConn: conn, Handler: dns.HandlerFunc(func(w dns.ResponseWriter, q *dns.Msg) {
-		m := new(dns.Msg).SetReply(q)
-		for _, a := range addresses {
-			m.Answer = append(m.Answer, &dns.A{
-				Hdr: dns.RR_Header{Name: q.Question[0].Name, Rrtype: dns.TypeA, Class: dns.ClassINET, Ttl: 1}, A: net.ParseIP(a),
-			})
-		}
-		_ = w.WriteMsg(m)
-	})}
-	go func() { _ = s.ActivateAndServe() }()
-	t.Cleanup(func() { _ = s.Shutdown() })
-	return conn.LocalAddr().String()
 }

@@ -173,6 +173,7 @@ func (c *carrier) before(s plan.Step) {
 	}
 	switch s.Verb {
 	case plan.Alone:
+		c.prior[s.ID] = rec
 		rec.Alone, rec.LeastAny = true, 0
 	case plan.Return: // it will be listed: one more that may help to acknowledge
 		rec.Sync = slices.Clone(rec.Sync)
@@ -191,6 +192,9 @@ func (c *carrier) before(s plan.Step) {
 
 // learn puts what a step changed into the records.
 func (c *carrier) learn(s plan.Step, ev run.Event, rec *situation.Store) {
+	if prior, ok := c.prior[s.ID]; ok && rec == nil && ev.Kind == run.Ended && ev.Outcome == run.NotDone {
+		rec = &prior // it surely did not weaken the rule
+	}
 	if id := estate.StoreID(s.Component); rec != nil {
 		next := *rec
 		next.Next = max(next.Next, c.stores[id].Next)

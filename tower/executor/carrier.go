@@ -26,6 +26,7 @@ type carrier struct {
 	term   uint64
 	estate estate.Estate
 	stores map[estate.StoreID]situation.Store // records of the plan's stores, as this run leaves them
+	prior  map[int]situation.Store            // what a record was before a step that may weaken it
 	r      run.Run
 	opened run.ID // the ID of a run whose Opened event is not noted yet
 
@@ -67,7 +68,7 @@ type request struct {
 
 // carrier returns an empty one.
 func (x *Executor) carrier(term uint64, e estate.Estate) *carrier {
-	return &carrier{x: x, term: term, estate: e, stores: map[estate.StoreID]situation.Store{},
+	return &carrier{x: x, term: term, estate: e, stores: map[estate.StoreID]situation.Store{}, prior: map[int]situation.Store{},
 		flight: map[int]*attempt{}, results: make(chan result), requests: make(chan request), gone: make(chan struct{})}
 }
 

@@ -48,8 +48,9 @@ type Executor struct {
 	opening sync.Mutex // epochs are handed out one run at a time
 
 	mu       sync.Mutex
-	fresh    map[run.ID]*carrier // opened here and not carried yet
-	carriers map[run.ID]*carrier // carried now
+	fresh    map[run.ID]*carrier      // opened here and not carried yet
+	carriers map[run.ID]*carrier      // carried now
+	handing  map[run.ID]chan struct{} // superseded now; closed when that is over
 }
 
 // New returns an executor.
@@ -57,7 +58,7 @@ func New(c Config) (*Executor, error) {
 	if err := c.Validate(); err != nil {
 		return nil, err
 	}
-	return &Executor{Config: c, fresh: map[run.ID]*carrier{}, carriers: map[run.ID]*carrier{}}, nil
+	return &Executor{Config: c, fresh: map[run.ID]*carrier{}, carriers: map[run.ID]*carrier{}, handing: map[run.ID]chan struct{}{}}, nil
 }
 
 // Opening is a run to be opened.
@@ -156,6 +157,9 @@ func (x *Executor) keep(c *carrier) {
 // or the tower is deposed, which is an error. It waits for everything that it started. A
 // run that another tower drove before is claimed under term and goes on from its log.
 func (x *Executor) Carry(ctx context.Context, id run.ID, term uint64) error {
+	if err := x.afterHandover(ctx, id); err != nil {
+		return fmt.Errorf("carry %s: %w", id, err)
+	}
 	c, err := x.take(ctx, id, term)
 	if err != nil {
 		return fmt.Errorf("carry %s: %w", id, err)
@@ -166,6 +170,23 @@ func (x *Executor) Carry(ctx context.Context, id run.ID, term uint64) error {
 		return fmt.Errorf("carry %s: %w", id, err)
 	}
 	return nil
+}
+
+// afterHandover waits while a run is being superseded: until its successor is open the
+// run looks open, and whoever claimed it then would undo what the successor counts on.
+func (x *Executor) afterHandover(ctx context.Context, id run.ID) error {
+	x.mu.Lock()
+	over, handing := x.handing[id]
+	x.mu.Unlock()
+	if !handing {
+		return nil
+	}
+	select {
+	case <-over:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
 }
 
 // take returns the carrier of a run and registers it: the one that Open made, or one

@@ -11,14 +11,20 @@ import (
 )
 
 // Supersede winds the old runs up and opens the run that takes over, in the append that
-// closes them. Components that it takes stay as they are (a seal is sealed again by the
-// successor, at no cost); what else the old runs began is undone where it can be. A promotion
+// closes them. Stores that it takes stay as they are (a seal is sealed again by the
+// successor, at no cost); other stores that the old runs sealed or halted are let go. Answers
+// that left a name stay out: to bring them back would keep the successor waiting. A promotion
 // that has begun is always ended first, for at most a few seconds: only then is it
 // known who is primary. So the successor's plan is made by next, from the records as they
 // are after that, and not before.
 //
 // Where next fails, what was left for the successor is undone too and the old runs close.
 func (x *Executor) Supersede(ctx context.Context, term uint64, old []run.ID, takes []string, next func(context.Context) (Opening, error)) (run.ID, error) {
+	over, err := x.hand(old)
+	if err != nil {
+		return "", fmt.Errorf("supersede: %w", err)
+	}
+	defer over()
 	var wound []*carrier
 	for _, id := range old {
 		c, err := x.windUp(ctx, id, term, takes)
@@ -34,6 +40,29 @@ func (x *Executor) Supersede(ctx context.Context, term uint64, old []run.ID, tak
 		return "", errors.Join(fmt.Errorf("supersede %v: %w", old, err), x.letGo(ctx, wound))
 	}
 	return id, nil
+}
+
+// hand marks runs as being superseded; over ends that.
+func (x *Executor) hand(old []run.ID) (over func(), err error) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	for _, id := range old {
+		if _, ok := x.handing[id]; ok {
+			return nil, fmt.Errorf("%s is being superseded already", id)
+		}
+	}
+	done := make(chan struct{})
+	for _, id := range old {
+		x.handing[id] = done
+	}
+	return func() {
+		x.mu.Lock()
+		defer x.mu.Unlock()
+		for _, id := range old {
+			delete(x.handing, id)
+		}
+		close(done)
+	}, nil
 }
 
 // windUp brings a run to where only its Closed event is missing, and returns its carrier;

@@ -10,6 +10,7 @@ import (
 
 	"github.com/haechi/haechi/core/plan"
 	"github.com/haechi/haechi/core/run"
+	"github.com/haechi/haechi/core/situation"
 	"github.com/haechi/haechi/driver"
 	"github.com/haechi/haechi/tower/executor"
 )
@@ -223,5 +224,64 @@ func TestSupersedeARunThatNobodyCarries(t *testing.T) {
 		}
 		h.closedWith(old, "superseded")
 		h.closedWith(id, "done")
+	})
+}
+
+// Whoever carries all open runs finds the old one open until its successor is: that must
+// not claim it in between.
+func TestNobodyClaimsARunThatIsHandedOver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, "talk-db")
+		x := h.tower("tower-ansan")
+		old, end := blockedAt(h, x, "choose")
+		var again <-chan error
+		id, err := x.Supersede(t.Context(), 1, []run.ID{old}, []string{"talk-db"}, func(context.Context) (executor.Opening, error) {
+			<-end
+			again = background(t.Context(), x, old, 1)
+			time.Sleep(time.Second)
+			return h.opening(plan.LoseSite, "pangyo"), nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := <-again; err != nil {
+			t.Fatal(err)
+		}
+		if err := x.Carry(t.Context(), id, 1); err != nil {
+			t.Fatal(err)
+		}
+		h.closedWith(old, "superseded")
+		h.closedWith(id, "done")
+		if slices.Contains(h.world.Log(), "undo seal talk-db") {
+			t.Error("it was unsealed in between")
+		}
+	})
+}
+
+// The rule is on record as weak before it is weak, and as it was when it surely stayed so.
+func TestAloneIsOnRecordBeforeItIsSo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, "talk-db")
+		x := h.tower("tower-ansan")
+		during := situation.Store{}
+		h.on("alone", func(ctx context.Context, _ driver.Task) (driver.Result, error) {
+			during, _ = h.book.Store(ctx, "talk-db")
+			return driver.Result{Outcome: run.NotDone, Ask: "no mandate can be had"}, nil
+		})
+		id := h.open(x, 1, plan.GoAlone, "talk-db")
+		end := background(t.Context(), x, id, 1)
+		synctest.Wait()
+		if !during.Alone || during.LeastAny != 0 {
+			t.Errorf("during it the record says %+v", during)
+		}
+		if after, _ := h.book.Store(t.Context(), "talk-db"); after.Alone || after.LeastAny != 1 {
+			t.Errorf("after it the record says %+v", after)
+		}
+		if err := x.Tell(t.Context(), id, executor.Request{Kind: run.Aborted, By: "kim"}); err != nil {
+			t.Fatal(err)
+		}
+		if err := <-end; err != nil {
+			t.Fatal(err)
+		}
 	})
 }

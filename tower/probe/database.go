@@ -20,15 +20,15 @@ import (
 // Where it is empty each look connects and asks for TLS: that needs no account, but costs
 // the server a process. Whatever the server answers shows life, also that it is only starting.
 func Database(login func(component string) string) Looker {
-	sessions := keyed(func(string) (*sessions, error) { return &sessions{}, nil })
+	idle := keyed(func(situation.Target) (*spare[session], error) { return &spare[session]{}, nil })
 	return LookFunc(func(ctx context.Context, t situation.Target) (map[string]string, error) {
 		var facts map[string]string
 		var err error
 		if conninfo := login(t.Component); conninfo == "" {
 			facts, err = knock(ctx, t.Address)
 		} else {
-			s, _ := sessions(t.ID)
-			facts, err = s.ask(ctx, t.Address, conninfo)
+			s, _ := idle(t)
+			facts, err = askRole(ctx, s, t.Address, conninfo)
 		}
 		if err != nil {
 			return nil, fmt.Errorf("look at %s: %w", t.ID, err)
@@ -44,81 +44,56 @@ func knock(ctx context.Context, address string) (map[string]string, error) {
 		return nil, err
 	}
 	defer c.Close()
-	stop := context.AfterFunc(ctx, func() { _ = c.SetDeadline(time.Unix(1, 0)) })
-	defer stop()
+	if err := until(ctx, c); err != nil {
+		return nil, err
+	}
 	if _, err := c.Write([]byte{0, 0, 0, 8, 4, 210, 22, 47}); err != nil {
 		return nil, err
 	}
 	if _, err := io.ReadFull(c, make([]byte, 1)); err != nil {
-		return nil, cmpCause(ctx, err)
+		return nil, err
 	}
 	return map[string]string{}, nil
 }
 
-// cmpCause prefers the reason why a look was ended to what the connection says of it.
-func cmpCause(ctx context.Context, err error) error {
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
-	}
-	return err
-}
+// session is a connection that was signed in.
+type session struct{ *pgconn.PgConn }
 
-// sessions keeps at most one idle connection to a member.
-type sessions struct {
-	mu   sync.Mutex // guards idle
-	idle *pgconn.PgConn
+// Close also closes a connection on which nobody answers any more.
+func (s session) Close() error {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	return s.PgConn.Close(ctx)
 }
 
 // loginTime is how long a connection may take to be ready. It is longer than a look: behind a
 // slow link signing in takes several round trips, of which the first shows life.
 const loginTime = 5 * time.Second
 
-const query = "SELECT pg_is_in_recovery()"
+const inRecovery = "SELECT pg_is_in_recovery()"
 
-func (s *sessions) take() *pgconn.PgConn {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	c := s.idle
-	s.idle = nil
-	return c
-}
-
-func (s *sessions) put(c *pgconn.PgConn) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.idle != nil {
-		go hangUp(c)
-		return
-	}
-	s.idle = c
-}
-
-// hangUp closes a connection, also one that nobody answers on any more.
-func hangUp(c *pgconn.PgConn) {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-	defer cancel()
-	_ = c.Close(ctx)
-}
-
-// ask uses the idle connection, or makes a new one. One that fails is given up.
-func (s *sessions) ask(ctx context.Context, address, conninfo string) (map[string]string, error) {
-	if c := s.take(); c != nil {
-		facts, err := s.use(ctx, c)
-		if err == nil || ctx.Err() != nil {
+// askRole uses the idle session. Where there is none it opens one for the next look, and is
+// content with the first that the server says.
+func askRole(ctx context.Context, idle *spare[session], address, conninfo string) (map[string]string, error) {
+	if s, ok := idle.take(); ok {
+		facts, err := s.role(ctx)
+		idle.back(s, err == nil)
+		if err == nil || late(ctx, err) {
 			return facts, err
 		}
-		// The server ended it meanwhile; that says nothing of now.
 	}
-	return s.open(ctx, address, conninfo)
+	return signIn(ctx, idle, address, conninfo)
 }
 
-func (s *sessions) use(ctx context.Context, c *pgconn.PgConn) (map[string]string, error) {
-	results, err := c.Exec(ctx, query).ReadAll()
-	if err != nil {
-		go hangUp(c)
-		return nil, cmpCause(ctx, err)
+func (s session) role(ctx context.Context) (map[string]string, error) {
+	if err := until(ctx, s.Conn()); err != nil {
+		return nil, err
 	}
-	s.put(c)
+	// The deadline ends it; watching the context as well would cost more than the question.
+	results, err := s.Exec(context.WithoutCancel(ctx), inRecovery).ReadAll()
+	if err != nil {
+		return nil, err
+	}
 	role := situation.RolePrimary
 	if len(results) == 1 && len(results[0].Rows) == 1 && string(results[0].Rows[0][0]) == "t" {
 		role = "follower"
@@ -126,9 +101,9 @@ func (s *sessions) use(ctx context.Context, c *pgconn.PgConn) (map[string]string
 	return map[string]string{situation.FactRole: role}, nil
 }
 
-// open connects, and returns as soon as the server has said anything. The
-// connection goes on to become ready, for the next look.
-func (s *sessions) open(ctx context.Context, address, conninfo string) (map[string]string, error) {
+// signIn connects, and returns as soon as the server has said anything. The
+// connection goes on to become ready.
+func signIn(ctx context.Context, idle *spare[session], address, conninfo string) (map[string]string, error) {
 	host, port, err := net.SplitHostPort(address)
 	if err != nil {
 		return nil, err
@@ -147,17 +122,17 @@ func (s *sessions) open(ctx context.Context, address, conninfo string) (map[stri
 	}
 	conf.ConnectTimeout = loginTime
 	conf.RuntimeParams["application_name"] = "haechi probe"
-	return s.connect(ctx, conf, spoke)
+	return connect(ctx, idle, conf, spoke)
 }
 
-func (s *sessions) connect(ctx context.Context, conf *pgconn.Config, spoke <-chan struct{}) (map[string]string, error) {
+func connect(ctx context.Context, idle *spare[session], conf *pgconn.Config, spoke <-chan struct{}) (map[string]string, error) {
 	failed := make(chan error, 1)
 	dial, cancel := context.WithTimeout(context.WithoutCancel(ctx), loginTime)
 	go func() {
 		defer cancel()
 		c, err := pgconn.ConnectConfig(dial, conf)
 		if err == nil {
-			s.put(c)
+			idle.back(session{c}, true)
 		}
 		failed <- err
 	}()

@@ -14,16 +14,40 @@ import (
 // life. REFUSED stands in the facts as "locked": a server that came back and may not
 // answer yet; else the facts hold "serial", or "rcode" where the answer is no answer.
 func DNS(zone func(host string) string) Looker {
+	idle := keyed(func(situation.Target) (*spare[*dns.Conn], error) { return &spare[*dns.Conn]{}, nil })
 	return LookFunc(func(ctx context.Context, t situation.Target) (map[string]string, error) {
 		q := new(dns.Msg)
 		q.SetQuestion(zone(t.Component), dns.TypeSOA)
 		q.RecursionDesired = false
-		a, _, err := new(dns.Client).ExchangeContext(ctx, q, t.Address)
+		s, _ := idle(t)
+		facts, err := kept(ctx, s,
+			func(ctx context.Context) (*dns.Conn, error) { return new(dns.Client).DialContext(ctx, t.Address) },
+			func(ctx context.Context, c *dns.Conn) (used, error) { return exchange(ctx, q, c) })
 		if err != nil {
 			return nil, fmt.Errorf("look at %s: %w", t.ID, err)
 		}
-		return said(a), nil
+		return facts, nil
 	})
+}
+
+// exchange waits for the answer to q. One that comes too late for its look is told from
+// it by its number and passed over.
+func exchange(ctx context.Context, q *dns.Msg, c *dns.Conn) (used, error) {
+	if err := until(ctx, c); err != nil {
+		return used{}, err
+	}
+	if err := c.WriteMsg(q); err != nil {
+		return used{}, err
+	}
+	for {
+		a, err := c.ReadMsg()
+		switch {
+		case err != nil:
+			return used{}, err
+		case a.Id == q.Id:
+			return used{said(a), true}, nil
+		}
+	}
 }
 
 func said(a *dns.Msg) map[string]string {

@@ -1,15 +1,16 @@
 package probe
 
 import (
+	"bufio"
+	"bytes"
 	"context"
 	"crypto/tls"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"strconv"
-	"sync"
-	"time"
 
 	"github.com/haechi/haechi/core/situation"
 )
@@ -17,98 +18,134 @@ import (
 // Alive is the path at which a tower says that it lives.
 const Alive = "/peer/v1/alive"
 
-// web looks by HTTP/1.1 over connections that are kept. There a look that is given up
-// closes its connection, so that nothing dead is used again.
-type web struct {
-	url    func(situation.Target) string
-	client func(situation.Target) (*http.Client, error)
+// page is where something is looked at by HTTP/1.1, and how. net/http's client would do, but
+// it wakes four goroutines for each look, which at rest is most of what a tower does.
+type page struct {
+	address string // host:port
+	tls     *tls.Config
+	request []byte
+	idle    spare[*httpConn]
 }
 
-// Gateway looks at the probe's URL. Any answer shows life; what is not 2xx or 3xx
+// httpConn is a connection with what was read ahead, and with a limit to what one answer
+// may take.
+type httpConn struct {
+	net.Conn
+	limit *io.LimitedReader
+	ahead *bufio.Reader
+}
+
+// most is how much of an answer is read. A longer one costs its connection.
+const most = 64 << 10
+
+// Gateway looks at the probe's URL. Any answer shows life; a status of 400 and above
 // stands in the facts as "status".
-func Gateway(p situation.Profile) Looker {
-	c := client(p, nil)
-	return &web{
-		url:    func(t situation.Target) string { return t.Address },
-		client: func(situation.Target) (*http.Client, error) { return c, nil },
-	}
+func Gateway() Looker {
+	return pages(func(t situation.Target) (*page, error) {
+		return newPage(t.Address, &tls.Config{MinVersion: tls.VersionTLS12})
+	})
 }
 
-// Tower asks a tower whether it lives. conf is called once for each tower, with its
-// name; it says whom to show and to expect.
-func Tower(p situation.Profile, conf func(tower string) (*tls.Config, error)) Looker {
-	clients := keyed(func(name string) (*http.Client, error) {
-		c, err := conf(name)
+// Tower asks a tower whether it lives. conf gets the tower's name; it says whom to show
+// and to expect.
+func Tower(conf func(tower string) (*tls.Config, error)) Looker {
+	return pages(func(t situation.Target) (*page, error) {
+		c, err := conf(t.Component)
 		if err != nil {
 			return nil, err
 		}
-		return client(p, c), nil
+		return newPage("https://"+t.Address+Alive, c)
 	})
-	return &web{
-		url:    func(t situation.Target) string { return "https://" + t.Address + Alive },
-		client: func(t situation.Target) (*http.Client, error) { return clients(t.Component) },
-	}
 }
 
-func client(p situation.Profile, conf *tls.Config) *http.Client {
-	protocols := new(http.Protocols)
-	protocols.SetHTTP1(true)
-	return &http.Client{
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-		Transport: &http.Transport{
-			DialContext:            (&net.Dialer{Timeout: p.Timeout}).DialContext,
-			TLSClientConfig:        conf,
-			TLSHandshakeTimeout:    p.Timeout,
-			Protocols:              protocols,
-			MaxIdleConnsPerHost:    1,
-			IdleConnTimeout:        time.Minute,
-			DisableCompression:     true,
-			MaxResponseHeaderBytes: 16 << 10,
-			ReadBufferSize:         2 << 10,
-			WriteBufferSize:        1 << 10,
-		},
-	}
+func pages(open func(situation.Target) (*page, error)) Looker {
+	of := keyed(open)
+	return LookFunc(func(ctx context.Context, t situation.Target) (map[string]string, error) {
+		p, err := of(t)
+		if err != nil {
+			return nil, fmt.Errorf("look at %s: %w", t.ID, err)
+		}
+		facts, err := kept(ctx, &p.idle, p.open, p.get)
+		if err != nil {
+			return nil, fmt.Errorf("look at %s: %w", t.ID, err)
+		}
+		return facts, nil
+	})
 }
 
-// Look asks once.
-func (w *web) Look(ctx context.Context, t situation.Target) (map[string]string, error) {
-	c, err := w.client(t)
+func newPage(address string, conf *tls.Config) (*page, error) {
+	u, err := url.Parse(address)
 	if err != nil {
 		return nil, err
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, w.url(t), nil)
+	p := &page{address: u.Host}
+	port := "80"
+	switch u.Scheme {
+	case "https":
+		port = "443"
+		p.tls = conf.Clone()
+		p.tls.NextProtos = []string{"http/1.1"}
+		if p.tls.ServerName == "" {
+			p.tls.ServerName = u.Hostname()
+		}
+	case "http":
+	default:
+		return nil, fmt.Errorf("%q is neither http nor https", address)
+	}
+	if u.Port() == "" {
+		p.address = net.JoinHostPort(u.Hostname(), port)
+	}
+	req, err := http.NewRequest(http.MethodGet, address, nil)
 	if err != nil {
-		return nil, fmt.Errorf("look at %s: %w", t.ID, err)
+		return nil, err
 	}
-	resp, err := c.Do(req)
-	if err != nil {
-		return nil, fmt.Errorf("look at %s: %w", t.ID, err)
-	}
-	defer resp.Body.Close()
-	// What is left unread would cost the connection.
-	if _, err := io.Copy(io.Discard, io.LimitReader(resp.Body, 64<<10)); err != nil {
-		return nil, fmt.Errorf("look at %s: the answer breaks off: %w", t.ID, err)
-	}
-	if resp.StatusCode >= http.StatusBadRequest {
-		return map[string]string{"status": strconv.Itoa(resp.StatusCode)}, nil
-	}
-	return map[string]string{}, nil
+	req.Header.Set("User-Agent", "haechi")
+	var b bytes.Buffer
+	err = req.Write(&b)
+	p.request = b.Bytes()
+	return p, err
 }
 
-// keyed makes one thing for each key and keeps it. A failure is tried again.
-func keyed[T any](open func(key string) (T, error)) func(key string) (T, error) {
-	var mu sync.Mutex // guards all
-	all := map[string]T{}
-	return func(key string) (T, error) {
-		mu.Lock()
-		defer mu.Unlock()
-		if have, ok := all[key]; ok {
-			return have, nil
-		}
-		fresh, err := open(key)
-		if err == nil {
-			all[key] = fresh
-		}
-		return fresh, err
+func (p *page) open(ctx context.Context) (*httpConn, error) {
+	c, err := new(net.Dialer).DialContext(ctx, "tcp", p.address)
+	if err != nil {
+		return nil, err
 	}
+	if p.tls != nil {
+		t := tls.Client(c, p.tls)
+		if err := t.HandshakeContext(ctx); err != nil {
+			c.Close()
+			return nil, err
+		}
+		c = t
+	}
+	limit := &io.LimitedReader{R: c}
+	return &httpConn{c, limit, bufio.NewReaderSize(limit, 2<<10)}, nil
+}
+
+func (p *page) get(ctx context.Context, c *httpConn) (used, error) {
+	if err := until(ctx, c); err != nil {
+		return used{}, err
+	}
+	c.limit.N = most
+	if _, err := c.Write(p.request); err != nil {
+		return used{}, err
+	}
+	resp, err := http.ReadResponse(c.ahead, nil)
+	if err != nil {
+		return used{}, err
+	}
+	defer resp.Body.Close()
+	facts := map[string]string{}
+	if resp.StatusCode >= http.StatusBadRequest {
+		facts["status"] = strconv.Itoa(resp.StatusCode)
+	}
+	_, err = io.Copy(io.Discard, resp.Body)
+	return used{facts, err == nil && c.limit.N > 0 && !resp.Close}, nil
+}
+
+// until gives a connection the time that a look has.
+func until(ctx context.Context, c net.Conn) error {
+	at, _ := ctx.Deadline() // zero: for ever
+	return c.SetDeadline(at)
 }

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -22,8 +23,6 @@ import (
 	"github.com/haechi/haechi/core/situation"
 	"github.com/haechi/haechi/tower/probe"
 )
-
-var fast = situation.Profiles()["fast"]
 
 func look(t *testing.T, l probe.Looker, x situation.Target) (map[string]string, error) {
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
@@ -64,6 +63,9 @@ func TestGateway(t *testing.T) {
 		if r.URL.Path == "/broken" {
 			w.WriteHeader(http.StatusServiceUnavailable)
 		}
+		if r.URL.Path == "/long" {
+			_, _ = w.Write(make([]byte, 1<<20))
+		}
 	}))
 	s.Config.ConnState = func(_ net.Conn, st http.ConnState) {
 		if st == http.StateNew {
@@ -72,12 +74,16 @@ func TestGateway(t *testing.T) {
 	}
 	s.Start()
 	defer s.Close()
-	l := probe.Gateway(fast)
+	l := probe.Gateway()
 	want(t, l, situation.Target{Address: s.URL + "/healthz"}, map[string]string{})
-	want(t, l, situation.Target{Address: s.URL + "/broken"}, map[string]string{"status": "503"})
+	want(t, l, situation.Target{Address: s.URL + "/healthz"}, map[string]string{})
 	if n := conns.Load(); n != 1 {
 		t.Errorf("%d connections for two looks, one after the other", n)
 	}
+	s.CloseClientConnections()
+	want(t, l, situation.Target{Address: s.URL + "/healthz"}, map[string]string{})
+	want(t, l, situation.Target{Address: s.URL + "/broken"}, map[string]string{"status": "503"})
+	want(t, l, situation.Target{Address: s.URL + "/long"}, map[string]string{})
 	if _, err := look(t, l, situation.Target{Address: "http://" + closed(t) + "/"}); !errors.Is(err, syscall.ECONNREFUSED) {
 		t.Errorf("where nobody listens: %v", err)
 	}
@@ -90,7 +96,7 @@ func TestTower(t *testing.T) {
 		}
 	}))
 	defer s.Close()
-	l := probe.Tower(fast, func(name string) (*tls.Config, error) {
+	l := probe.Tower(func(name string) (*tls.Config, error) {
 		if name != "tower-ansan" {
 			return nil, errors.New("no certificate")
 		}
@@ -220,7 +226,7 @@ func TestDatabaseThatIsStoppedIsSilent(t *testing.T) {
 	for _, conninfo := range []string{"", "user=haechi_monitor sslmode=disable"} {
 		l := probe.Database(func(string) string { return conninfo })
 		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
-		if _, err := l.Look(ctx, situation.Target{ID: "a", Address: address}); !errors.Is(err, context.DeadlineExceeded) {
+		if _, err := l.Look(ctx, situation.Target{ID: "a", Address: address}); !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, os.ErrDeadlineExceeded) {
 			t.Errorf("with %q: %v", conninfo, err)
 		}
 		cancel()

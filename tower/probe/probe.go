@@ -9,7 +9,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"slices"
+	"sync"
 	"syscall"
 	"time"
 
@@ -52,14 +54,21 @@ const outstanding = 3
 // pulse is how long the loop sleeps at most. What it oversleeps is its lateness.
 const pulse = 50 * time.Millisecond
 
+// slots is over how many instants the looks are spread within each Every. More would be
+// more even, and wake the machine more often.
+const slots = 4
+
 // Prober looks. Make one with [New].
 type Prober struct {
-	c       Config
-	results chan result
-	sheet   sheet
-	due     map[string]*schedule
-	tell    time.Time // when the next view is due
-	seq     uint64
+	c    Config
+	poke chan struct{} // something has to be told, or planned, sooner than was thought
+	tell time.Time     // when the next view is due
+	seq  uint64
+	wait sync.WaitGroup // for looks under way
+
+	mu    sync.Mutex // guards what follows
+	sheet sheet
+	due   map[string]*schedule
 }
 
 // schedule is when one target is looked at.
@@ -72,7 +81,7 @@ type schedule struct {
 
 // result is how one look ended.
 type result struct {
-	target string
+	target situation.Target
 	number uint64 // of the looks at this target
 	at     time.Time
 	facts  map[string]string
@@ -91,61 +100,65 @@ func New(c Config) (*Prober, error) {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Prober{c: c, results: make(chan result, 256), due: map[string]*schedule{}}, nil
+	return &Prober{c: c, poke: make(chan struct{}, 1), due: map[string]*schedule{}}, nil
 }
 
-// Run looks until ctx ends and returns its cause. It waits for the looks under way.
+// Run looks until ctx ends and returns its cause. It waits for the looks under way, at most
+// for the profile's Timeout. It is called once.
 func (p *Prober) Run(ctx context.Context) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer p.drain(cancel)
+	defer p.wait.Wait()
 	now := time.Now()
 	p.sheet, p.tell = newSheet(p.c.Profile, now), now
-	p.retarget(now)
+	timer := time.NewTimer(0)
+	defer timer.Stop()
 	for {
 		// Counted from when this turn began, so that a stall within it shows, too.
 		wake := p.wake(now)
+		timer.Reset(time.Until(wake))
 		select {
 		case <-ctx.Done():
 			return context.Cause(ctx)
-		case <-time.After(time.Until(wake)):
-		case r := <-p.results:
-			p.note(r)
+		case <-timer.C:
+		case <-p.poke:
 		}
 		now = time.Now()
 		p.turn(ctx, wake, now)
 	}
 }
 
-// drain ends the looks that are under way.
-func (p *Prober) drain(cancel context.CancelFunc) {
-	cancel()
-	for _, s := range p.due {
-		for s.flying > 0 {
-			if r := <-p.results; p.due[r.target] != nil {
-				p.due[r.target].flying--
-			}
-		}
+// turn does what is due. wake is when the loop meant to be here at the latest.
+func (p *Prober) turn(ctx context.Context, wake, now time.Time) {
+	if view, ok := p.advance(ctx, wake, now); ok {
+		p.c.Out(view)
 	}
 }
 
-// turn does what is due. wake is when the loop meant to be here at the latest.
-func (p *Prober) turn(ctx context.Context, wake, now time.Time) {
+func (p *Prober) advance(ctx context.Context, wake, now time.Time) (situation.View, bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	if late := now.Sub(wake); p.sheet.stall(late, now) {
 		p.c.Log.Warn("stopped or starved; all silences are counted anew", "observer", p.c.Observer, "for", late)
 	}
-	for len(p.results) > 0 {
-		p.note(<-p.results)
+	regular := !now.Before(p.tell)
+	if regular {
+		p.tell = now.Add(p.c.Profile.Every)
+		p.retargetLocked(now)
 	}
 	for _, s := range p.due {
-		p.look(ctx, s, now)
+		p.lookLocked(ctx, s, now)
 	}
-	if changed := p.sheet.changed(now); changed || !now.Before(p.tell) {
-		p.emit(now)
+	if changed := p.sheet.changed(now); !changed && !regular {
+		return situation.View{}, false
 	}
+	p.seq++
+	return situation.View{
+		Observer: p.c.Observer, Site: p.c.Site, Seq: p.seq, Boot: p.c.Boot,
+		Late: p.sheet.late(now), Looks: p.sheet.looks(now),
+	}, true
 }
 
-// look begins a look that is due, unless too many are under way.
-func (p *Prober) look(ctx context.Context, s *schedule, now time.Time) {
+// lookLocked begins a look that is due, unless too many are under way.
+func (p *Prober) lookLocked(ctx context.Context, s *schedule, now time.Time) {
 	if now.Before(s.next) || s.flying >= outstanding {
 		return
 	}
@@ -155,26 +168,39 @@ func (p *Prober) look(ctx context.Context, s *schedule, now time.Time) {
 	}
 	s.flying++
 	s.begun++
-	go p.once(ctx, s.target, s.begun)
+	t, number := s.target, s.begun
+	p.wait.Go(func() { p.once(ctx, t, number) })
 }
 
 func (p *Prober) once(ctx context.Context, t situation.Target, number uint64) {
 	ctx, cancel := context.WithTimeout(ctx, p.c.Profile.Timeout)
 	defer cancel()
 	facts, err := p.c.Lookers[t.Kind].Look(ctx, t)
-	p.results <- result{target: t.ID, number: number, at: time.Now(), facts: facts, err: err}
+	if p.note(result{target: t, number: number, at: time.Now(), facts: facts, err: err}) {
+		select {
+		case p.poke <- struct{}{}:
+		default: // the loop is about to run anyway
+		}
+	}
 }
 
-func (p *Prober) note(r result) {
-	if s := p.due[r.target]; s != nil {
-		s.flying--
-		p.sheet.note(r)
+// note takes in how a look ended and says whether the loop has to know at once.
+func (p *Prober) note(r result) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	s := p.due[r.target.ID]
+	if s == nil || s.target != r.target {
+		return false
 	}
+	s.flying--
+	return p.sheet.note(r) || s.flying == outstanding-1
 }
 
 // wake is when the loop has to run again: for a look, for a view, for a target that
 // crosses a limit meanwhile, and at least once a pulse.
 func (p *Prober) wake(now time.Time) time.Time {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	at := now.Add(pulse)
 	sooner := func(t time.Time) {
 		if t.Before(at) {
@@ -194,44 +220,24 @@ func (p *Prober) wake(now time.Time) time.Time {
 	return at
 }
 
-// emit tells what is seen, and asks what is to be seen from now on.
-func (p *Prober) emit(now time.Time) {
-	p.seq++
-	p.c.Out(situation.View{
-		Observer: p.c.Observer, Site: p.c.Site, Seq: p.seq, Boot: p.c.Boot,
-		Late: p.sheet.late(now), Looks: p.sheet.looks(now),
-	})
-	if !now.Before(p.tell) {
-		p.tell = now.Add(p.c.Profile.Every)
-		p.retarget(now)
-	}
-}
-
-// retarget begins with new targets, spread over the time between two looks, and
+// retargetLocked begins with new targets, spread over the time between two looks, and
 // forgets those that are no more.
-func (p *Prober) retarget(now time.Time) {
+func (p *Prober) retargetLocked(now time.Time) {
 	targets := slices.DeleteFunc(slices.Clone(p.c.Targets()), func(t situation.Target) bool { return p.c.Lookers[t.Kind] == nil })
 	keep := make(map[string]bool, len(targets))
 	for i, t := range targets {
 		keep[t.ID] = true
-		s := p.due[t.ID]
-		if s != nil && s.target == t {
+		if s := p.due[t.ID]; s != nil && s.target == t {
 			continue
 		}
-		if s == nil {
-			s = &schedule{}
-			p.due[t.ID] = s
-		}
-		s.target, s.next = t, now.Add(p.c.Profile.Every*time.Duration(i)/time.Duration(len(targets)))
+		slot := i * slots / len(targets)
+		p.due[t.ID] = &schedule{target: t, next: now.Add(p.c.Profile.Every * time.Duration(slot) / slots)}
 		p.sheet.begin(t.ID, now)
 	}
-	for id, s := range p.due {
-		if !keep[id] && s.flying == 0 {
-			delete(p.due, id)
-		}
+	for id := range p.due {
 		if !keep[id] {
+			delete(p.due, id)
 			p.sheet.forget(id)
-			s.next = now.Add(time.Hour)
 		}
 	}
 }
@@ -244,7 +250,7 @@ func explain(err error) string {
 	switch {
 	case refused(err):
 		return "connection refused"
-	case errors.Is(err, context.DeadlineExceeded):
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded):
 		return "no answer in time"
 	}
 	return fmt.Sprintf("%.120s", err.Error())

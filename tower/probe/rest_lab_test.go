@@ -29,6 +29,8 @@ import (
 
 const perKind = 3
 
+var fast = situation.Profiles()["fast"]
+
 // still is a unit that says as much of itself as a database member does.
 type still struct{}
 
@@ -64,7 +66,7 @@ func TestCPUAtRest(t *testing.T) {
 	p, err := probe.New(probe.Config{
 		Observer: "t", Site: "pangyo", Boot: "1", Profile: fast, Targets: func() []situation.Target { return targets },
 		Lookers: map[situation.Kind]probe.Looker{
-			situation.KindGateway: probe.Gateway(fast), situation.KindTower: probe.Tower(fast, conf),
+			situation.KindGateway: probe.Gateway(), situation.KindTower: probe.Tower(conf),
 			situation.KindDNS:      probe.DNS(func(string) string { return "example." }),
 			situation.KindDatabase: probe.Database(func(string) string { return "user=x dbname=x sslmode=disable" }),
 			situation.KindAgent: probe.Agent(probe.AgentConfig{

@@ -8,7 +8,7 @@ import (
 	"github.com/haechi/haechi/core/situation"
 )
 
-// sheet is what a prober has seen. It belongs to the prober's loop and asks no clock.
+// sheet is what a prober has seen. It asks no clock.
 type sheet struct {
 	p      situation.Profile
 	rows   map[string]*row
@@ -43,15 +43,16 @@ func (s *sheet) begin(target string, now time.Time) { s.rows[target] = &row{born
 
 func (s *sheet) forget(target string) { delete(s.rows, target) }
 
-// note takes in how a look ended. An answer counts however late it comes; a failure
-// only if no later look has ended yet.
-func (s *sheet) note(r result) {
-	w := s.rows[r.target]
+// note takes in how a look ended, and says whether that has to be told, or counted with, at once.
+// An answer counts however late it comes; a failure only if no later look has ended yet.
+func (s *sheet) note(r result) (now bool) {
+	w := s.rows[r.target.ID]
 	if w == nil {
-		return
+		return false
 	}
 	if r.err == nil {
-		s.dirty = s.dirty || !w.ever || w.told > 0
+		now = !w.ever || w.told > 0
+		s.dirty = s.dirty || now
 		w.ever, w.told = true, 0
 		if r.at.After(w.last) {
 			w.last = r.at
@@ -61,12 +62,14 @@ func (s *sheet) note(r result) {
 		}
 	}
 	if r.number < w.newest {
-		return
+		return now
 	}
+	was := w.refused
 	w.newest, w.refused, w.why = r.number, false, ""
 	if r.err != nil {
 		w.refused, w.why = refused(r.err), explain(r.err)
 	}
+	return now || w.refused && !was // a refusal counts sooner than a silence
 }
 
 // stall takes in that the loop was late. After a stall that was too long all silences begin anew.

@@ -53,7 +53,7 @@ func sayQuorum(n Now) (Headline, bool) {
 
 func sayAsking(n Now) (Headline, bool) {
 	for _, r := range n.Runs {
-		if r.Open() && r.Status == RunAsked {
+		if r.Open() && r.Status == RunAsking {
 			return Headline{Bad, "A PERSON IS NEEDED", join(r.ID+" of "+r.Subject, r.Ask)}, true
 		}
 	}

@@ -172,7 +172,7 @@ type NameServer struct {
 // The values of Run.Status that are treated apart; all are those of run.Status.
 const (
 	RunRunning = string(run.StatusRunning)
-	RunAsked   = string(run.StatusAsked) // a person has to answer
+	RunAsking  = string(run.StatusAsked) // a person has to answer
 	RunPaused  = string(run.StatusPaused)
 	RunDone    = string(run.StatusDone)
 	RunUndone  = string(run.StatusUndone)

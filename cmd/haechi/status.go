@@ -1,0 +1,113 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"github.com/haechi/haechi/tower/web"
+)
+
+func statusCommand(o *options) *cobra.Command {
+	return &cobra.Command{
+		Use: "status", Short: "What is believed and done now: sites, stores, names, runs, warnings", Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			towers, err := o.client()
+			if err != nil {
+				return err
+			}
+			var n web.Now
+			if err := towers.get(c.Context(), "now", &n); err != nil {
+				return err
+			}
+			return o.show(c, n, func(w io.Writer) { drawNow(w, n) })
+		},
+	}
+}
+
+func drawNow(w io.Writer, n web.Now) {
+	fmt.Fprintf(w, "%s\n", n.Headline.Text)
+	if n.Headline.Detail != "" {
+		fmt.Fprintf(w, "%s\n", n.Headline.Detail)
+	}
+	fmt.Fprintf(w, "\n%s, estate %s version %d, %s, %s, profile %s\n", n.At.Local().Format("15:04:05 MST"), n.Estate.Name, n.Estate.Version, drives(n), arms(n), n.Profile)
+	fmt.Fprintf(w, "as %s sees it, %s\n\n", n.Tower, quorum(n))
+	t := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
+	for _, s := range n.Sites {
+		fmt.Fprintf(t, "site\t%s\t%s\t%s\t%s\n", s.ID, s.State, s.Intent, strings.Join(s.Because, "; "))
+	}
+	for _, s := range n.Stores {
+		fmt.Fprintf(t, "store\t%s\tepoch %d\twrites\t%s\n", s.ID, s.Epoch, s.Writes)
+		for _, m := range s.Members {
+			fmt.Fprintf(t, "  member\t%s\t%s\t%s\t%s\n", m.ID, m.Role, m.Site, memberNotes(m))
+		}
+	}
+	for _, name := range n.Names {
+		for _, a := range name.Answers {
+			fmt.Fprintf(t, "name\t%s\t%s\t%s\t%s\n", name.Name, a.Site, served(a), strings.Join(a.Addresses, " "))
+		}
+	}
+	for _, r := range n.Runs {
+		if r.Open() {
+			fmt.Fprintf(t, "run\t%s\t%s\t%s %s\t%s\n", r.ID, r.Status, r.Kind, r.Subject, r.Ask)
+		}
+	}
+	_ = t.Flush() // a pipe that was closed: the reader has seen enough
+	for _, warn := range n.Warnings {
+		fmt.Fprintf(w, "\n%s: %s", warn.Severity, warn.Text)
+		if warn.Do != "" {
+			fmt.Fprintf(w, "\n  what to do: %s", warn.Do)
+		}
+	}
+	if len(n.Warnings) > 0 {
+		fmt.Fprintln(w)
+	}
+}
+
+func drives(n web.Now) string {
+	if n.Driver.Tower == "" {
+		return "nobody drives"
+	}
+	return fmt.Sprintf("%s drives (term %d)", n.Driver.Tower, n.Driver.Term)
+}
+
+func arms(n web.Now) string {
+	if len(n.Armed) == 0 {
+		return "DISARMED"
+	}
+	return "armed " + strings.Join(n.Armed, " ")
+}
+
+func quorum(n web.Now) string {
+	if n.Quorum.Have {
+		return "with the quorum"
+	}
+	return "WITHOUT QUORUM: " + n.Quorum.Why
+}
+
+func served(a web.Answer) string {
+	if a.Serving {
+		return "serving"
+	}
+	return "withdrawn"
+}
+
+func memberNotes(m web.Member) string {
+	var notes []string
+	if m.Sync {
+		notes = append(notes, "acknowledges")
+	}
+	if m.LagBytes > 0 {
+		notes = append(notes, fmt.Sprintf("%d bytes behind", m.LagBytes))
+	}
+	if m.ReplayBlocked {
+		notes = append(notes, "replay blocked")
+	}
+	if m.Note != "" {
+		notes = append(notes, m.Note)
+	}
+	return strings.Join(notes, ", ")
+}

@@ -1,0 +1,57 @@
+package main
+
+import (
+	"log/slog"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"github.com/haechi/haechi/tower"
+)
+
+// towerCommand runs one tower until it is told to stop.
+func towerCommand() *cobra.Command {
+	var file string
+	cmd := &cobra.Command{
+		Use: "tower --config FILE", Short: "run a tower on this host", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg, err := tower.ReadConfig(file)
+			if err != nil {
+				return err
+			}
+			n, err := tower.Start(cfg, logger())
+			if err != nil {
+				return err
+			}
+			<-cmd.Context().Done()
+			return n.Stop()
+		},
+	}
+	cmd.Flags().StringVar(&file, "config", "/etc/haechi/tower.yaml", "the tower's own file")
+	return cmd
+}
+
+// observerCommand looks from a user network until it is told to stop.
+func observerCommand() *cobra.Command {
+	var file string
+	cmd := &cobra.Command{
+		Use: "observer --config FILE", Short: "look from where users are, and tell the towers", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg, err := tower.ReadObserverConfig(file)
+			if err != nil {
+				return err
+			}
+			return tower.Observe(cmd.Context(), cfg, logger())
+		},
+	}
+	cmd.Flags().StringVar(&file, "config", "/etc/haechi/observer.yaml", "the observer's own file")
+	return cmd
+}
+
+func logger() *slog.Logger {
+	level := slog.LevelInfo
+	if os.Getenv("HAECHI_DEBUG") != "" {
+		level = slog.LevelDebug
+	}
+	return slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
+}

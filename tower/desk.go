@@ -1,0 +1,255 @@
+package tower
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/haechi/haechi/core/estate"
+	"github.com/haechi/haechi/core/journal"
+	"github.com/haechi/haechi/core/plan"
+	"github.com/haechi/haechi/core/run"
+	"github.com/haechi/haechi/tower/executor"
+	"github.com/haechi/haechi/tower/state"
+	"github.com/haechi/haechi/tower/web"
+)
+
+var _ web.Desk = (*Node)(nil)
+
+// Estate returns the version in force.
+func (n *Node) Estate(context.Context) ([]byte, uint64, error) {
+	s := n.store.Snapshot()
+	return s.EstateRaw, s.Estate.Version, nil
+}
+
+// Apply checks the files together and makes them the next version.
+func (n *Node) Apply(ctx context.Context, by string, files []web.File, ifVersion int64) (web.Applied, error) {
+	var in []estate.File
+	for _, f := range files {
+		in = append(in, estate.File{Name: f.Name, Data: f.Data})
+	}
+	next, err := estate.Load(in, SettingsChecks())
+	if err != nil {
+		return web.Applied{}, err
+	}
+	s := n.store.Snapshot()
+	var have estate.Estate
+	if s.Estate.Version > 0 {
+		if have, err = estate.Unmarshal(s.EstateRaw); err != nil {
+			return web.Applied{}, err
+		}
+	}
+	if err := keepsStores(have, next, s); err != nil {
+		return web.Applied{}, err
+	}
+	if ifVersion < 0 {
+		ifVersion = int64(s.Estate.Version)
+	}
+	diff := estate.Diff(have, next)
+	raw, err := estate.Marshal(next)
+	if err != nil {
+		return web.Applied{}, err
+	}
+	v, err := n.store.Apply(ctx, raw, by, uint64(ifVersion), diff...)
+	if err != nil {
+		return web.Applied{}, refusal(err)
+	}
+	return web.Applied{Version: v.Version, Diff: diff}, nil
+}
+
+// keepsStores refuses a version that would change who may acknowledge the writes of a
+// store that is under epochs: the rule in force is known to the journal, not to a file.
+func keepsStores(have, next estate.Estate, s state.Snapshot) error {
+	for _, id := range have.StoreIDs() {
+		rec := s.Stores[id]
+		if rec.Epoch == 0 {
+			continue
+		}
+		now, ok := next.Stores[id]
+		old := have.Stores[id]
+		if !ok || now.Any != old.Any || !slices.Equal(now.MemberIDs(), old.MemberIDs()) {
+			return &web.Refused{Code: web.Unmet,
+				Why: fmt.Sprintf("store %s is under epoch %d; its members and its rule (any %d) do not change by a file", id, rec.Epoch, rec.Any),
+				Do:  "leave members and acknowledge as they are; nothing was changed"}
+		}
+	}
+	return nil
+}
+
+// Plan says what would be done, and changes nothing.
+func (n *Node) Plan(_ context.Context, ask web.Ask) (plan.Plan, error) {
+	in, err := n.planInput(ask)
+	if err != nil {
+		return plan.Plan{}, err
+	}
+	p, err := plan.Make(in)
+	if err != nil && len(p.Blocked) > 0 && len(p.Steps) == 0 {
+		return p, err
+	}
+	return p, err
+}
+
+// planInput is what a person's wish means now.
+func (n *Node) planInput(ask web.Ask) (plan.Input, error) {
+	b := n.beliefs()
+	if b.estate.Name == "" && len(b.estate.Sites) == 0 {
+		return plan.Input{}, &web.Refused{Code: web.Unmet, Why: "there is no estate yet", Do: "apply one: haechi estate apply FILE"}
+	}
+	in := plan.Input{
+		Estate: b.estate, Now: b.now, Stores: b.snap.Stores, Kind: ask.Kind, Subject: ask.Subject,
+		Target: estate.MemberID(ask.To), Withdrawn: b.snap.Withdrawn,
+	}
+	if ask.Kind == plan.LoseSite {
+		in.Lost = append(b.now.Gone(), estate.SiteID(ask.Subject))
+		slices.Sort(in.Lost)
+		in.Lost = slices.Compact(in.Lost)
+	}
+	return in, nil
+}
+
+// Start opens a run for a person's wish.
+func (n *Node) Start(ctx context.Context, by string, ask web.Ask) (run.ID, error) {
+	if ask.Kind == plan.LoseSite {
+		return "", &web.Refused{Code: web.BadRequest, Why: "a site is not lost by order", Do: "evacuate it while it lives: haechi evacuate " + ask.Subject}
+	}
+	s := n.store.Snapshot()
+	for _, h := range s.Holds {
+		return "", &web.Refused{Code: web.Conflict, Why: fmt.Sprintf("%s holds all acts: %s", h.By, h.Why), Do: "haechi hold --release, once it is safe"}
+	}
+	for _, r := range s.OpenRuns() {
+		return "", &web.Refused{Code: web.Conflict, Why: fmt.Sprintf("run %s (%s %s) is open", r.ID, r.Kind, r.Subject), Do: "wait for its end, or haechi run abort " + string(r.ID)}
+	}
+	d, err := n.drive(ctx)
+	if err != nil {
+		return "", err
+	}
+	in, err := n.planInput(ask)
+	if err != nil {
+		return "", err
+	}
+	in.Because = []string{by + " asked for it"}
+	p, err := plan.Make(in)
+	if err != nil {
+		return "", err
+	}
+	n.book.before([]journal.Entry{{Kind: "decision", Subject: ask.Subject, Text: fmt.Sprintf("%s orders: %s %s", by, ask.Kind, ask.Subject)}})
+	id, err := n.exec.Open(ctx, d.Term, executor.Opening{Plan: p, Estate: in.Estate, Version: s.Estate.Version, By: by, Basis: s.Acts})
+	if err != nil {
+		return "", refusal(err)
+	}
+	n.carry(id, d.Term)
+	return id, nil
+}
+
+// drive returns this tower's drive, claiming it where nobody drives.
+func (n *Node) drive(ctx context.Context) (state.Drive, error) {
+	if d, ok := n.driving(); ok {
+		return d, nil
+	}
+	s := n.store.Snapshot()
+	if s.Drive.Tower != "" && s.Drive.Tower != n.cfg.Name && n.trusted(s.Drive) {
+		return state.Drive{}, &web.Refused{Code: web.NotDriver, Why: s.Drive.Tower + " drives", Do: "ask it", Tower: s.Drive.Tower}
+	}
+	d, err := n.claim(ctx, s.Drive)
+	return d, refusal(err)
+}
+
+// Arm lets haechi act by itself. It is refused while a premise of a store fails.
+func (n *Node) Arm(ctx context.Context, by, what string) error {
+	b := n.beliefs()
+	if err := armable(b.estate, what); err != nil {
+		return err
+	}
+	if len(b.premises) > 0 {
+		var unmet []string
+		for _, id := range slices.Sorted(maps.Keys(b.premises)) {
+			unmet = append(unmet, fmt.Sprintf("%s: %s", id, strings.Join(b.premises[id], "; ")))
+		}
+		return &web.Refused{Code: web.Unmet, Why: "a premise of automatic promotion does not hold: " + strings.Join(unmet, "; "), Do: "mend it, then arm; haechi doctor lists all"}
+	}
+	return refusal(n.store.Arm(ctx, what, by))
+}
+
+func armable(e estate.Estate, what string) error {
+	if _, ok := e.Sites[estate.SiteID(what)]; ok || what == "*" || strings.HasPrefix(what, "tier-") {
+		return nil
+	}
+	return &web.Refused{Code: web.NotFound, Why: fmt.Sprintf("%q is neither a site, nor tier-N, nor '*'", what), Do: fmt.Sprintf("the sites are %v", e.SiteIDs())}
+}
+
+// Disarm takes it back.
+func (n *Node) Disarm(ctx context.Context, by, what string) error {
+	return refusal(n.store.Disarm(ctx, what, by))
+}
+
+// Hold stops all acts. Where there is no quorum it stops this tower's own.
+func (n *Node) Hold(ctx context.Context, by, why string) error {
+	n.held.Store(&why)
+	_, err := n.store.Hold(ctx, state.Hold{By: by, Why: why})
+	return refusal(err)
+}
+
+// Release ends every hold.
+func (n *Node) Release(ctx context.Context, by string) error {
+	n.held.Store(nil)
+	var errs []error
+	for id := range n.store.Snapshot().Holds {
+		if err := n.store.Release(ctx, id, by); !errors.Is(err, state.ErrNotFound) {
+			errs = append(errs, err)
+		}
+	}
+	return refusal(errors.Join(errs...))
+}
+
+// Runs lists open runs, then the newest closed ones.
+func (n *Node) Runs(context.Context) ([]web.Run, error) { return n.Now().Runs, nil }
+
+// Run returns one, also one that the page has forgotten.
+func (n *Node) Run(ctx context.Context, id run.ID) (web.Run, error) {
+	s := n.store.Snapshot()
+	events, ok := s.Runs[id]
+	if !ok {
+		var err error
+		if events, err = n.store.Events(ctx, id); err != nil {
+			return web.Run{}, refusal(err)
+		}
+	}
+	return webRun(events, n.now())
+}
+
+// Steer leaves a person's word for the tower that drives.
+func (n *Node) Steer(ctx context.Context, by string, id run.ID, how web.Steering) error {
+	_, err := n.store.Ask(ctx, state.Ask{Verb: string(how), Run: id, By: by})
+	return refusal(err)
+}
+
+// Journal returns entries as this tower's member has them.
+func (n *Node) Journal(ctx context.Context, from uint64, limit int) ([]journal.Entry, error) {
+	return n.store.Journal(ctx, max(from, 1), limit)
+}
+
+// refusal turns what the records refuse into the asker's business.
+func refusal(err error) error {
+	code := web.Code("")
+	do := ""
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, state.ErrNoQuorum):
+		code, do = web.NoQuorum, "it may have happened: look (haechi status), then ask a tower that reaches the others"
+	case errors.Is(err, state.ErrNoSpace):
+		code, do = web.NoQuorum, "make room on the towers' disks: haechi doctor"
+	case errors.Is(err, state.ErrDeposed), errors.Is(err, state.ErrConflict), errors.Is(err, state.ErrStale):
+		code, do = web.Conflict, "look again, then ask again"
+	case errors.Is(err, state.ErrNotFound):
+		code = web.NotFound
+	case errors.Is(err, state.ErrClosed):
+		code = web.Conflict
+	default:
+		return err
+	}
+	return &web.Refused{Code: code, Why: err.Error(), Do: do}
+}

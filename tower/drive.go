@@ -1,0 +1,184 @@
+package tower
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/haechi/haechi/core/estate"
+	"github.com/haechi/haechi/core/journal"
+	"github.com/haechi/haechi/core/run"
+	"github.com/haechi/haechi/core/situation"
+	"github.com/haechi/haechi/tower/executor"
+	"github.com/haechi/haechi/tower/state"
+)
+
+// claimFor is how long one attempt to claim may take.
+const claimFor = 3 * time.Second
+
+// again is how long a run that could not be carried is left before the next attempt.
+const again = 300 * time.Millisecond
+
+// driving returns this tower's drive, if it has one as far as it knows. The records know
+// better: each write under it is compared there.
+func (n *Node) driving() (state.Drive, bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.mine, n.mine.Tower != ""
+}
+
+func (n *Node) isDriving() bool {
+	_, ok := n.driving()
+	return ok
+}
+
+// trusted says whether the tower that drives is believed to be able to. A claim of this
+// tower that another process of it made is nobody's.
+func (n *Node) trusted(d state.Drive) bool {
+	if d.Tower == "" || d.Tower == n.cfg.Name {
+		return d.Tower != "" && n.isDriving()
+	}
+	b := n.beliefs()
+	seat, ok := b.estate.Towers[estate.TowerID(d.Tower)]
+	if !ok {
+		_, seated := n.cfg.Cluster[d.Tower]
+		return seated && len(b.estate.Towers) == 0
+	}
+	if b.now.Sites[seat.Site].Gone() {
+		return false
+	}
+	for _, t := range b.targets {
+		if t.Kind == situation.KindTower && t.Component == d.Tower {
+			return b.now.Things[t.ID].State != situation.Dead
+		}
+	}
+	return true
+}
+
+// claimSoon claims beside the mind; one attempt at a time.
+func (n *Node) claimSoon(ctx context.Context, from state.Drive) {
+	if !n.claiming.CompareAndSwap(false, true) {
+		return
+	}
+	n.spawn(ctx, func(ctx context.Context) {
+		defer n.claiming.Store(false)
+		if _, err := n.claim(ctx, from); err != nil && !errors.Is(err, state.ErrDeposed) && ctx.Err() == nil {
+			n.log.Warn("claim", "from", from.Tower, "error", err)
+		}
+	})
+}
+
+// claim takes the drive over from whoever holds from.
+func (n *Node) claim(ctx context.Context, from state.Drive) (state.Drive, error) {
+	ctx, cancel := context.WithTimeout(ctx, claimFor)
+	defer cancel()
+	d, err := n.store.Claim(ctx, from)
+	if err != nil {
+		return state.Drive{}, err
+	}
+	n.log.Info("this tower drives", "term", d.Term)
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.mine = d
+	n.driveCtx, n.driveEnd = context.WithCancelCause(n.ctx)
+	return d, nil
+}
+
+// deposed stops all that this tower does as the driver, once it has seen that another is.
+func (n *Node) deposed(now state.Drive) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.mine.Tower == "" || now.Term < n.mine.Term || now == n.mine {
+		return
+	}
+	n.log.Warn("another tower drives", "tower", now.Tower, "term", now.Term)
+	n.mine = state.Drive{}
+	n.driveEnd(fmt.Errorf("%w: %s under term %d", executor.ErrDeposed, now.Tower, now.Term))
+}
+
+// carryAll carries every open run, and puts people's words to them.
+func (n *Node) carryAll(ctx context.Context, s state.Snapshot) {
+	d, ok := n.driving()
+	if !ok || s.Drive != d {
+		n.deposed(s.Drive)
+		return
+	}
+	for _, r := range s.OpenRuns() {
+		n.carry(r.ID, d.Term)
+	}
+	for _, a := range s.Asks {
+		n.answer(ctx, d, a)
+	}
+}
+
+// carry drives a run in a goroutine of its own until it ends; again after a failure,
+// for as long as this tower drives.
+func (n *Node) carry(id run.ID, term uint64) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.carried[id] || n.mine.Term != term {
+		return
+	}
+	n.carried[id] = true
+	n.spawn(n.driveCtx, func(ctx context.Context) {
+		err := n.exec.Carry(ctx, id, term)
+		switch {
+		case err == nil, errors.Is(err, executor.ErrRefused):
+		case ctx.Err() != nil, errors.Is(err, executor.ErrDeposed):
+			n.log.Info("left a run", "run", id, "why", err)
+		default:
+			n.log.Error("carry", "run", id, "error", err)
+		}
+		if err != nil {
+			pause(ctx, again)
+		}
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		delete(n.carried, id)
+	})
+}
+
+func pause(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-ctx.Done():
+	}
+}
+
+// answer puts one person's word to the run that it is about, once.
+func (n *Node) answer(ctx context.Context, d state.Drive, a state.Ask) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.answering[a.ID] {
+		return
+	}
+	n.answering[a.ID] = true
+	n.spawn(ctx, func(ctx context.Context) {
+		defer func() {
+			n.mu.Lock()
+			defer n.mu.Unlock()
+			delete(n.answering, a.ID)
+		}()
+		ctx, cancel := context.WithTimeout(ctx, claimFor)
+		defer cancel()
+		kinds := map[string]run.EventKind{"pause": run.Paused, "resume": run.Resumed, "approve": run.Approved, "abort": run.Aborted}
+		err := n.exec.Tell(ctx, a.Run, executor.Request{Kind: kinds[a.Verb], Step: a.Step, By: a.By, Why: a.Why})
+		if errors.Is(err, executor.ErrNotCarried) && n.isOpen(a.Run) {
+			pause(ctx, again) // it is about to be
+			return
+		}
+		text := fmt.Sprintf("%s: %s %s", a.By, a.Verb, a.Run)
+		if err != nil {
+			text += ": not done: " + err.Error()
+		}
+		if _, err := n.store.Append(ctx, d, []journal.Entry{{Kind: "ask", Subject: string(a.Run), Text: text}}, state.AskDone{ID: a.ID}); err != nil {
+			n.log.Warn("answer a person", "ask", a.ID, "error", err)
+			pause(ctx, again)
+		}
+	})
+}
+
+func (n *Node) isOpen(id run.ID) bool { return n.store.Snapshot().Index[id].Open() }

@@ -1,0 +1,167 @@
+package tower
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/tls"
+	"encoding/hex"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/haechi/haechi/agent"
+	"github.com/haechi/haechi/core/estate"
+	"github.com/haechi/haechi/core/situation"
+	"github.com/haechi/haechi/driver/dns"
+	"github.com/haechi/haechi/driver/postgres"
+	"github.com/haechi/haechi/pki"
+	"github.com/haechi/haechi/tower/probe"
+)
+
+// peerSilence is how long a view may take to be acknowledged by another tower.
+const peerSilence = time.Second
+
+// eyes is this tower's own prober, made anew when the profile changes.
+type eyes struct {
+	files    pki.Files
+	observer string
+	site     estate.SiteID
+	boot     string
+	out      func(situation.View)
+	log      *slog.Logger
+	extra    func(situation.Profile) map[situation.Kind]probe.Looker // beside gateways and name servers
+	zone     func(host string) string
+
+	targets atomic.Pointer[[]situation.Target]
+
+	mu   sync.Mutex // guards what follows
+	name string     // of the profile that is in use
+	stop context.CancelFunc
+	done chan struct{}
+}
+
+func boot() string {
+	b := make([]byte, 8)
+	_, _ = rand.Read(b) // never fails
+	return hex.EncodeToString(b)
+}
+
+// look takes targets and a profile into use.
+func (e *eyes) look(p situation.Profile, targets []situation.Target) error {
+	e.targets.Store(&targets)
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.name == p.Name {
+		return nil
+	}
+	e.closeLocked()
+	lookers := map[situation.Kind]probe.Looker{situation.KindGateway: probe.Gateway(p), situation.KindDNS: probe.DNS(e.zone)}
+	if e.extra != nil {
+		for kind, l := range e.extra(p) {
+			lookers[kind] = l
+		}
+	}
+	prober, err := probe.New(probe.Config{Observer: e.observer, Site: e.site, Boot: e.boot, Profile: p, Lookers: lookers, Out: e.out, Log: e.log,
+		Targets: func() []situation.Target { return *e.targets.Load() }})
+	if err != nil {
+		return err
+	}
+	// A prober numbers its views from one, so each one is a boot of its own.
+	ctx, stop := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_ = prober.Run(ctx)
+	}()
+	e.name, e.stop, e.done, e.boot = p.Name, stop, done, boot()
+	return nil
+}
+
+func (e *eyes) close() error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.closeLocked()
+	return nil
+}
+
+func (e *eyes) closeLocked() {
+	if e.stop != nil {
+		e.stop()
+		<-e.done
+		e.stop = nil
+	}
+}
+
+func (n *Node) startEyes() (func() error, error) {
+	n.eyes = &eyes{files: n.cfg.TLS.pki(), observer: n.cfg.Name, site: n.cfg.Site, boot: boot(), log: n.log, extra: n.lookers, zone: n.zoneOf,
+		out: func(v situation.View) {
+			n.hear(v)
+			n.sender.Send(v)
+		}}
+	n.spawn(n.ctx, func(ctx context.Context) { n.rate.read(ctx, n.now) })
+	return n.eyes.close, nil
+}
+
+// look points the tower's eyes at what the estate says.
+func (n *Node) look(e estate.Estate, p situation.Profile, targets []situation.Target) {
+	n.logins.Store(logins(e))
+	n.rate.set(counters(e, targets))
+	if err := n.eyes.look(p, targets); err != nil {
+		n.log.Error("look", "error", err)
+	}
+}
+
+// lookers are those that need this tower's own certificate or the estate's accounts.
+func (n *Node) lookers(p situation.Profile) map[situation.Kind]probe.Looker {
+	return map[situation.Kind]probe.Looker{
+		situation.KindTower: probe.Tower(p, func(tower string) (*tls.Config, error) {
+			return pki.ClientTLS(n.cfg.TLS.pki(), pki.Named(pki.Tower, tower))
+		}),
+		situation.KindDatabase: probe.Database(func(component string) string { return (*n.logins.Load())[component] }),
+		situation.KindAgent: probe.Agent(probe.AgentConfig{
+			Dial: func(host, address string) (agent.Caller, error) {
+				return agent.NewClient(host, address, n.cfg.TLS.pki())
+			},
+			Units: func(host string) []string {
+				return situation.Units(n.beliefs().estate, estate.HostID(host))
+			},
+		}),
+	}
+}
+
+// zoneOf is the zone that a name server is asked for.
+func (n *Node) zoneOf(host string) string {
+	e := n.beliefs().estate
+	for _, id := range e.NamesOf(estate.HostID(host)) {
+		return e.Names[id].Zone
+	}
+	return "."
+}
+
+// logins are the connection strings of each store's members, without host and port.
+func logins(e estate.Estate) *map[string]string {
+	out := map[string]string{}
+	for id, s := range e.Stores {
+		m, errs := postgres.MonitorOf(s.Settings)
+		if len(errs) > 0 || m.User == "" {
+			continue
+		}
+		password, err := dns.ReadSecret(context.Background(), m.Password)
+		if err != nil {
+			continue // the member is still knocked at
+		}
+		for member := range s.Members {
+			out[fmt.Sprintf("%s/%s", id, member)] = fmt.Sprintf("user=%s dbname=%s password=%s sslmode=prefer",
+				quote(m.User), quote(m.Database), quote(strings.TrimSpace(string(password))))
+		}
+	}
+	return &out
+}
+
+// quote writes a value as libpq's connection strings want it.
+func quote(s string) string {
+	return "'" + strings.NewReplacer(`\`, `\\`, `'`, `\'`).Replace(s) + "'"
+}

@@ -1,0 +1,138 @@
+package tower
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"github.com/haechi/haechi/core/estate"
+	"github.com/haechi/haechi/core/journal"
+	"github.com/haechi/haechi/core/plan"
+	"github.com/haechi/haechi/core/situation"
+	"github.com/haechi/haechi/tower/executor"
+)
+
+// isolation is what a tower does when it hears no other site: it takes its own site's
+// answers out of its own site's name servers, so that users who still get here are
+// sent where their writes are acknowledged. It is a run like any other, journaled in the
+// spool. When the others are heard again, the same servers are brought level.
+type isolation struct {
+	n     *Node
+	spool *spool
+	exec  *executor.Executor
+	busy  atomic.Bool
+	next  atomic.Int64 // unix nanoseconds before which nothing is tried again
+}
+
+// isolatedFor is how long a run of an isolated tower may take.
+const isolatedFor = 5 * time.Second
+
+func newIsolation(n *Node) (*isolation, error) {
+	i := &isolation{n: n}
+	var err error
+	i.spool, err = openSpool(filepath.Join(n.cfg.Data, "spool.jsonl"), n.cfg.Site, func() (estate.Estate, uint64) {
+		b := n.beliefs()
+		return i.own(b.estate), b.snap.Estate.Version
+	})
+	if err != nil {
+		return nil, err
+	}
+	i.exec, err = executor.New(executor.Config{Tower: n.cfg.Name, Book: i.spool, Drivers: n.drivers(), Now: n.now, Log: n.log})
+	return i, err
+}
+
+// own is the estate as far as an isolated site reaches: only its own name servers.
+func (i *isolation) own(e estate.Estate) estate.Estate {
+	names := make(map[estate.NameID]estate.Name, len(e.Names))
+	for id, name := range e.Names {
+		name.Servers = slices.DeleteFunc(slices.Clone(name.Servers), func(h estate.HostID) bool { return e.SiteOf(h) != i.n.cfg.Site })
+		names[id] = name
+	}
+	e.Names = names
+	return e
+}
+
+// consider starts what the beliefs ask for, beside the mind.
+func (i *isolation) consider(ctx context.Context, b *beliefs) {
+	if i.n.now().UnixNano() < i.next.Load() || b.snap.Estate.Version == 0 {
+		return
+	}
+	alone := b.now.Alone(i.n.cfg.Site) && !i.n.quorum().Have
+	spooled := len(i.spool.held()) > 0
+	var act func(context.Context, *beliefs) error
+	switch {
+	case alone && !spooled:
+		act = i.withdraw
+	case !alone && spooled && i.n.quorum().Have:
+		act = i.rejoin
+	default:
+		return
+	}
+	if !i.busy.CompareAndSwap(false, true) {
+		return
+	}
+	i.n.spawn(ctx, func(ctx context.Context) {
+		defer i.busy.Store(false)
+		ctx, cancel := context.WithTimeout(ctx, isolatedFor)
+		defer cancel()
+		if err := act(ctx, b); err != nil && !errors.Is(err, plan.ErrNothing) {
+			i.n.log.Warn("isolated", "error", err)
+		}
+		i.next.Store(i.n.now().Add(time.Second).UnixNano())
+	})
+}
+
+// withdraw takes the own site's answers out of its own servers.
+func (i *isolation) withdraw(ctx context.Context, b *beliefs) error {
+	if i.n.held.Load() != nil || len(b.snap.Holds) > 0 || len(b.snap.Armed) == 0 {
+		return nil
+	}
+	return i.run(ctx, b, plan.Input{Kind: plan.CutUsers, Subject: string(i.n.cfg.Site),
+		Because: []string{fmt.Sprintf("%s hears no other site, so its site must send nobody to itself", i.n.cfg.Name)}})
+}
+
+// rejoin brings the own servers level with what the towers agreed, and hands over the spool.
+func (i *isolation) rejoin(ctx context.Context, b *beliefs) error {
+	for host, h := range b.estate.Hosts {
+		if h.Site != i.n.cfg.Site || h.Address == "" || len(b.estate.NamesOf(host)) == 0 {
+			continue
+		}
+		err := i.run(ctx, b, plan.Input{Kind: plan.LevelDNS, Subject: string(host), Because: []string{i.n.cfg.Name + " hears the other sites again"}})
+		if err != nil {
+			return err
+		}
+	}
+	var entries []journal.Entry
+	for _, ev := range i.spool.held() {
+		data, err := json.Marshal(ev)
+		if err != nil {
+			return err
+		}
+		entries = append(entries, journal.Entry{At: ev.At, Kind: "spool", Subject: string(ev.Run), Data: data,
+			Text: fmt.Sprintf("%s, alone: %s step %d %s", i.n.cfg.Name, ev.Kind, ev.Step, ev.Why)})
+	}
+	if _, err := i.n.store.Note(ctx, entries...); err != nil {
+		return err
+	}
+	return i.spool.clear()
+}
+
+func (i *isolation) run(ctx context.Context, b *beliefs, in plan.Input) error {
+	in.Estate, in.Stores, in.Withdrawn = i.own(b.estate), b.snap.Stores, b.snap.Withdrawn
+	in.Now = situation.Situation{At: b.now.At} // what this tower believes of the others says nothing now
+	p, err := plan.Make(in)
+	if err != nil {
+		return err
+	}
+	term := b.snap.Drive.Term
+	id, err := i.exec.Open(ctx, term, executor.Opening{Plan: p, Estate: in.Estate, Version: b.snap.Estate.Version})
+	if err != nil {
+		return err
+	}
+	return i.exec.Carry(ctx, id, term)
+}

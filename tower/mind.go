@@ -1,0 +1,265 @@
+package tower
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/haechi/haechi/core/estate"
+	"github.com/haechi/haechi/core/journal"
+	"github.com/haechi/haechi/core/plan"
+	"github.com/haechi/haechi/core/response"
+	"github.com/haechi/haechi/core/run"
+	"github.com/haechi/haechi/core/situation"
+	"github.com/haechi/haechi/tower/executor"
+	"github.com/haechi/haechi/tower/state"
+)
+
+// tick is how often the mind looks again when nothing arrives.
+const tick = 25 * time.Millisecond
+
+// mind is the goroutine that believes and decides. Only think touches its fields;
+// everybody else sees the beliefs that it publishes.
+type mind struct {
+	n      *Node
+	fold   *situation.Fold
+	b      beliefs
+	known  known
+	opened map[run.ID]response.OpenRun // by this tower, until the snapshot shows them
+	said   map[string]bool             // decisions that were journaled, as long as they stay
+	busy   bool                        // a decision is being carried out
+	done   chan settled
+	begun  time.Time
+}
+
+// settled is what became of a decision.
+type settled struct {
+	key string
+	run *response.OpenRun
+	err error
+}
+
+func newMind(n *Node) *mind {
+	p, _ := situation.Named("")
+	return &mind{n: n, fold: situation.New(estate.Estate{}, p), b: beliefs{profile: p, views: map[string]timedView{}},
+		known: known{}, opened: map[run.ID]response.OpenRun{}, said: map[string]bool{}, done: make(chan settled, 8), begun: n.now()}
+}
+
+// think runs until ctx ends.
+func (m *mind) think(ctx context.Context) error {
+	snaps := m.n.store.Watch(ctx)
+	t := time.NewTicker(tick)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case s, ok := <-snaps:
+			if !ok {
+				return nil
+			}
+			m.learn(s)
+		case v := <-m.n.views:
+			at := m.n.now()
+			if m.fold.Heard(v, at) {
+				m.b.views = maps.Clone(m.b.views)
+				m.b.views[v.Observer] = timedView{v, at}
+			}
+			if len(m.n.views) > 0 {
+				continue // believe once, with all of them
+			}
+		case s := <-m.done:
+			m.settle(s)
+		case <-t.C:
+		}
+		m.believe()
+		m.decide(ctx)
+	}
+}
+
+// learn takes a new snapshot of the records.
+func (m *mind) learn(s state.Snapshot) {
+	if s.Estate.Version != m.b.snap.Estate.Version && len(s.EstateRaw) > 0 {
+		e, err := estate.Unmarshal(s.EstateRaw)
+		if err != nil {
+			m.n.log.Error("the estate in force cannot be read; the one before stays", "version", s.Estate.Version, "error", err)
+		} else {
+			m.adopt(e)
+		}
+	}
+	for id := range m.opened {
+		if _, shown := s.Index[id]; shown {
+			delete(m.opened, id)
+		}
+	}
+	m.b.snap = s
+}
+
+func (m *mind) adopt(e estate.Estate) {
+	p, err := situation.Named(e.Policy.Profile)
+	if err != nil {
+		m.n.log.Error("profile", "error", err)
+		p, _ = situation.Named("")
+	}
+	m.fold.Estate(e, p)
+	m.b.estate, m.b.profile, m.b.targets = e, p, situation.Targets(e)
+	m.n.look(e, p, m.b.targets)
+}
+
+// believe makes and publishes what is believed now.
+func (m *mind) believe() {
+	m.b.now = m.fold.At(m.n.now())
+	m.known.learn(m.b.estate, m.b.now)
+	m.b.premises = m.known.premises(m.b.estate, m.b.snap.Stores)
+	b := m.b
+	m.n.believed.Store(&b)
+}
+
+// decide does what the response says, or has it done by whoever drives.
+func (m *mind) decide(ctx context.Context) {
+	m.n.isolation.consider(ctx, m.n.believed.Load())
+	quorum := m.n.quorum().Have
+	if quorum && !m.n.isDriving() && !m.n.trusted(m.b.snap.Drive) {
+		m.n.claimSoon(ctx, m.b.snap.Drive)
+		return
+	}
+	if !m.n.isDriving() || m.b.snap.Estate.Version == 0 {
+		return
+	}
+	m.n.carryAll(ctx, m.b.snap)
+	if m.busy || m.n.held.Load() != nil {
+		return
+	}
+	decisions := response.Decide(m.b.input(quorum, m.opened))
+	m.forget(decisions)
+	for _, d := range decisions {
+		switch d.Act {
+		case response.Start, response.Supersede, response.Ask:
+			if d.Act == response.Ask && m.said[d.Key()] {
+				continue
+			}
+			m.start(ctx, d)
+			return // the rest after this one, when its run is known
+		default:
+			m.say(ctx, d)
+		}
+	}
+}
+
+// forget drops what is no longer decided, so that it is journaled again when it comes back.
+func (m *mind) forget(now []response.Decision) {
+	maps.DeleteFunc(m.said, func(key string, _ bool) bool {
+		return !slices.ContainsFunc(now, func(d response.Decision) bool { return d.Key() == key })
+	})
+}
+
+// say journals once what is not done, and why.
+func (m *mind) say(ctx context.Context, d response.Decision) {
+	if m.said[d.Key()] {
+		return
+	}
+	m.said[d.Key()] = true
+	e := entry(d)
+	m.n.spawn(ctx, func(ctx context.Context) {
+		if drive, ok := m.n.driving(); ok {
+			if _, err := m.n.store.Append(ctx, drive, []journal.Entry{e}); err != nil {
+				m.n.log.Warn("journal a decision", "decision", d.String(), "error", err)
+			}
+		}
+	})
+}
+
+func entry(d response.Decision) journal.Entry {
+	word := map[response.Act]string{response.Would: "would start", response.Refuse: "does not start", response.Start: "starts",
+		response.Supersede: "starts in place of others", response.Ask: "asks before"}[d.Act]
+	return journal.Entry{Kind: "decision", Subject: d.Subject, Text: fmt.Sprintf("haechi %s %s %s: %s", word, d.Kind, d.Subject, strings.Join(d.Because, "; "))}
+}
+
+// start opens the run that a decision asks for, beside the mind, which goes on looking.
+func (m *mind) start(ctx context.Context, d response.Decision) {
+	drive, ok := m.n.driving()
+	if !ok {
+		return
+	}
+	m.busy = true
+	b := m.b
+	m.n.spawn(ctx, func(ctx context.Context) {
+		o, err := m.n.respond(ctx, drive, &b, d)
+		m.done <- settled{d.Key(), o, err}
+	})
+}
+
+func (m *mind) settle(s settled) {
+	m.busy = false
+	switch {
+	case s.err == nil:
+		m.opened[s.run.ID] = *s.run
+		m.said[s.key] = true
+	case errors.Is(s.err, plan.ErrNothing):
+		m.said[s.key] = true
+	default:
+		m.n.log.Warn("respond", "decision", s.key, "error", s.err)
+	}
+}
+
+// respond plans and opens the run of one decision.
+func (n *Node) respond(ctx context.Context, d state.Drive, b *beliefs, what response.Decision) (*response.OpenRun, error) {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	var p plan.Plan
+	make := func(ctx context.Context) (executor.Opening, error) {
+		now := n.beliefs()
+		in := plan.Input{Estate: b.estate, Now: b.now, Stores: now.snap.Stores, Kind: what.Kind, Subject: what.Subject, Lost: what.Lost,
+			Target: what.Member, Withdrawn: now.snap.Withdrawn, Because: what.Because}
+		if what.Kind == plan.LoseSite {
+			in.StoresOnly = what.StoresOnly()
+		}
+		var err error
+		if p, err = plan.Make(in); err != nil && (len(p.Steps) == 0 || !errors.As(err, new(*plan.Stuck))) {
+			return executor.Opening{}, err
+		}
+		o := executor.Opening{Plan: p, Estate: b.estate, Version: b.snap.Estate.Version, Basis: b.snap.Acts}
+		if what.Act == response.Ask {
+			o.Ask, o.People = strings.Join(what.Because, "; "), what.People
+		}
+		return o, nil
+	}
+	n.book.before(verdicts(b, what))
+	var id run.ID
+	var err error
+	if len(what.Supersedes) > 0 {
+		id, err = n.exec.Supersede(ctx, d.Term, what.Supersedes, components(what), make)
+	} else {
+		var o executor.Opening
+		if o, err = make(ctx); err == nil {
+			id, err = n.exec.Open(ctx, d.Term, o)
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s %s: %w", what.Kind, what.Subject, err)
+	}
+	n.carry(id, d.Term)
+	o := openRun(run.Run{ID: id, Plan: p})
+	return &o, nil
+}
+
+// verdicts are the entries that stand in the journal before the run that rests on them.
+func verdicts(b *beliefs, what response.Decision) (out []journal.Entry) {
+	for _, site := range what.Lost {
+		v := b.now.Sites[site]
+		out = append(out, journal.Entry{Kind: "verdict", Subject: string(site), Text: fmt.Sprintf("%s is %s since %s: %s", site, v.State, v.Since.UTC().Format("15:04:05.000"), strings.Join(v.Because, "; "))})
+	}
+	return append(out, entry(what))
+}
+
+// components are what a successor takes over as it stands.
+func components(d response.Decision) (out []string) {
+	for _, id := range d.Stores {
+		out = append(out, string(id))
+	}
+	return out
+}

@@ -1,0 +1,265 @@
+package tower
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/haechi/haechi/core/estate"
+	"github.com/haechi/haechi/core/run"
+	"github.com/haechi/haechi/core/situation"
+	"github.com/haechi/haechi/tower/web"
+)
+
+// journalShown is how many entries the page shows.
+const journalShown = 50
+
+// Now is what this tower believes and does, for people. It does not block.
+func (n *Node) Now() web.Now {
+	b := n.beliefs()
+	at := n.now()
+	out := web.Now{
+		At: at, Tower: n.cfg.Name, Profile: b.profile.Name,
+		Estate:  web.EstateRef{Name: b.estate.Name, Version: b.snap.Estate.Version},
+		Driver:  web.Driver{Tower: b.snap.Drive.Tower, Term: b.snap.Drive.Term},
+		Quorum:  n.quorum(),
+		Armed:   slices.Sorted(maps.Keys(b.snap.Armed)),
+		Journal: n.tail.lines(), Rate: n.rate.at(at), Warnings: n.warnings(b, at),
+	}
+	for _, id := range slices.Sorted(maps.Keys(b.snap.Holds)) {
+		h := b.snap.Holds[id]
+		out.Holds = append(out.Holds, web.Hold{By: h.By, Why: h.Why, Since: h.At})
+	}
+	for _, id := range b.estate.SiteIDs() {
+		out.Sites = append(out.Sites, b.webSite(id))
+	}
+	for _, id := range slices.Sorted(maps.Keys(b.estate.Observers)) {
+		out.Observers = append(out.Observers, web.Observer{ID: string(id), SilentMS: n.silentMS(string(id), at)})
+	}
+	for _, id := range b.estate.StoreIDs() {
+		out.Stores = append(out.Stores, b.webStore(id))
+	}
+	for _, id := range b.estate.NameIDs() {
+		out.Names = append(out.Names, b.webName(id))
+	}
+	for _, events := range b.snap.Runs {
+		if r, err := webRun(events, at); err == nil {
+			out.Runs = append(out.Runs, r)
+		}
+	}
+	slices.SortFunc(out.Runs, func(a, c web.Run) int {
+		if a.Open() != c.Open() {
+			if a.Open() {
+				return -1
+			}
+			return 1
+		}
+		return cmp.Compare(c.ID, a.ID)
+	})
+	return out
+}
+
+func (b *beliefs) webSite(id estate.SiteID) web.Site {
+	v := b.now.Sites[id]
+	out := web.Site{
+		ID: string(id), Title: b.estate.Sites[id].Title, State: string(cmp.Or(v.State, situation.Unknown)),
+		Since: v.Since, Because: v.Because, Intent: string(cmp.Or(b.snap.Intents[id], situation.Serving)),
+	}
+	for _, t := range b.targets {
+		if t.Site != id {
+			continue
+		}
+		thing := b.now.Things[t.ID]
+		row := web.Target{Kind: string(t.Kind), Component: t.Component, State: string(cmp.Or(thing.State, situation.Unknown)), SilentMS: b.silence(t.ID)}
+		if thing.State != situation.Up {
+			row.Why = strings.Join(thing.Because, "; ")
+		}
+		if t.Kind == situation.KindTower && thing.State == situation.Up {
+			out.TowerUp = true
+		}
+		out.Targets = append(out.Targets, row)
+	}
+	return out
+}
+
+// silence is for how long nobody heard a target, by the views that this tower has; -1: never.
+func (b *beliefs) silence(target string) int64 {
+	best := time.Duration(-1)
+	for _, v := range b.views {
+		for _, l := range v.view.Looks {
+			if l.Target != target || !l.Ever {
+				continue
+			}
+			if since := l.Silent + b.now.At.Sub(v.at); best < 0 || since < best {
+				best = since
+			}
+		}
+	}
+	if best < 0 {
+		return -1
+	}
+	return best.Milliseconds()
+}
+
+func (b *beliefs) webStore(id estate.StoreID) web.Store {
+	s, rec := b.estate.Stores[id], b.snap.Stores[id]
+	out := web.Store{ID: string(id), Engine: s.Engine, Epoch: rec.Epoch, Primary: string(cmp.Or(rec.Primary, s.Primary)),
+		Any: s.Any, Alone: rec.Alone, Unmet: b.premises[id], Writes: b.writes(id)}
+	primary := b.facts(id, estate.MemberID(out.Primary))
+	for _, m := range s.MemberIDs() {
+		out.Members = append(out.Members, b.webMember(id, m, primary))
+	}
+	return out
+}
+
+// writes says whether the store acknowledges now, as far as its primary says.
+func (b *beliefs) writes(id estate.StoreID) string {
+	s, rec := b.estate.Stores[id], b.snap.Stores[id]
+	if rec.Alone {
+		return web.WritesAlone
+	}
+	f := b.facts(id, cmp.Or(rec.Primary, s.Primary))
+	switch {
+	case len(f) == 0:
+		return web.WritesUnknown
+	case f["role"] != "primary":
+		return web.WritesNone
+	case b.acknowledging(id) < s.Any:
+		return web.WritesWaiting
+	}
+	return web.WritesAcknowledged
+}
+
+// acknowledging counts the members that stream from the primary and may acknowledge.
+func (b *beliefs) acknowledging(id estate.StoreID) int {
+	s, rec := b.estate.Stores[id], b.snap.Stores[id]
+	f := b.facts(id, cmp.Or(rec.Primary, s.Primary))
+	count := 0
+	for _, m := range s.MemberIDs() {
+		if client := f["client/"+string(m)]; strings.HasPrefix(client, "streaming ") && !strings.Contains(client, " async ") {
+			count++
+		}
+	}
+	return count
+}
+
+func (b *beliefs) webMember(id estate.StoreID, m estate.MemberID, primary map[string]string) web.Member {
+	rec := b.snap.Stores[id]
+	f := b.facts(id, m)
+	out := web.Member{ID: string(m), Site: string(b.estate.Stores[id].Members[m].Site), Role: web.RoleUnknown, LagBytes: -1, LagMS: -1,
+		Sync: slices.Contains(rec.Sync, m), ReplayBlocked: f["replay_blocked_by"] != "", Note: f["error"]}
+	switch {
+	case slices.Contains(rec.Former, m):
+		out.Role = web.RoleFormer
+	case len(f) == 0 && b.dead(id, m):
+		out.Role = web.RoleDown
+	case f["sealed"] == "true":
+		out.Role = web.RoleSealed
+	case f["running"] == "false":
+		out.Role = web.RoleDown
+	case f["role"] != "":
+		out.Role = f["role"]
+	}
+	if out.Role == web.RolePrimary {
+		out.LagBytes, out.LagMS = 0, 0
+		return out
+	}
+	out.Streaming = f["receiver"] == "streaming"
+	if client, ok := primary["client/"+string(m)]; ok {
+		for _, field := range strings.Fields(client) {
+			key, value, _ := strings.Cut(field, "=")
+			number, err := strconv.ParseFloat(value, 64)
+			switch {
+			case err != nil:
+			case key == "bytes":
+				out.LagBytes = int64(number)
+			case key == "replay_lag_ms":
+				out.LagMS = int64(number)
+			}
+		}
+	}
+	return out
+}
+
+func (b *beliefs) dead(id estate.StoreID, m estate.MemberID) bool {
+	switch b.now.Things[situation.DatabaseTarget(b.estate, id, m)].State {
+	case situation.Dead, situation.Lost, situation.Isolated:
+		return true
+	}
+	return false
+}
+
+func (b *beliefs) webName(id estate.NameID) web.Name {
+	name := b.estate.Names[id]
+	out := web.Name{Name: string(id)}
+	for _, site := range slices.Sorted(maps.Keys(name.Answers)) {
+		out.Answers = append(out.Answers, web.Answer{Site: string(site), Addresses: name.Answers[site], Serving: !slices.Contains(b.snap.Withdrawn[id], site)})
+	}
+	for _, host := range name.Servers {
+		state := string(cmp.Or(b.now.Things[situation.DNSTarget(b.estate, host)].State, situation.Unknown))
+		if b.now.Facts[situation.DNSTarget(b.estate, host)]["locked"] == "true" {
+			state = "old"
+		}
+		out.Servers = append(out.Servers, web.NameServer{Host: string(host), Site: string(b.estate.SiteOf(host)), State: state})
+	}
+	return out
+}
+
+// webRun draws a run from its events.
+func webRun(events []run.Event, at time.Time) (web.Run, error) {
+	r, err := run.Replay(events)
+	if err != nil {
+		return web.Run{}, err
+	}
+	out := web.Run{ID: string(r.ID), Kind: string(r.Plan.Kind), Subject: r.Plan.Subject, Status: runStatus(r), Started: r.Opened,
+		Driver: r.Tower, Because: r.Plan.Because, Plan: r.Plan.Hash}
+	if r.Closed != "" {
+		out.Ended = r.Last
+		if r.Closed != "done" {
+			out.Why = r.Closed
+		}
+	}
+	questions := r.Questions()
+	for _, id := range slices.Sorted(maps.Keys(questions)) {
+		out.Ask = strings.TrimPrefix(fmt.Sprintf("%s; %s", out.Ask, questions[id].Why), "; ")
+	}
+	for i, s := range r.Plan.Steps {
+		p := r.Steps[i]
+		row := web.Step{ID: s.ID, Verb: string(s.Verb), Component: s.Component, Reason: string(s.Reason), State: stepState(p.State), Started: p.Began, Note: p.Why}
+		switch {
+		case p.Took() > 0:
+			row.Seconds = p.Took().Seconds()
+		case !p.Began.IsZero() && r.Closed == "" && p.Ended.IsZero():
+			row.Seconds = at.Sub(p.Began).Seconds()
+		}
+		out.Steps = append(out.Steps, row)
+	}
+	return out, nil
+}
+
+func runStatus(r run.Run) string {
+	if r.Status() == run.StatusAsked {
+		return web.RunAsking
+	}
+	return string(r.Status())
+}
+
+func stepState(s run.StepState) string {
+	switch s {
+	case run.Waiting, run.Ready:
+		return web.StepWaiting
+	case run.Doing, run.Undoing:
+		return web.StepRunning
+	case run.IsDone:
+		return web.StepDone
+	case run.InDoubt, run.UndoInDoubt:
+		return web.StepUnknown
+	case run.Undone:
+		return web.StepUndone
+	}
+	return web.StepNotDone
+}
