@@ -25,7 +25,11 @@ type StorePut struct {
 func (c StorePut) key() string { return storeKey(c.ID) }
 
 func (c StorePut) apply(have record, w *writing) error {
-	old, err := decode[situation.Store](c.key(), have.value)
+	value := have.value
+	if changed, ok := w.puts[c.key()]; ok { // an epoch was handed out in the same transaction
+		value = []byte(changed)
+	}
+	old, err := decode[situation.Store](c.key(), value)
 	if err != nil {
 		return err
 	}

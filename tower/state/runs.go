@@ -62,7 +62,7 @@ func (s *Store) opening(d Drive, o Opening, have records, w *writing) (run.Event
 		return run.Event{}, err
 	}
 	ev := o.Event
-	ev.Run, ev.Term, ev.Tower = runID(last+1), d.Term, s.tower
+	ev.Run, ev.Seq, ev.Term, ev.Tower = runID(last+1), 1, d.Term, s.tower
 	if ev.At.IsZero() {
 		ev.At = s.now()
 	}
@@ -138,6 +138,9 @@ func (s *Store) AppendEvent(ctx context.Context, d Drive, ev run.Event, text str
 func (s *Store) addEvent(info RunInfo, ev run.Event, text string, w *writing) error {
 	if text == "" {
 		text = eventText(ev)
+	}
+	if ev.Seq == 0 {
+		ev.Seq = info.Events + 1
 	}
 	data, err := raw(ev)
 	if err != nil {
