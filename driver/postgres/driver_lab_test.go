@@ -128,7 +128,9 @@ func TestSealHoldsThoughAReaderBlocksReplay(t *testing.T) {
 	eventually(t, "writes go on meanwhile", func() bool { m, _ := w.since(time.Time{}, "pangyo"); return m > n+50 })
 	began := c.failover(c.begin())
 	sealedBy := time.Now()
-	eventually(t, "the new primary acknowledges", func() bool { n, _ := w.since(began, string(c.record.Primary)); return n > 50 })
+	after := c.write(2, "ansan", "anyang") // the others wait on the old primary for ever
+	eventually(t, "the new primary acknowledges", func() bool { n, _ := after.since(began, string(c.record.Primary)); return n > 50 })
+	c.checkNothingLost(after)
 	t.Logf("FIGURE blocked: promoted %v after the order to seal", sealedBy.Sub(began))
 	if n, _ := w.since(sealedBy, "pangyo"); n > 0 {
 		t.Errorf("the old primary acknowledged %d writes after the promotion", n)

@@ -191,7 +191,7 @@ func (c *cluster) run(name string, args ...string) {
 func (m *member) conf() {
 	text := fmt.Sprintf("listen_addresses = '127.0.0.1'\nport = %d\nunix_socket_directories = '%s'\ncluster_name = '%s'\n"+
 		"wal_log_hints = on\nmax_wal_senders = 10\nhot_standby = on\nwal_retrieve_retry_interval = 100ms\nlogging_collector = off\n"+
-		"shared_buffers = 16MB\nmax_connections = 50\nautovacuum = on\nmax_standby_streaming_delay = 30s\n", m.port, m.set.Socket, m.name)
+		"shared_buffers = 16MB\nmax_connections = 50\nautovacuum = on\nlog_line_prefix = '%%m [%%p] %%b '\nmax_standby_streaming_delay = 30s\n", m.port, m.set.Socket, m.name)
 	path := filepath.Join(m.set.Data, "postgresql.conf")
 	must(m.c.t, os.WriteFile(path, []byte(text), 0o600))
 }
@@ -216,7 +216,7 @@ func (m *member) down() {
 	if err := u.kill(ctx, 0); err != nil {
 		m.c.t.Log(err)
 	}
-	if m.c.t.Failed() {
+	if m.c.t.Failed() || os.Getenv("HAECHI_LAB_LOGS") != "" {
 		if raw, err := os.ReadFile(m.set.Log); err == nil {
 			lines := strings.Split(string(raw), "\n")
 			m.c.t.Logf("log of %s:\n%s", m.name, strings.Join(lines[max(0, len(lines)-40):], "\n"))

@@ -13,9 +13,9 @@ import (
 
 // How long the member must have been seen without a receiver before it counts as sealed.
 const (
-	quiet      = 25 * time.Millisecond // startup process was seen to wait with the new configuration
+	quiet      = 10 * time.Millisecond // the startup process was seen to wait with the new configuration
 	quietBlind = 60 * time.Millisecond // it is busy or blocked, so nothing is known of it
-	sealLook   = 4 * time.Millisecond
+	sealLook   = 3 * time.Millisecond
 )
 
 // seal stops the member from receiving, durably. It is done when nothing of the server
@@ -84,7 +84,7 @@ var receiverName = regexp.MustCompile(`^postgres: ([^ ]+: )?walreceiver\b`)
 // silence ends the receiver and whatever could bring another, and returns when it stays away.
 func (u *Unit) silence(ctx context.Context) error {
 	pid := u.postmaster()
-	before := u.startupSleeps(ctx)
+	before := u.wakeStartup(ctx)
 	if err := u.reload(); err != nil {
 		return err
 	}
@@ -163,13 +163,20 @@ func (r replayState) idle() bool {
 	return r.pid == 0 || r.event == "RecoveryWalStream" || r.event == "RecoveryRetrieveRetryInterval"
 }
 
-// startupSleeps is how often the startup process has slept so far; 0 where nothing is known.
-func (u *Unit) startupSleeps(ctx context.Context) uint64 {
+// wakeStartup has the startup process read the configuration, without the way over the
+// postmaster, and returns how often it had slept before; 0 where nothing is known. It is
+// the one that asks for receivers: once it has read an empty primary_conninfo it stops the one
+// that runs, and one that is still to be forked finds itself unwanted.
+func (u *Unit) wakeStartup(ctx context.Context) uint64 {
 	r, err := u.replayState(ctx)
 	if err != nil || r.pid == 0 {
 		return 0
 	}
-	return sleeps(r.pid)
+	before := sleeps(r.pid)
+	if syscall.Kill(r.pid, syscall.SIGHUP) != nil {
+		return 0
+	}
+	return before
 }
 
 // clearReplay ends readers in the way of replay and a pause of it, and says whether the startup process was
