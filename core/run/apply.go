@@ -196,7 +196,7 @@ func (r *Run) claim(ev Event) {
 			p.State = UndoInDoubt
 		}
 		if fresh {
-			p.Tries, p.UndoTries = 0, 0
+			p.Tries, p.UndoTries, p.Spent = 0, 0, 0
 		}
 	}
 }
@@ -287,7 +287,7 @@ func (r *Run) tryAgain(id int) {
 		case Failed:
 			p.State = InDoubt
 		}
-		p.Tries, p.UndoTries, p.gaveUp = 0, 0, false
+		p.Tries, p.UndoTries, p.Spent, p.gaveUp = 0, 0, 0, false
 	}
 	p := &r.Steps[id-1]
 	p.Question = nil

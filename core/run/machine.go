@@ -66,7 +66,8 @@ const (
 // Progress is how far one step is.
 type Progress struct {
 	State     StepState
-	Began     time.Time // the first of its tries
+	Began     time.Time     // the first of its tries
+	Spent     time.Duration // of its limit, by all tries and looks; the journal's own time does not count
 	Ended     time.Time
 	Tries     int
 	UndoTries int // undos that did not come to an end
@@ -157,9 +158,10 @@ func (r Run) Facts(component string) Facts {
 	return out
 }
 
-// Deadline is when the attempt at a step has to end.
-func (r Run) Deadline(id int) time.Time {
-	return r.Steps[id-1].Began.Add(time.Duration(r.step(id).Limit))
+// Left is what is left of a step's limit. Time counts only where it was spent on the
+// step: an append that waits for a new leader of the towers takes nothing away from a seal.
+func (r Run) Left(id int) time.Duration {
+	return time.Duration(r.step(id).Limit) - r.Steps[id-1].Spent
 }
 
 // DoneWith says whether a run that closes with these words did all that its plan holds.

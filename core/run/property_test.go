@@ -8,6 +8,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"github.com/haechi/haechi/core/estate"
 	"github.com/haechi/haechi/core/plan"
 	"github.com/haechi/haechi/core/run"
 )
@@ -116,8 +117,8 @@ func (w *witness) end() error {
 // carried is a run in a world of chance, with its witness.
 type carried struct {
 	*log
-	w     *witness
-	looks map[int]bool
+	w    *witness
+	took estate.Duration // by the next attempt
 }
 
 func newCarried(t *rapid.T, p plan.Plan) *carried {
@@ -169,7 +170,7 @@ func (c *carried) obey(t *rapid.T, pick func(n int) int, outcome func() run.Outc
 	for i, p := range c.r.Steps {
 		switch p.State {
 		case run.Doing:
-			can = append(can, func() { c.put(t, run.Event{Kind: run.Ended, Step: i + 1, Outcome: outcome()}) })
+			can = append(can, func() { c.put(t, run.Event{Kind: run.Ended, Step: i + 1, Outcome: outcome(), Took: c.took}) })
 		case run.Undoing:
 			can = append(can, func() { c.put(t, run.Event{Kind: run.UndoEnded, Step: i + 1, Outcome: outcome()}) })
 		}
@@ -181,7 +182,7 @@ func (c *carried) obey(t *rapid.T, pick func(n int) int, outcome func() run.Outc
 		case run.UndoStep:
 			can = append(can, func() { c.put(t, run.Event{Kind: run.UndoBegan, Step: cmd.Step}) })
 		case run.Look:
-			can = append(can, func() { c.put(t, run.Event{Kind: run.Ended, Step: cmd.Step, Outcome: outcome()}) })
+			can = append(can, func() { c.put(t, run.Event{Kind: run.Ended, Step: cmd.Step, Outcome: outcome(), Took: c.took}) })
 		case run.AskPerson:
 			can = append(can, func() { c.put(t, run.Event{Kind: run.Asked, Step: cmd.Step, Why: cmd.Why}) })
 		case run.Close:
@@ -204,7 +205,7 @@ func TestInvariants(t *testing.T) {
 			return rapid.SampledFrom([]run.Outcome{run.Done, run.Done, run.Done, run.NotDone, run.Unknown}).Draw(t, "outcome")
 		}
 		for range rapid.IntRange(0, 60).Draw(t, "length") {
-			c.now = c.now.Add(rapid.SampledFrom([]time.Duration{0, 100 * time.Millisecond, 2 * time.Second}).Draw(t, "wait"))
+			c.took = estate.Duration(rapid.SampledFrom([]time.Duration{0, 100 * time.Millisecond, 2 * time.Second}).Draw(t, "took"))
 			c.chance(t, pick, outcome)
 		}
 		c.calm(t)

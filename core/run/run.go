@@ -5,6 +5,7 @@ package run
 import (
 	"time"
 
+	"github.com/haechi/haechi/core/estate"
 	"github.com/haechi/haechi/core/plan"
 )
 
@@ -56,6 +57,7 @@ type Event struct {
 	Tower   string            `json:"tower,omitempty"`
 	Step    int               `json:"step,omitempty"`
 	Outcome Outcome           `json:"outcome,omitempty"`
+	Took    estate.Duration   `json:"took,omitzero"` // with Ended: how long the attempt or the look took, without the writing of it
 	Facts   Facts             `json:"facts,omitempty"`
 	By      string            `json:"by,omitempty"` // a person, where one acted
 	Why     string            `json:"why,omitempty"`

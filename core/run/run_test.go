@@ -83,7 +83,7 @@ func join[T fmt.Stringer](all []T) string {
 // TestScenarios reads testdata/scenarios; -rewrite refreshes it. The language:
 //
 //	open KIND STORE...        then what the machine wants is drawn
-//	KIND [step=N] [outcome=done|not-done] [why=…] [by=…] [people=N] [accepts] [takes=a,b] [wait=2s] [term=N]
+//	KIND [step=N] [outcome=done|not-done] [why=…] [by=…] [people=N] [accepts] [takes=a,b] [took=2s] [term=N]
 //	show                      draws the run
 //	recover                   for each prefix of the log: what a successor wants after its claim
 func TestScenarios(t *testing.T) {
@@ -128,12 +128,12 @@ func (l *log) event(t *testing.T, d *datadriven.TestData) run.Event {
 			ev.Facts[a.Key] = v
 		case "term":
 			d.ScanArgs(t, "term", &l.term)
-		case "wait":
-			wait, err := time.ParseDuration(v)
+		case "took":
+			took, err := time.ParseDuration(v)
 			if err != nil {
 				t.Fatal(err)
 			}
-			l.now = l.now.Add(wait)
+			ev.Took = estate.Duration(took)
 		}
 	}
 	return ev

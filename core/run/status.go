@@ -97,10 +97,5 @@ func (r Run) String() string {
 	return b.String()
 }
 
-// Took is how long a step took from its first begin to its end; 0 while it lasts.
-func (p Progress) Took() time.Duration {
-	if p.Ended.IsZero() || p.Began.IsZero() {
-		return 0
-	}
-	return p.Ended.Sub(p.Began)
-}
+// Took is how long a step took, all its tries and looks together; 0 while the first lasts.
+func (p Progress) Took() time.Duration { return p.Spent }

@@ -31,6 +31,7 @@ func (r *Run) applyStep(ev Event) {
 func (r *Run) end(ev Event, p *Progress) {
 	looked := p.State == InDoubt
 	p.Ended, p.Why = ev.At, ev.Why
+	p.Spent += time.Duration(ev.Took)
 	if len(ev.Facts) > 0 {
 		if p.Facts == nil {
 			p.Facts = Facts{}
@@ -44,7 +45,7 @@ func (r *Run) end(ev Event, p *Progress) {
 // after is the state that an end leads to.
 func (r *Run) after(ev Event, looked bool) StepState {
 	p := r.Steps[ev.Step-1]
-	spent := p.Tries >= Tries || (p.Tries > 0 && !ev.At.Before(r.Deadline(ev.Step)))
+	spent := p.Tries >= Tries || (p.Tries > 0 && r.Left(ev.Step) <= 0)
 	switch {
 	case ev.Outcome == Done:
 		return IsDone
@@ -102,6 +103,6 @@ func (r *Run) above(id int) map[int]bool {
 func (p *Progress) takeBack(to StepState) {
 	p.State, p.Facts = to, nil
 	if to == Waiting {
-		p.Tries, p.UndoTries = 0, 0
+		p.Tries, p.UndoTries, p.Spent = 0, 0, 0
 	}
 }

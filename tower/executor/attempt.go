@@ -29,8 +29,9 @@ type result struct {
 	step int
 	kind run.CommandKind
 	driver.Result
-	err error
-	at  error // why its context ended, if it did
+	err  error
+	at   error // why its context ended, if it did
+	took time.Duration
 }
 
 // start starts what was queued. Each attempt sends exactly one result.
@@ -39,12 +40,13 @@ func (c *carrier) start(ctx context.Context) {
 		ctx, cancel := context.WithCancelCause(ctx)
 		c.flight[a.step.ID] = &attempt{kind: a.kind, cancel: cancel}
 		t, left := c.task(a.step), c.left(a)
+		began := c.x.Now()
 		go func() {
 			defer cancel(nil)
 			ctx, stop := context.WithTimeoutCause(ctx, left, fmt.Errorf("took longer than its limit of %v", left))
 			defer stop()
 			res, err := c.x.attempt(ctx, a, t)
-			c.results <- result{a.step.ID, a.kind, res, err, context.Cause(ctx)}
+			c.results <- result{a.step.ID, a.kind, res, err, context.Cause(ctx), c.x.Now().Sub(began)}
 		}()
 	}
 	c.queue = nil
@@ -61,7 +63,7 @@ func (c *carrier) left(a act) time.Duration {
 	case a.kind == run.Look:
 		return lookLimit
 	}
-	return c.r.Deadline(a.step.ID).Sub(c.x.Now())
+	return c.r.Left(a.step.ID)
 }
 
 // task is what the driver is told.
@@ -121,7 +123,7 @@ func sleep(ctx context.Context, d time.Duration) bool {
 func (c *carrier) ended(res result) error {
 	delete(c.flight, res.step)
 	s := c.r.Plan.Steps[res.step-1]
-	ev := run.Event{Kind: run.Ended, Step: res.step, Outcome: res.Outcome, Facts: res.Facts, Why: why(res)}
+	ev := run.Event{Kind: run.Ended, Step: res.step, Outcome: res.Outcome, Facts: res.Facts, Why: why(res), Took: estate.Duration(res.took)}
 	switch {
 	case res.kind == run.UndoStep:
 		ev.Kind = run.UndoEnded

@@ -76,7 +76,7 @@ type Opening struct {
 
 // Open accepts a plan as a run: it hands out an epoch for each store that the plan
 // promotes, and journals the plan with the begin of its first steps in one append. Call Carry
-// next, at once: the time of those steps runs.
+// next.
 func (x *Executor) Open(ctx context.Context, term uint64, o Opening) (run.ID, error) {
 	x.opening.Lock()
 	defer x.opening.Unlock()

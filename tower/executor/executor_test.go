@@ -295,3 +295,30 @@ func TestAppendWithLostAnswerIsNotWrittenTwice(t *testing.T) {
 		h.noActTwice()
 	})
 }
+
+// The towers elect a leader while the begin of the seal is written: that takes nothing
+// from the seal's second.
+func TestSlowAppendTakesNoTimeFromASeal(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, "talk-db")
+		h.book.AppendFunc = func([]run.Event) error {
+			time.Sleep(1500 * time.Millisecond)
+			return nil
+		}
+		h.world.Before = func(ctx context.Context, verb string, _ driver.Task) (driver.Result, error) {
+			if verb == "seal" {
+				time.Sleep(500 * time.Millisecond)
+			}
+			return driver.Result{}, ctx.Err()
+		}
+		x := h.tower("tower-ansan")
+		id := h.open(x, 1, plan.LoseSite, "pangyo")
+		if err := x.Carry(t.Context(), id, 1); err != nil {
+			t.Fatal(err)
+		}
+		h.closedWith(id, "done")
+		if slices.ContainsFunc(h.world.Log(), func(s string) bool { return strings.HasPrefix(s, "undo") }) {
+			t.Error("the seal ran out of time")
+		}
+	})
+}
