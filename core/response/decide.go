@@ -20,7 +20,8 @@ const (
 // decide turns a want into decisions: one for all of its parts that may be started, one for
 // those that need a person, and so on.
 func (in Input) decide(w want) (out []Decision) {
-	if in.covered(w) {
+	w, left := in.left(w)
+	if !left {
 		return nil
 	}
 	base := Decision{Kind: w.kind, Subject: w.subject, Member: w.member, Lost: w.lost, Because: w.because}
@@ -48,7 +49,7 @@ func (in Input) decide(w want) (out []Decision) {
 // aim makes of a start what it is: one that takes the place of other runs, or
 // one that a person has to allow, since it was tried already.
 func (in Input) aim(d *Decision, w want) {
-	if why := in.tried(w); d.Act == Start && (why != "" || w.ask != "") {
+	if why := in.tried(w, d.Stores); d.Act == Start && (why != "" || w.ask != "") {
 		d.Act, d.People = Ask, 1
 		for _, s := range []string{why, w.ask} {
 			if s != "" {
@@ -74,18 +75,25 @@ func (o OpenRun) knows(lost []estate.SiteID) bool {
 	return !slices.ContainsFunc(lost, func(s estate.SiteID) bool { return !slices.Contains(o.Lost, string(s)) })
 }
 
-// covered says that an open run does already what is wanted, or that one has just
-// ended and what is seen may not show it yet.
-func (in Input) covered(w want) bool {
+// left is what of a want no open run takes care of. A run that waits for a person
+// keeps only its own stores: what needs nobody's word does not wait with it. Where a run has
+// just ended, what is seen may not show it yet.
+func (in Input) left(w want) (want, bool) {
 	for _, o := range in.Open {
 		switch {
+		case o.open() && o.Status == run.StatusAsked && w.kind == plan.LoseSite && in.does(o, w):
+			n := len(w.stores)
+			w.stores = slices.DeleteFunc(slices.Clone(w.stores), func(id estate.StoreID) bool { return in.concerns(o, id) })
+			if len(w.stores) == 0 && (n == 0 || !w.traffic || in.traffic(w).act == Ask) {
+				return w, false
+			}
 		case o.open() && o.Status != run.StatusHanding && in.does(o, w):
-			return true
+			return w, false
 		case !o.open() && o.Kind == w.kind && o.Subject == w.subject && !moves(w.kind) && in.Now.At.Sub(o.Closed) < follow:
-			return true
+			return w, false
 		}
 	}
-	return false
+	return w, true
 }
 
 // does says whether an open run takes care of a want.
@@ -135,7 +143,7 @@ func (in Input) yields(o OpenRun, w want) bool {
 	hit := func(id estate.StoreID) bool { return in.concerns(o, id) && len(in.lostOf(id)) > 0 }
 	switch o.Kind {
 	case plan.LoseSite:
-		return w.kind == plan.LoseSite || w.kind == plan.LoseStore && slices.ContainsFunc(w.stores, ours)
+		return w.kind == plan.LoseSite && !o.knows(w.lost) || moves(w.kind) && slices.ContainsFunc(w.stores, ours)
 	case plan.LoseStore, plan.GoAlone, plan.EndAlone, plan.FenceOld, plan.AdoptNew:
 		return moves(w.kind) && slices.ContainsFunc(w.stores, ours)
 	case plan.Evacuate, plan.Failover:
@@ -149,14 +157,18 @@ func (in Input) yields(o OpenRun, w want) bool {
 func (in Input) storeIDs() []estate.StoreID { return in.Estate.StoreIDs() }
 
 // tried says that a run about the same cause has ended and the cause is still there: then
-// a person decides, not a loop. What was lost anew since is a new cause.
-func (in Input) tried(w want) string {
+// a person decides, not a loop. What was lost anew since is a new cause, and so is a store that
+// the run did not try.
+func (in Input) tried(w want, stores []estate.StoreID) string {
 	for _, o := range slices.Backward(in.Open) {
 		if o.open() || o.Status == run.StatusTaken || o.Kind != w.kind || o.Subject != w.subject || !o.knows(w.lost) {
 			continue
 		}
 		if w.kind == plan.LoseSite && len(o.Lost) != len(w.lost) {
 			continue // it took more sites for lost, so it could do less
+		}
+		if len(stores) > 0 && !slices.ContainsFunc(stores, func(id estate.StoreID) bool { return in.concerns(o, id) }) {
+			continue
 		}
 		if w.since.IsZero() && in.Now.At.Sub(o.Closed) > rest || o.Closed.Before(w.since) {
 			continue

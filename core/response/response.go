@@ -124,7 +124,7 @@ func Decide(in Input) []Decision {
 		out = append(out, in.decide(w)...)
 	}
 	slices.SortStableFunc(out, func(a, b Decision) int {
-		return cmp.Or(cmp.Compare(rank(a.Kind), rank(b.Kind)), cmp.Compare(a.Subject, b.Subject), cmp.Compare(a.Act, b.Act))
+		return cmp.Or(cmp.Compare(rank(a.Kind), rank(b.Kind)), cmp.Compare(urgency(a.Act), urgency(b.Act)), cmp.Compare(a.Subject, b.Subject))
 	})
 	return out
 }
@@ -148,3 +148,6 @@ func rank(k plan.Kind) int {
 	}
 	return len(order)
 }
+
+// urgency orders decisions of one kind: what starts now first.
+func urgency(a Act) int { return slices.Index([]Act{Start, Supersede, Ask, Refuse, Would}, a) }
