@@ -161,5 +161,6 @@ func (c canvas) gap(b *strings.Builder, s stretch) {
 	x, wide := c.x(float64(s.from)), c.x(float64(s.to))-c.x(float64(s.from))
 	fmt.Fprintf(b, `<rect class="gap" x="%.1f" y="%.0f" width="%.1f" height="%.0f"/>`, x, chartTop, wide, chartHigh-chartFoot-chartTop)
 	long := time.Duration(s.to-s.from) * time.Duration(c.rate.StepMS) * time.Millisecond
-	fmt.Fprintf(b, `<text class="gaptext" x="%.1f" y="%.0f" text-anchor="middle">%s</text>`, x+wide/2, chartTop+20, span(long))
+	middle := min(max(x+wide/2, chartLeft+30), chartWide-38) // so that the words stay inside
+	fmt.Fprintf(b, `<text class="gaptext" x="%.1f" y="%.0f" text-anchor="middle">%s</text>`, middle, chartHigh/2, span(long))
 }

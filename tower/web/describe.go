@@ -63,10 +63,23 @@ func sayAsking(n Now) (Headline, bool) {
 func sayRunning(n Now) (Headline, bool) {
 	for _, r := range n.Runs {
 		if r.Open() {
-			return Headline{Acting, cause(n, r), join(runStatus(r), progress(r))}, true
+			return Headline{urgency(n, r), cause(n, r), join("haechi acts", runStatus(r), progress(r))}, true
 		}
 	}
 	return Headline{}, false
+}
+
+// urgency is Bad while a store stands still because of what the run is about.
+func urgency(n Now, r Run) Level {
+	switch plan.Kind(r.Kind) {
+	case plan.LoseSite, plan.LoseStore:
+		for _, s := range n.Stores {
+			if s.Writes != WritesAcknowledged && s.Writes != WritesAlone {
+				return Bad
+			}
+		}
+	}
+	return Acting
 }
 
 func runStatus(r Run) string {
@@ -198,10 +211,8 @@ func stores(n Now) string {
 		switch {
 		case s.Epoch == 0:
 			parts = append(parts, s.ID+" is not adopted")
-		case s.Writes == WritesAcknowledged:
-			parts = append(parts, s.ID+" in "+primarySite(s)+", writes are acknowledged")
 		default:
-			parts = append(parts, s.ID+" in "+primarySite(s)+", writes: "+s.Writes)
+			parts = append(parts, s.ID+" in "+primarySite(s)+", "+writesWords(s.Writes))
 		}
 	}
 	return strings.Join(parts, "; ")

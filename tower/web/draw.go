@@ -12,14 +12,14 @@ import (
 // tone is the colour class of a state. No state is told by colour alone: see [mark].
 func tone(state string) string {
 	switch state {
-	case string(situation.Up), RolePrimary, RoleFollower, StepDone, WritesAcknowledged, string(Fine), string(situation.Serving):
+	case string(situation.Up), RolePrimary, RoleFollower, StepDone, WritesAcknowledged, string(Fine), string(situation.Serving), sentServing:
 		return "ok"
 	case StepRunning, RunPaused, string(run.StatusUndoing), string(run.StatusHanding), string(situation.Draining), string(Acting):
 		return "act"
 	case string(situation.Suspect), string(situation.CutOff), string(situation.Drained), RoleSealed, RoleFormer, StepUnknown, StepUndone,
 		WritesAlone, string(Warn), "old", string(run.StatusTaken):
 		return "warn"
-	case StepWaiting:
+	case StepWaiting, sentNowhere:
 		return "idle"
 	}
 	return "bad"
@@ -94,9 +94,9 @@ func lag(m Member) string {
 	case m.LagMS < 0:
 		return size(m.LagBytes)
 	case m.LagBytes < 0:
-		return fmt.Sprintf("%d ms", m.LagMS)
+		return short(m.LagMS)
 	}
-	return fmt.Sprintf("%s, %d ms", size(m.LagBytes), m.LagMS)
+	return size(m.LagBytes) + ", " + short(m.LagMS)
 }
 
 // memberState says what else there is to know of a member.
@@ -125,4 +125,49 @@ func current(r Rate) string {
 		return fmt.Sprintf("%.0f", *r.PerSecond[n-1])
 	}
 	return "?"
+}
+
+// short writes milliseconds, and seconds where there are many.
+func short(ms int64) string {
+	if ms < 1000 {
+		return fmt.Sprintf("%d ms", ms)
+	}
+	return span(time.Duration(ms) * time.Millisecond)
+}
+
+// writesWords says of a store whether those who write are told that it is safe.
+func writesWords(writes string) string {
+	switch writes {
+	case WritesAcknowledged:
+		return "writes are acknowledged"
+	case WritesWaiting:
+		return "writes wait: too few others hold them"
+	case WritesAlone:
+		return "writes go on alone, under a mandate"
+	case WritesNone:
+		return "no primary: nothing can be written"
+	case WritesUnknown:
+		return "nobody knows whether writes are acknowledged"
+	}
+	return "writes: " + writes
+}
+
+// What [sent] says of an answer.
+const (
+	sentServing = "users are sent there"
+	sentNowhere = "withdrawn"
+	sentWrong   = "users are still sent there"
+)
+
+// sent says whether users are sent to a site, and whether they should be.
+func sent(n Now, a Answer) string {
+	if !a.Serving {
+		return sentNowhere
+	}
+	for _, s := range n.Sites {
+		if s.ID == a.Site && s.State != string(situation.Up) && s.State != string(situation.Suspect) {
+			return sentWrong
+		}
+	}
+	return sentServing
 }

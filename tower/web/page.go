@@ -36,8 +36,18 @@ type page struct {
 	templates *template.Template
 }
 
-// sectionNames are the parts of the page that change by themselves, each a template.
-var sectionNames = []string{"band", "clock", "sites", "warnings", "run", "rate", "stores", "names", "journal"}
+// columns are the parts of the page that change by themselves, each a template, by
+// where they stand.
+var columns = []column{
+	{"top", []string{"band", "clock", "sites", "warnings"}},
+	{"left", []string{"run", "stores"}},
+	{"right", []string{"rate", "names", "journal"}},
+}
+
+type column struct {
+	Place    string
+	Sections []string
+}
 
 // now draws the whole page. What is sent here is what a reader without script sees.
 func (p *page) now(w http.ResponseWriter, _ *http.Request) {
@@ -60,9 +70,9 @@ func (p *page) write(w http.ResponseWriter, n Now, sections map[string]string) e
 	var out bytes.Buffer
 	err := p.templates.ExecuteTemplate(&out, "page", struct {
 		Now      Now
-		Order    []string
+		Columns  []column
 		Sections map[string]template.HTML
-	}{n, sectionNames, trusted})
+	}{n, columns, trusted})
 	if err != nil {
 		return err
 	}
@@ -77,13 +87,15 @@ func (p *page) write(w http.ResponseWriter, n Now, sections map[string]string) e
 
 // sections draws the parts of the page.
 func (p *page) sections(n Now) (map[string]string, error) {
-	out := make(map[string]string, len(sectionNames))
-	for _, name := range sectionNames {
-		var b strings.Builder
-		if err := p.templates.ExecuteTemplate(&b, name, n); err != nil {
-			return nil, err
+	out := map[string]string{}
+	for _, c := range columns {
+		for _, name := range c.Sections {
+			var b strings.Builder
+			if err := p.templates.ExecuteTemplate(&b, name, n); err != nil {
+				return nil, err
+			}
+			out[name] = b.String()
 		}
-		out[name] = b.String()
 	}
 	return out, nil
 }
@@ -117,7 +129,7 @@ func (f filtered) Open(name string) (fs.File, error) {
 
 func parse() *template.Template {
 	return template.Must(template.New("").Funcs(template.FuncMap{
-		"upper": strings.ToUpper, "words": stateWords, "list": list, "armed": armed, "lag": lag, "memberState": memberState,
+		"upper": strings.ToUpper, "words": stateWords, "list": list, "armed": armed, "lag": lag, "memberState": memberState, "writes": writesWords, "sent": sent,
 		"mark": func(state any) string { return mark(fmt.Sprint(state)) }, "tone": func(state any) string { return tone(fmt.Sprint(state)) },
 		"iso":     func(at time.Time) string { return at.Format(time.RFC3339Nano) },
 		"moment":  func(n Now, at time.Time) string { return at.In(n.At.Location()).Format("15:04:05 MST") },

@@ -15,7 +15,7 @@ func TestHeadlines(t *testing.T) {
 	want := map[string]Headline{
 		"peace":     {Fine, "ALL SITES UP", "talk-db in pangyo, writes are acknowledged"},
 		"suspect":   {Warn, "PANGYO SUSPECT", "talk-db in pangyo, writes are acknowledged"},
-		"lost":      {Acting, "PANGYO LOST", "step 4 of 5: promote talk-db, 0.1 s"},
+		"lost":      {Bad, "PANGYO LOST", "haechi acts — step 4 of 5: promote talk-db, 0.1 s"},
 		"done":      {Warn, "PANGYO LOST", "talk-db in ansan, writes are acknowledged"},
 		"disarmed":  {Warn, "ALL SITES UP, DISARMED", "haechi only says what it would do — talk-db in pangyo, writes are acknowledged"},
 		"no-quorum": {Bad, "PANGYO LOST, ANSAN LOST — NO QUORUM", "tower-anyang starts nothing — tower-pangyo and tower-ansan do not answer; 1 of 3 voters is left — what it watches over goes on without it"},
@@ -35,11 +35,11 @@ func TestPageSaysIt(t *testing.T) {
 	want := map[string][]string{
 		"peace":     {"ALL SITES UP", "판교", "PRIMARY", "every premise holds", "armed: everything", "10.77.3.5"},
 		"suspect":   {"PANGYO SUSPECT", "every target silent for 0.4 s"},
-		"lost":      {"PANGYO LOST", "SEALED", "<b>promote</b>", "isp-a and isp-b do not reach it either", "writes: waiting: too few others"},
+		"lost":      {"PANGYO LOST", "SEALED", "<b>promote</b>", "isp-a and isp-b do not reach it either", "writes wait: too few others hold them"},
 		"done":      {"PANGYO LOST", "talk-db in ansan", "withdrawn", "r-000002", "0.27 s"},
 		"disarmed":  {"DISARMED", "synchronous_commit = off", "expires in 6 d", "haechi arm", "replay blocked by a reader"},
-		"no-quorum": {"NO QUORUM", "nobody drives"},
-		"alone":     {"TALK-DB IS ALONE", "alone under mandate", "FORMER", "connection refused"},
+		"no-quorum": {"NO QUORUM", "nobody drives", "users are still sent there"},
+		"alone":     {"TALK-DB IS ALONE", "writes go on alone, under a mandate", "FORMER", "connection refused"},
 		"asking":    {"A PERSON IS NEEDED", "214 writes", "ASKED"},
 		"held":      {"HELD", "rewiring the ansan link", "drained", `class="nobody"`},
 	}

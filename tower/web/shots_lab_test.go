@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"net/http/httptest"
 	"os"
 	"os/exec"
@@ -25,6 +26,9 @@ func TestScreenshots(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, name := range stories(t) {
+		if only := os.Getenv("STORY"); only != "" && only != name {
+			continue
+		}
 		told, begun := story(t, name), time.Now()
 		living := fakeDesk{NowFunc: func() Now {
 			n := told
@@ -35,15 +39,22 @@ func TestScreenshots(t *testing.T) {
 			shoot(t, living, filepath.Join(out, name+"-"+scheme+".png"), setting, 0)
 		}
 	}
-	// A tower that hangs: the same page, four seconds later, must say that it is old.
-	hung := fakeDesk{NowFunc: func() Now { return story(t, "peace") }}
-	shoot(t, hung, filepath.Join(out, "stale-light.png"), "1", 5*time.Second)
+	// A tower that is gone: the same page, a little later, must say that it is old.
+	gone := fakeDesk{NowFunc: func() Now { return story(t, "peace") }}
+	shoot(t, gone, filepath.Join(out, "stale-light.png"), "1", 7*time.Second)
 }
 
 // shoot has a browser load the page, wait, and draw it.
 func shoot(t *testing.T, d Desk, file, scheme string, wait time.Duration) {
 	t.Helper()
-	srv := httptest.NewServer(Page(t.Context(), d, slog.New(slog.DiscardHandler)))
+	page := Page(t.Context(), d, slog.New(slog.DiscardHandler))
+	var srv *httptest.Server
+	srv = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if wait > 0 && r.URL.Path == "/stream" {
+			time.AfterFunc(time.Second, func() { _ = srv.Listener.Close(); srv.CloseClientConnections() })
+		}
+		page.ServeHTTP(w, r)
+	}))
 	t.Cleanup(srv.Close)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
@@ -52,7 +63,7 @@ func shoot(t *testing.T, d Desk, file, scheme string, wait time.Duration) {
 		"--user-data-dir=" + t.TempDir(), "--window-size=1600,1500", "--blink-settings=preferredColorScheme=" + scheme, "--screenshot=" + file,
 	}
 	if wait > 0 {
-		args = append(args, fmt.Sprintf("--timeout=%d", wait.Milliseconds()))
+		args = append(args, fmt.Sprintf("--virtual-time-budget=%d", wait.Milliseconds()))
 	}
 	_ = os.Remove(file)
 	said, err := exec.CommandContext(ctx, "chromium", append(args, srv.URL+"/")...).CombinedOutput()
