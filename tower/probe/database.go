@@ -113,12 +113,13 @@ func signIn(ctx context.Context, idle *spare[session], address, conninfo string)
 		return nil, err
 	}
 	spoke := make(chan struct{})
+	once := sync.OnceFunc(func() { close(spoke) }) // a server without TLS is dialled a second time
 	conf.DialFunc = func(ctx context.Context, network, addr string) (net.Conn, error) {
 		c, err := (&net.Dialer{}).DialContext(ctx, network, addr)
 		if err != nil {
 			return nil, err
 		}
-		return &listening{Conn: c, spoke: sync.OnceFunc(func() { close(spoke) })}, nil
+		return &listening{Conn: c, spoke: once}, nil
 	}
 	conf.ConnectTimeout = loginTime
 	conf.RuntimeParams["application_name"] = "haechi probe"

@@ -210,6 +210,13 @@ func TestDatabase(t *testing.T) {
 	if n := conns.Load() - before; n != 0 {
 		t.Errorf("%d new connections for five looks", n)
 	}
+	preferTLS := probe.Database(func(string) string { return "user=haechi_monitor sslmode=prefer" })
+	for facts := map[string]string(nil); facts["role"] == ""; { // dialled twice, since the server has no TLS
+		var err error
+		if facts, err = look(t, preferTLS, x); err != nil {
+			t.Fatal(err)
+		}
+	}
 	refuse.Store(true)
 	want(t, l, situation.Target{ID: "b", Component: "talk-db/anyang", Address: address}, map[string]string{})
 	want(t, l, situation.Target{ID: "c", Component: "talk-db/nobody", Address: address}, map[string]string{})
