@@ -16,7 +16,8 @@ const Tries = 3
 // Run is one plan being carried out. It is a value: [Run.Apply] returns the next one and
 // leaves this one as it was. Whatever events it was fed:
 //
-//  1. a step begins only when all its After are done;
+//  1. a step begins only when all its After are done, and what those stand on still is, neither
+//     taken back nor in the middle of it;
 //  2. a step that began begins again only after an end of NotDone was written for it (where
 //     its outcome is not known, somebody looked first), or after it was undone, or what it
 //     stands on was;

@@ -136,10 +136,11 @@ func (r Run) mayBegin(s plan.Step, p Progress) bool {
 	return true
 }
 
-// undoing says that a component is being taken back.
+// undoing says that a component is being taken back, or that nobody knows how far it was:
+// to promote on a seal that may have come off would lose what was acknowledged since.
 func (r Run) undoing(component string) bool {
 	for i, s := range r.Plan.Steps {
-		if s.Component == component && (r.Steps[i].State == Undoing || r.undoes(s, r.Steps[i])) {
+		if s.Component == component && (r.Steps[i].State == Undoing || r.Steps[i].State == UndoInDoubt || r.undoes(s, r.Steps[i])) {
 			return true
 		}
 	}

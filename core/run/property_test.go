@@ -78,6 +78,11 @@ func (w *witness) began(ev run.Event) error {
 			return fmt.Errorf("1: step %d begins before step %d is done", s.ID, a)
 		}
 	}
+	for _, below := range w.p.Steps[:s.ID-1] {
+		if l := w.last[below.ID]; below.Component == s.Component && (l.Kind != run.Ended || l.Outcome != run.Done) {
+			return fmt.Errorf("1: step %d begins on step %d, of which the last is %s %s", s.ID, below.ID, l.Kind, l.Outcome)
+		}
+	}
 	if l, ok := w.last[s.ID]; ok && (l.Kind != run.Ended || l.Outcome != run.NotDone) {
 		return fmt.Errorf("2: step %d begins again after %s %s", s.ID, l.Kind, l.Outcome)
 	}
