@@ -37,9 +37,9 @@ func (l *Lab) operate(ctx context.Context) error {
 
 // configureOperator writes the file with which the operator's commands find the towers.
 func (l *Lab) configureOperator() error {
-	towers := map[string]string{}
+	var towers []string
 	for _, p := range sites {
-		towers[p.tower()] = p.towerAddr()
+		towers = append(towers, p.towerAddr())
 	}
 	return l.writeYAML(l.path("operator.yaml"), "root", map[string]any{"towers": towers, "tls": tlsFiles(l.path("operator"))})
 }

@@ -32,7 +32,7 @@ type eyes struct {
 	boot     string
 	out      func(situation.View)
 	log      *slog.Logger
-	extra    func(situation.Profile) map[situation.Kind]probe.Looker // beside gateways and name servers
+	extra    func() map[situation.Kind]probe.Looker // beside gateways and name servers
 	zone     func(host string) string
 
 	targets atomic.Pointer[[]situation.Target]
@@ -58,9 +58,9 @@ func (e *eyes) look(p situation.Profile, targets []situation.Target) error {
 		return nil
 	}
 	e.closeLocked()
-	lookers := map[situation.Kind]probe.Looker{situation.KindGateway: probe.Gateway(p), situation.KindDNS: probe.DNS(e.zone)}
+	lookers := map[situation.Kind]probe.Looker{situation.KindGateway: probe.Gateway(), situation.KindDNS: probe.DNS(e.zone)}
 	if e.extra != nil {
-		for kind, l := range e.extra(p) {
+		for kind, l := range e.extra() {
 			lookers[kind] = l
 		}
 	}
@@ -115,9 +115,9 @@ func (n *Node) look(e estate.Estate, p situation.Profile, targets []situation.Ta
 }
 
 // lookers are those that need this tower's own certificate or the estate's accounts.
-func (n *Node) lookers(p situation.Profile) map[situation.Kind]probe.Looker {
+func (n *Node) lookers() map[situation.Kind]probe.Looker {
 	return map[situation.Kind]probe.Looker{
-		situation.KindTower: probe.Tower(p, func(tower string) (*tls.Config, error) {
+		situation.KindTower: probe.Tower(func(tower string) (*tls.Config, error) {
 			return pki.ClientTLS(n.cfg.TLS.pki(), pki.Named(pki.Tower, tower))
 		}),
 		situation.KindDatabase: probe.Database(func(component string) string { return (*n.logins.Load())[component] }),

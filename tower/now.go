@@ -215,7 +215,7 @@ func webRun(events []run.Event, at time.Time) (web.Run, error) {
 	if err != nil {
 		return web.Run{}, err
 	}
-	out := web.Run{ID: string(r.ID), Kind: string(r.Plan.Kind), Subject: r.Plan.Subject, Status: runStatus(r), Started: r.Opened,
+	out := web.Run{ID: string(r.ID), Kind: string(r.Plan.Kind), Subject: r.Plan.Subject, Status: string(r.Status()), Started: r.Opened,
 		Driver: r.Tower, Because: r.Plan.Because, Plan: r.Plan.Hash}
 	if r.Closed != "" {
 		out.Ended = r.Last
@@ -239,13 +239,6 @@ func webRun(events []run.Event, at time.Time) (web.Run, error) {
 		out.Steps = append(out.Steps, row)
 	}
 	return out, nil
-}
-
-func runStatus(r run.Run) string {
-	if r.Status() == run.StatusAsked {
-		return web.RunAsking
-	}
-	return string(r.Status())
 }
 
 func stepState(s run.StepState) string {

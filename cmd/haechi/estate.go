@@ -154,7 +154,8 @@ func form(paths []string) (kind string, body []byte, err error) {
 			return "", nil, err
 		}
 	}
-	return out.FormDataContentType(), b.Bytes(), out.Close()
+	err = out.Close() // writes the end
+	return out.FormDataContentType(), b.Bytes(), err
 }
 
 func showEstateCommand(o *options) *cobra.Command {

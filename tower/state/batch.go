@@ -94,6 +94,9 @@ func (b Batch) written(infos map[run.ID]RunInfo) bool {
 // addBatch adds each event to w, in order.
 func (s *Store) addBatch(b Batch, d Drive, infos map[run.ID]RunInfo, have records, w *writing) error {
 	for _, ev := range b.Events {
+		if ev.At.IsZero() {
+			ev.At = s.now()
+		}
 		info := infos[ev.Run]
 		switch {
 		case ev.Kind == run.Opened:
