@@ -128,7 +128,7 @@ func (s *Server) Carry(ctx context.Context, o Order) Answer {
 	if o.Verb == Status || o.Verb == Position {
 		ctx, cancel := context.WithTimeout(ctx, lookLimit)
 		defer cancel()
-		facts, err := unit.Look(ctx, o, s.state.memory(o.Unit, false))
+		facts, err := unit.Look(ctx, o, s.state.memory(o.Unit))
 		return s.answer(o, facts, err)
 	}
 	ctx, cancel := context.WithTimeout(ctx, actLimit)
@@ -151,10 +151,16 @@ func (s *Server) act(ctx context.Context, unit Unit, o Order) (map[string]string
 	if err := s.fresh(o); err != nil {
 		return nil, err
 	}
-	if err := s.state.raise(o.Unit, o.Term, o.Epoch); err != nil {
-		return nil, Refuse(Unsafe, "the term and epoch cannot be put on disk, so nothing is done: %v", err)
+	if _, ok := unit.(SavesFirst); !ok {
+		if err := s.state.raise(o.Unit, o.Term, o.Epoch); err != nil {
+			return nil, Refuse(Unsafe, "the term and epoch cannot be put on disk, so nothing is done: %v", err)
+		}
 	}
-	return unit.Do(ctx, o, s.state.memory(o.Unit, true))
+	facts, err := unit.Do(ctx, o, s.state.writable(o))
+	if rerr := s.state.raise(o.Unit, o.Term, o.Epoch); rerr != nil && err == nil {
+		err = rerr
+	}
+	return facts, err
 }
 
 // admit refuses an order that is not on the list, in the order in which a reader wants to know.

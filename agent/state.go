@@ -71,15 +71,18 @@ func (s *state) seen(unit string) (term, epoch uint64) {
 
 // raise lifts term and the unit's epoch to at least those of an order.
 func (s *state) raise(unit string, term, epoch uint64) error {
-	return s.change(func(k *kept) bool {
-		u := k.Units[unit]
-		if term <= k.Term && epoch <= u.Epoch {
-			return false
-		}
-		k.Term, u.Epoch = max(k.Term, term), max(u.Epoch, epoch)
-		k.Units[unit] = u
-		return true
-	})
+	return s.change(func(k *kept) bool { return k.raise(unit, term, epoch) })
+}
+
+// raise says whether anything rose.
+func (k *kept) raise(unit string, term, epoch uint64) bool {
+	u := k.Units[unit]
+	if term <= k.Term && epoch <= u.Epoch {
+		return false
+	}
+	k.Term, u.Epoch = max(k.Term, term), max(u.Epoch, epoch)
+	k.Units[unit] = u
+	return true
 }
 
 // change writes the edited state and keeps it only if the write went well.
@@ -106,9 +109,9 @@ func (s *state) write(k kept) error {
 	return WriteDurably(s.path, append(raw, '\n'), 0o600)
 }
 
-// memory returns the unit's part. A look gets one that cannot save.
-func (s *state) memory(unit string, writable bool) *Memory {
-	m := &Memory{
+// memory returns the unit's part for a look, which cannot save.
+func (s *state) memory(unit string) *Memory {
+	return &Memory{
 		epoch: func() uint64 { _, e := s.seen(unit); return e },
 		load: func() json.RawMessage {
 			s.mu.Lock()
@@ -116,15 +119,21 @@ func (s *state) memory(unit string, writable bool) *Memory {
 			return s.now.Units[unit].Data
 		},
 	}
-	if writable {
-		m.save = func(raw json.RawMessage) error {
-			return s.change(func(k *kept) bool {
-				u := k.Units[unit]
-				u.Data = raw
-				k.Units[unit] = u
-				return true
-			})
-		}
+}
+
+// writable returns the unit's part for an order: what it saves goes to disk together
+// with the order's term and epoch.
+func (s *state) writable(o Order) *Memory {
+	m := s.memory(o.Unit)
+	m.epoch = func() uint64 { _, e := s.seen(o.Unit); return max(e, o.Epoch) }
+	m.save = func(raw json.RawMessage) error {
+		return s.change(func(k *kept) bool {
+			k.raise(o.Unit, o.Term, o.Epoch)
+			u := k.Units[o.Unit]
+			u.Data = raw
+			k.Units[o.Unit] = u
+			return true
+		})
 	}
 	return m
 }

@@ -18,6 +18,14 @@ type Unit interface {
 	Do(ctx context.Context, o Order, m *Memory) (map[string]string, error)
 }
 
+// SavesFirst is a unit whose Do saves to its memory before it changes anything. The
+// order's term and epoch go to disk with that same write; for other units the server
+// writes them by themselves before it calls Do.
+type SavesFirst interface {
+	Unit
+	SavesFirst()
+}
+
 // Refusal is a unit's answer to an order that it does not carry out. Nothing was changed.
 type Refusal struct {
 	Code Code

@@ -16,7 +16,7 @@ import (
 const autoConf = "postgresql.auto.conf"
 
 // setConf makes the given settings stand in the file, keeps all others, and says
-// whether anything changed.
+// whether anything changed. It does not wait for the disk.
 func setConf(data string, set map[string]string) (bool, error) {
 	path := filepath.Join(data, autoConf)
 	old, err := os.ReadFile(path)
@@ -30,7 +30,7 @@ func setConf(data string, set map[string]string) (bool, error) {
 	if next == string(old) {
 		return false, nil
 	}
-	return true, agent.WriteDurably(path, []byte(next), 0o600)
+	return true, agent.Replace(path, []byte(next), 0o600)
 }
 
 // editConf replaces settings in the text of a configuration file. A setting that already

@@ -109,15 +109,18 @@ func checkUpstream(up *agent.Upstream, self string) error {
 
 // followNow brings about what mem says of a follower; a stopped one is started.
 func (u *Unit) followNow(ctx context.Context, mem memory) error {
-	changed, err := u.apply(mem)
+	changed, err := u.applySoon(mem)
 	if err != nil {
 		return err
 	}
-	if u.postmaster() != 0 {
-		if !changed {
-			return nil
+	running := u.postmaster() != 0
+	if running && changed {
+		if err := u.reload(); err != nil {
+			return err
 		}
-		return u.reload()
+	}
+	if err := u.settle(); err != nil || running {
+		return err
 	}
 	if err := u.launch(); err != nil {
 		return err

@@ -2,7 +2,6 @@ package postgres
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -25,6 +24,7 @@ func (u *Unit) promote(ctx context.Context, o agent.Order, mem memory, m *agent.
 	if err := checkList(u.set.Member, o.Any, o.Sync); err != nil {
 		return nil, err
 	}
+	watch := startWatch()
 	inRecovery, err := u.local.value(ctx, "SELECT pg_is_in_recovery()")
 	if err != nil {
 		return nil, agent.Refuse(agent.Unsafe, "%s does not answer, so it is not promoted: %v", u.set.Member, err)
@@ -45,13 +45,16 @@ func (u *Unit) promote(ctx context.Context, o agent.Order, mem memory, m *agent.
 	if err := m.Save(mem); err != nil {
 		return nil, err
 	}
+	watch.lap("remember")
 	if err := u.ruleInForce(ctx, mem); err != nil {
 		return nil, fmt.Errorf("promote: %w", err)
 	}
+	watch.lap("rule")
 	if inRecovery == "t" {
 		if err := u.leaveRecovery(ctx); err != nil {
 			return nil, fmt.Errorf("promote: %w", err)
 		}
+		watch.lap("leave recovery")
 	}
 	if err := u.newCredential(ctx, mem, m.Epoch()); err != nil {
 		return nil, fmt.Errorf("promote: the member is primary, its followers' credential was not changed: %w", err)
@@ -59,7 +62,13 @@ func (u *Unit) promote(ctx context.Context, o agent.Order, mem memory, m *agent.
 	if inRecovery == "t" {
 		go u.checkpointSoon()
 	}
-	return u.promoted(ctx, mem)
+	watch.lap("credential")
+	f, err := u.promoted(ctx, mem)
+	watch.lap("look")
+	if err == nil {
+		f["took"] = watch.String()
+	}
+	return f, err
 }
 
 // mayBePromoted lets a standby be promoted that was sealed for exactly this.
@@ -160,13 +169,15 @@ func (u *Unit) checkpointSoon() {
 
 // promoted says what the member is now.
 func (u *Unit) promoted(ctx context.Context, mem memory) (map[string]string, error) {
-	f := u.lookNow(ctx, mem.Reign)
+	rows, err := u.local.rows(ctx, lookSQL)
+	if err != nil {
+		return nil, fmt.Errorf("promote: %s does not say what it is now: %w", u.set.Member, err)
+	}
+	f := map[string]string{"running": "true", "answers": "true", "member": u.set.Member, "credential": number(mem.Reign)}
+	into(f, rows)
 	mem.facts(f)
 	if f["in_recovery"] != "false" {
-		return nil, errors.New("promote: " + u.set.Member + " does not show itself as primary: " + f["error"])
-	}
-	if timeline, _, err := u.local.identify(ctx); err == nil {
-		f["timeline"] = number(timeline)
+		return nil, fmt.Errorf("promote: %s does not show itself as primary", u.set.Member)
 	}
 	return f, nil
 }

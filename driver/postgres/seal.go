@@ -33,21 +33,34 @@ func (u *Unit) seal(ctx context.Context, o agent.Order, mem memory, m *agent.Mem
 		}
 		mem.List, mem.Any = o.Sync, o.Any
 	}
+	watch := startWatch()
 	if err := m.Save(mem); err != nil {
 		return nil, err
 	}
-	if _, err := u.apply(mem); err != nil {
+	watch.lap("remember")
+	if _, err := u.applySoon(mem); err != nil {
 		return nil, err
 	}
+	settled := make(chan error, 1)
+	go func() { settled <- u.settle() }()
+	defer u.local.makeReady(ctx)()
 	if u.postmaster() != 0 {
 		if err := u.silence(ctx); err != nil {
 			return nil, fmt.Errorf("seal: %w", err)
 		}
+		watch.lap("silence")
 		if len(mem.List) > 0 {
 			go u.proveRuleSoon(syncNames(mem.Any, mem.List))
 		}
 	}
-	return u.position(ctx, mem, m.Epoch()), nil
+	if err := <-settled; err != nil {
+		return nil, fmt.Errorf("seal: %w", err)
+	}
+	watch.lap("disk")
+	f := u.position(ctx, mem, m.Epoch())
+	watch.lap("position")
+	f["took"] = watch.String()
+	return f, nil
 }
 
 // goBackTo is whom the member receives from when the run is taken back: the upstream that

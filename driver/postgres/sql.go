@@ -16,8 +16,9 @@ type local struct {
 	socket string
 	port   int
 
-	mu   sync.Mutex // guards idle
-	idle []*pgconn.PgConn
+	mu    sync.Mutex // guards what follows
+	idle  []*pgconn.PgConn
+	ident *pgconn.PgConn // a replication connection that was made ready
 }
 
 // maxIdle connections are kept: one for looks, one for an act beside them.
@@ -159,9 +160,14 @@ func (l *local) long(ctx context.Context, sql string) error {
 // identify asks by the replication protocol for the timeline and how far the member holds
 // it, received or replayed: the one place where PostgreSQL 15 says both of a standby.
 func (l *local) identify(ctx context.Context) (timeline uint64, at LSN, err error) {
-	c, err := l.dial(ctx, "replication=database")
-	if err != nil {
-		return 0, 0, err
+	l.mu.Lock()
+	c := l.ident
+	l.ident = nil
+	l.mu.Unlock()
+	if c == nil || c.CheckConn() != nil {
+		if c, err = l.dial(ctx, "replication=database"); err != nil {
+			return 0, 0, err
+		}
 	}
 	defer closeSoon(c)
 	r, err := ask(ctx, c, "IDENTIFY_SYSTEM")
@@ -173,6 +179,36 @@ func (l *local) identify(ctx context.Context) (timeline uint64, at LSN, err erro
 	}
 	at, err = ParseLSN(r[0][2])
 	return toNumber(r[0][1]), at, err
+}
+
+// makeReady opens the connection for the next identify beforehand. The returned function
+// closes it where it was not used.
+func (l *local) makeReady(ctx context.Context) (forget func()) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		c, err := l.dial(ctx, "replication=database")
+		if err != nil {
+			return
+		}
+		l.mu.Lock()
+		old := l.ident
+		l.ident = c
+		l.mu.Unlock()
+		if old != nil {
+			closeSoon(old)
+		}
+	}()
+	return func() {
+		<-done
+		l.mu.Lock()
+		c := l.ident
+		l.ident = nil
+		l.mu.Unlock()
+		if c != nil {
+			closeSoon(c)
+		}
+	}
 }
 
 // quote writes a literal for SQL (standard_conforming_strings is always on for us).

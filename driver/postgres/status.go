@@ -127,7 +127,8 @@ UNION ALL SELECT 'behind', pg_wal_lsn_diff(pg_last_wal_receive_lsn(), pg_last_wa
 UNION ALL SELECT 'replay_paused', pg_get_wal_replay_pause_state() FROM here WHERE r
 UNION ALL SELECT 'replay_wait', event FROM startup
 UNION ALL SELECT 'replay_blocked_by', CASE WHEN s.kind = 'Lock' THEN (` + whoBlocks + `) END FROM startup s
-UNION ALL SELECT 'timeline', greatest(c.timeline_id, w.received_tli)::text FROM pg_control_checkpoint() c LEFT JOIN pg_stat_wal_receiver w ON true
+UNION ALL SELECT 'timeline', CASE WHEN r THEN (SELECT greatest(c.timeline_id, w.received_tli) FROM pg_control_checkpoint() c LEFT JOIN pg_stat_wal_receiver w ON true)
+  ELSE ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::int END::text FROM here
 UNION ALL SELECT 'receiver', status FROM pg_stat_wal_receiver
 UNION ALL SELECT 'upstream', coalesce(sender_host, '') || ':' || coalesce(sender_port, 0) FROM pg_stat_wal_receiver
 UNION ALL SELECT 'sync_names', current_setting('synchronous_standby_names')

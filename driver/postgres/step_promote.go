@@ -73,7 +73,7 @@ func (s *step) afterPromotion(ctx context.Context, chosen string, list []string,
 		note += fmt.Sprintf("; too few of them hold everything yet (%s): writes wait, and %s may be the only one that holds what was acknowledged before", latest, chosen)
 	}
 	return driver.Result{Outcome: run.Done, Note: note, Store: &rec, Facts: run.Facts{factPrimary: chosen, "epoch": number(s.epoch()),
-		"timeline": facts["timeline"], "lsn": facts["lsn"], "sync": join(list), "any": fmt.Sprint(s.rule()), "proven": yes(proven)}}, nil
+		"timeline": facts["timeline"], "lsn": facts["lsn"], "sync": join(list), "any": fmt.Sprint(s.rule()), "proven": yes(proven), "took/promote": facts["took"]}}, nil
 }
 
 // promoted is the store's record from now on. Who is neither primary nor listed is not counted

@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"path/filepath"
@@ -94,25 +95,46 @@ func (u *Unit) Do(ctx context.Context, o agent.Order, m *agent.Memory) (map[stri
 	}
 }
 
-// apply makes configuration and credential what mem says, and says whether the
+// SavesFirst: what the member is to be is on disk before anything is changed.
+func (u *Unit) SavesFirst() {}
+
+var _ agent.SavesFirst = (*Unit)(nil)
+
+// apply makes configuration and credential what mem says, durably, and says whether the
 // server has to read its configuration again.
 func (u *Unit) apply(mem memory) (bool, error) {
+	changed, err := u.applySoon(mem)
+	if err != nil {
+		return false, err
+	}
+	return changed, u.settle()
+}
+
+// applySoon does the same and does not wait for the disk. Until settle has returned, a loss
+// of power may leave the old files; the memory knows better and has them written again
+// before the server is started.
+func (u *Unit) applySoon(mem memory) (bool, error) {
 	set := map[string]string{"primary_conninfo": ""}
 	if mem.Role == asFollower && !mem.Sealed && mem.Upstream != nil {
 		line := passLine(*mem.Upstream, credential(u.secret, u.set.Store, mem.Upstream.Credential))
-		if err := agent.WriteDurably(u.set.Passfile, []byte(line), 0o600); err != nil {
+		if err := agent.Replace(u.set.Passfile, []byte(line), 0o600); err != nil {
 			return false, err
 		}
 		set["primary_conninfo"] = conninfo(u.set.Member, u.set.Passfile, *mem.Upstream)
 		set["recovery_target_timeline"] = "latest"
 		set["wal_retrieve_retry_interval"] = "100ms"
-	} else if err := agent.RemoveDurably(u.set.Passfile); err != nil {
+	} else if err := agent.Remove(u.set.Passfile); err != nil {
 		return false, err
 	}
 	if len(mem.List) > 0 {
 		set["synchronous_standby_names"] = syncNames(mem.Any, mem.List)
 	}
 	return setConf(u.set.Data, set)
+}
+
+// settle puts what applySoon wrote on disk.
+func (u *Unit) settle() error {
+	return errors.Join(agent.SyncFile(u.set.Passfile), agent.SyncFile(filepath.Join(u.set.Data, autoConf)))
 }
 
 // reload has the running server read its configuration.
