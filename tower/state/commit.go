@@ -208,14 +208,22 @@ func retry[T any](ctx context.Context, f func(context.Context) (T, error)) (T, e
 		if !retryable(err) {
 			return none, final(err)
 		}
-		t := time.NewTimer(pause)
-		select {
-		case <-t.C:
-		case <-ctx.Done():
-			t.Stop()
+		if !sleep(ctx, pause) {
 			return none, gaveUp(ctx, err)
 		}
 		limit = min(2*limit, longAttempt)
+	}
+}
+
+// sleep waits; false means that ctx ended.
+func sleep(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
 	}
 }
 

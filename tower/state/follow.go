@@ -22,12 +22,7 @@ func (s *Store) follow(ctx context.Context) {
 			return
 		}
 		s.log.Warn("state: the watch starts over", "error", err)
-		t := time.NewTimer(againAfter)
-		select {
-		case <-t.C:
-		case <-ctx.Done():
-			t.Stop()
-		}
+		sleep(ctx, againAfter)
 	}
 }
 

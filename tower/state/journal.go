@@ -46,7 +46,7 @@ func (s *Store) JournalHead(ctx context.Context) (journal.Head, error) {
 // FollowJournal calls f with every entry from the one numbered from, in order,
 // those to come too, until ctx ends or f returns an error, which it returns.
 func (s *Store) FollowJournal(ctx context.Context, from uint64, f func(journal.Entry) error) error {
-	next := max(from, 1)
+	next, known := max(from, 1), uint64(0)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	news := s.Watch(ctx)
@@ -61,10 +61,10 @@ func (s *Store) FollowJournal(ctx context.Context, from uint64, f func(journal.E
 			}
 			next = e.Seq + 1
 		}
-		if len(entries) == batch {
-			continue
+		if len(entries) == 0 && known >= next && !sleep(ctx, pause) {
+			return context.Cause(ctx) // etcd tells of a write a moment before reads show it
 		}
-		for seen := false; !seen; {
+		for known < next {
 			snap, ok := <-news
 			if !ok && ctx.Err() == nil {
 				return errors.New("state: the store was closed")
@@ -72,7 +72,7 @@ func (s *Store) FollowJournal(ctx context.Context, from uint64, f func(journal.E
 			if !ok {
 				return context.Cause(ctx)
 			}
-			seen = snap.LastJournal.Seq >= next
+			known = snap.LastJournal.Seq
 		}
 	}
 }

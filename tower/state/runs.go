@@ -142,6 +142,9 @@ func (s *Store) addEvent(info RunInfo, ev run.Event, text string, w *writing) er
 	if ev.Seq == 0 {
 		ev.Seq = info.Events + 1
 	}
+	if ev.At.IsZero() {
+		ev.At = s.now() // RunInfo tells a closed run by its time
+	}
 	data, err := raw(ev)
 	if err != nil {
 		return fmt.Errorf("state: run %s: %w", ev.Run, err)
