@@ -12,6 +12,7 @@ import (
 )
 
 // followWait is how long follow waits to see the member stream; not yet is an answer, too.
+// Before a promotion nobody waits: the member connects while the other is promoted.
 const followWait = 250 * time.Millisecond
 
 var hostOK = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9.-]{0,253}[A-Za-z0-9])?$`)
@@ -133,7 +134,11 @@ func (u *Unit) streams(ctx context.Context, mem memory) (map[string]string, erro
 	f := map[string]string{"running": "true"}
 	mem.facts(f)
 	want := net.JoinHostPort(mem.Upstream.Host, mem.Upstream.Port)
-	for end := time.Now().Add(followWait); ; {
+	end := time.Now()
+	if mem.Before == nil {
+		end = end.Add(followWait)
+	}
+	for {
 		rows, err := u.local.rows(ctx, `SELECT status, coalesce(sender_host, ''), coalesce(sender_port, 0)::text, received_tli::text,
 			coalesce(flushed_lsn::text, '') FROM pg_stat_wal_receiver`)
 		if err == nil && len(rows) == 1 {

@@ -426,7 +426,7 @@ func (w *writer) loop(ctx context.Context, id int64, members []string) {
 	for turn := 0; ctx.Err() == nil; turn++ {
 		m := w.c.members[members[turn%len(members)]]
 		id = w.on(ctx, m, id)
-		_ = pause(ctx, 2*time.Millisecond)
+		_ = pause(ctx, 10*time.Millisecond)
 	}
 }
 

@@ -68,18 +68,34 @@ func (u *Unit) ready() string {
 
 // children returns the processes that the server forked.
 func children(parent int) []process {
+	var out []process
+	for _, pid := range childPids(parent) {
+		if name := commandLine(pid); name != "" { // a zombie has none
+			out = append(out, process{pid, name})
+		}
+	}
+	return out
+}
+
+// childPids asks the kernel for the children of a process, and looks at every process where
+// it does not keep such a list.
+func childPids(parent int) []int {
+	var out []int
+	if raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", parent, parent)); err == nil {
+		for _, f := range strings.Fields(string(raw)) {
+			if pid, err := strconv.Atoi(f); err == nil {
+				out = append(out, pid)
+			}
+		}
+		return out
+	}
 	entries, err := os.ReadDir("/proc")
 	if err != nil {
 		return nil
 	}
-	var out []process
 	for _, e := range entries {
-		pid, err := strconv.Atoi(e.Name())
-		if err != nil || parentOf(pid) != parent {
-			continue
-		}
-		if name := commandLine(pid); name != "" { // a zombie has none
-			out = append(out, process{pid, name})
+		if pid, err := strconv.Atoi(e.Name()); err == nil && parentOf(pid) == parent {
+			out = append(out, pid)
 		}
 	}
 	return out

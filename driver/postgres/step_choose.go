@@ -80,9 +80,12 @@ func membersOf(held []Held) []string {
 // replayed waits until a sealed member has replayed all that it holds. A seal that is
 // repeated ends whoever blocks replay.
 func (s *step) replayed(ctx context.Context, member string) (map[string]string, error) {
-	if s.Facts["replayed_all/"+member] == "true" && s.Facts[factHalted] == "" {
-		return map[string]string{"credential": s.Facts["credential/"+member], "lsn": s.Facts["lsn/"+member],
-			"timeline": s.Facts["timeline/"+member]}, nil
+	if s.Facts["replayed_all/"+member] == "true" && s.Facts["credential/"+member] != "" {
+		f := map[string]string{} // it was at its end when it was sealed, and nothing came since
+		for _, k := range []string{"credential", "lsn", "timeline", "replayed"} {
+			f[k] = s.Facts[k+"/"+member]
+		}
+		return f, nil
 	}
 	for wait := 4 * time.Millisecond; ; wait = min(2*wait, 200*time.Millisecond) {
 		a, err := s.call(ctx, member, s.order(agent.Position, member))

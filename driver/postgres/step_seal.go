@@ -132,7 +132,7 @@ func (s *step) missing(out map[string]reply, members []string) map[string]reply 
 func sealFacts(replies map[string]reply, have []string) run.Facts {
 	f := run.Facts{factSealed: join(have)}
 	for _, m := range have {
-		for _, k := range []string{"lsn", "timeline", "final", "replayed_all", "credential", "replay_blocked_by", "agent/upstream_reign", "took"} {
+		for _, k := range []string{"lsn", "timeline", "final", "replayed", "replayed_all", "credential", "replay_blocked_by", "agent/upstream_reign", "took"} {
 			if v := replies[m].Facts[k]; v != "" {
 				f[k+"/"+m] = v
 			}
