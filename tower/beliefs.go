@@ -68,7 +68,7 @@ func (k known) premises(e estate.Estate, stores map[estate.StoreID]situation.Sto
 }
 
 // input is what the response decides on.
-func (b *beliefs) input(quorum bool, opened map[run.ID]response.OpenRun) response.Input {
+func (b *beliefs) input(quorum bool, known, opened map[run.ID]response.OpenRun) response.Input {
 	in := response.Input{
 		Now: b.now, Estate: b.estate, Stores: b.snap.Stores, Armed: map[string]bool{}, Premises: b.premises,
 		Intents: b.snap.Intents, Withdrawn: b.snap.Withdrawn, Quorum: quorum,
@@ -80,11 +80,7 @@ func (b *beliefs) input(quorum bool, opened map[run.ID]response.OpenRun) respons
 		in.Holds = append(in.Holds, response.Hold{Scope: h.Scope, By: h.By, Why: h.Why})
 	}
 	runs := maps.Clone(opened)
-	for id, events := range b.snap.Runs {
-		if r, err := run.Replay(events); err == nil {
-			runs[id] = openRun(r)
-		}
-	}
+	maps.Copy(runs, known)
 	for _, id := range sortedIDs(runs) {
 		in.Open = append(in.Open, runs[id])
 	}

@@ -42,7 +42,22 @@ func (b *book) Append(ctx context.Context, term uint64, events []run.Event, c ex
 		batch.Before = b.first
 		b.mu.Unlock()
 	}
-	return refusedFor(b.store.AppendBatch(ctx, d, batch))
+	err := b.store.AppendBatch(ctx, d, batch)
+	if err == nil {
+		b.forget(events)
+	}
+	return refusedFor(err)
+}
+
+// forget drops the plans of runs that have ended.
+func (b *book) forget(events []run.Event) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, ev := range events {
+		if ev.Kind == run.Closed {
+			delete(b.plans, ev.Run)
+		}
+	}
 }
 
 // before says what stands in the journal before the run that is opened next: the
@@ -106,9 +121,6 @@ func (b *book) learn(events []run.Event) {
 	for _, ev := range events {
 		if ev.Plan != nil {
 			b.plans[ev.Run] = *ev.Plan
-		}
-		if ev.Kind == run.Closed {
-			delete(b.plans, ev.Run)
 		}
 	}
 }

@@ -31,9 +31,12 @@ type mind struct {
 	known  known
 	opened map[run.ID]response.OpenRun // by this tower, until the snapshot shows them
 	said   map[string]bool             // decisions that were journaled, as long as they stay
+	since  map[string]time.Time        // when a decision that is not acted on was first made
+	failed map[string]time.Time        // when a decision could not be carried out
+	told   map[string]string           // why there was no plan, as it was journaled
+	runs   map[run.ID]response.OpenRun // as the snapshot shows them
 	busy   bool                        // a decision is being carried out
 	done   chan settled
-	begun  time.Time
 }
 
 // settled is what became of a decision.
@@ -46,7 +49,7 @@ type settled struct {
 func newMind(n *Node) *mind {
 	p, _ := situation.Named("")
 	return &mind{n: n, fold: situation.New(estate.Estate{}, p), b: beliefs{profile: p, views: map[string]timedView{}},
-		known: known{}, opened: map[run.ID]response.OpenRun{}, said: map[string]bool{}, done: make(chan settled, 8), begun: n.now()}
+		known: known{}, opened: map[run.ID]response.OpenRun{}, said: map[string]bool{}, since: map[string]time.Time{}, failed: map[string]time.Time{}, told: map[string]string{}, done: make(chan settled, 8)}
 }
 
 // think runs until ctx ends.
@@ -73,7 +76,7 @@ func (m *mind) think(ctx context.Context) error {
 				continue // believe once, with all of them
 			}
 		case s := <-m.done:
-			m.settle(s)
+			m.settle(ctx, s)
 		case <-t.C:
 		}
 		m.believe()
@@ -96,7 +99,26 @@ func (m *mind) learn(s state.Snapshot) {
 			delete(m.opened, id)
 		}
 	}
+	m.replay(s)
 	m.b.snap = s
+}
+
+// replay keeps what the response knows of runs; only those with new events are read again.
+func (m *mind) replay(s state.Snapshot) {
+	runs := make(map[run.ID]response.OpenRun, len(s.Runs))
+	for id, events := range s.Runs {
+		if old, ok := m.runs[id]; ok && len(m.b.snap.Runs[id]) == len(events) {
+			runs[id] = old
+			continue
+		}
+		r, err := run.Replay(events)
+		if err != nil {
+			m.n.log.Error("a run in the records cannot be read", "run", id, "error", err)
+			continue
+		}
+		runs[id] = openRun(r)
+	}
+	m.runs = runs
 }
 
 func (m *mind) adopt(e estate.Estate) {
@@ -134,12 +156,12 @@ func (m *mind) decide(ctx context.Context) {
 	if m.busy || m.n.held.Load() != nil {
 		return
 	}
-	decisions := response.Decide(m.b.input(quorum, m.opened))
+	decisions := response.Decide(m.b.input(quorum, m.runs, m.opened))
 	m.forget(decisions)
 	for _, d := range decisions {
 		switch d.Act {
 		case response.Start, response.Supersede, response.Ask:
-			if d.Act == response.Ask && m.said[d.Key()] {
+			if m.said[d.Key()] || m.b.now.At.Sub(m.failed[d.Key()]) < lasting {
 				continue
 			}
 			m.start(ctx, d)
@@ -152,31 +174,36 @@ func (m *mind) decide(ctx context.Context) {
 
 // forget drops what is no longer decided, so that it is journaled again when it comes back.
 func (m *mind) forget(now []response.Decision) {
-	maps.DeleteFunc(m.said, func(key string, _ bool) bool {
+	gone := func(key string) bool {
 		return !slices.ContainsFunc(now, func(d response.Decision) bool { return d.Key() == key })
-	})
+	}
+	maps.DeleteFunc(m.said, func(key string, _ bool) bool { return gone(key) })
+	maps.DeleteFunc(m.since, func(key string, _ time.Time) bool { return gone(key) })
+	maps.DeleteFunc(m.failed, func(key string, _ time.Time) bool { return gone(key) })
+	maps.DeleteFunc(m.told, func(key, _ string) bool { return gone(key) })
 }
+
+// lasting is how long something that is not acted on has to stay before it is journaled:
+// what was seen just before a step's end often contradicts it for a moment.
+const lasting = time.Second
 
 // say journals once what is not done, and why.
 func (m *mind) say(ctx context.Context, d response.Decision) {
-	if m.said[d.Key()] {
+	if m.since[d.Key()].IsZero() {
+		m.since[d.Key()] = m.b.now.At
+	}
+	if m.said[d.Key()] || m.b.now.At.Sub(m.since[d.Key()]) < lasting {
 		return
 	}
 	m.said[d.Key()] = true
-	e := entry(d)
-	m.n.spawn(ctx, func(ctx context.Context) {
-		if drive, ok := m.n.driving(); ok {
-			if _, err := m.n.store.Append(ctx, drive, []journal.Entry{e}); err != nil {
-				m.n.log.Warn("journal a decision", "decision", d.String(), "error", err)
-			}
-		}
-	})
+	m.append(ctx, entry(d))
 }
 
 func entry(d response.Decision) journal.Entry {
 	word := map[response.Act]string{response.Would: "would start", response.Refuse: "does not start", response.Start: "starts",
 		response.Supersede: "starts in place of others", response.Ask: "asks before"}[d.Act]
-	return journal.Entry{Kind: "decision", Subject: d.Subject, Text: fmt.Sprintf("haechi %s %s %s: %s", word, d.Kind, d.Subject, strings.Join(d.Because, "; "))}
+	what := strings.TrimSpace(fmt.Sprintf("%s %s %s", word, d.Kind, d.Subject))
+	return journal.Entry{Kind: "decision", Subject: d.Subject, Text: fmt.Sprintf("haechi %s: %s", what, strings.Join(d.Because, "; "))}
 }
 
 // start opens the run that a decision asks for, beside the mind, which goes on looking.
@@ -193,17 +220,43 @@ func (m *mind) start(ctx context.Context, d response.Decision) {
 	})
 }
 
-func (m *mind) settle(s settled) {
+// settle takes in what became of a decision. One that opened a run is made again only if
+// the response still wants it when the run is known; one that cannot be planned is said once.
+func (m *mind) settle(ctx context.Context, s settled) {
 	m.busy = false
 	switch {
 	case s.err == nil:
 		m.opened[s.run.ID] = *s.run
-		m.said[s.key] = true
 	case errors.Is(s.err, plan.ErrNothing):
 		m.said[s.key] = true
 	default:
+		m.failed[s.key] = m.n.now()
+		m.stuck(ctx, s)
 		m.n.log.Warn("respond", "decision", s.key, "error", s.err)
 	}
+}
+
+// stuck journals once that there is no plan, what stands in the way, and the way out.
+func (m *mind) stuck(ctx context.Context, s settled) {
+	no, ok := errors.AsType[*plan.Stuck](s.err)
+	if !ok || m.told[s.key] == no.Error() {
+		return
+	}
+	m.told[s.key] = no.Error()
+	m.append(ctx, journal.Entry{Kind: "decision", Subject: no.Component, Text: fmt.Sprintf("no plan for %s: %s; the way out: %s", no.Component, no.Why, no.Out)})
+}
+
+// append journals beside the mind, while this tower drives.
+func (m *mind) append(ctx context.Context, e journal.Entry) {
+	drive, ok := m.n.driving()
+	if !ok {
+		return
+	}
+	m.n.spawn(ctx, func(ctx context.Context) {
+		if _, err := m.n.store.Append(ctx, drive, []journal.Entry{e}); err != nil {
+			m.n.log.Warn("journal a decision", "text", e.Text, "error", err)
+		}
+	})
 }
 
 // respond plans and opens the run of one decision.

@@ -171,7 +171,7 @@ func (f *Fold) alone(site estate.SiteID, now time.Time) bool {
 			continue
 		}
 		for _, t := range f.targets {
-			if l, ok := h.looks[t.ID]; ok && t.Site != site && !f.silent(l) {
+			if l, ok := h.looks[t.ID]; ok && t.Site != site && !(f.silent(l) || l.Ever && l.Silent >= f.profile.Alone) {
 				return false
 			}
 		}

@@ -14,10 +14,12 @@ func Profiles() map[string]Profile {
 		"default": {
 			Name: "default", Silence: 2 * time.Second, Every: 300 * time.Millisecond, Timeout: time.Second,
 			Stall: 500 * time.Millisecond, Stale: 3 * time.Second, Settle: 10 * time.Second,
+			Alone: 1700 * time.Millisecond,
 		},
 		"fast": {
 			Name: "fast", Silence: 500 * time.Millisecond, Every: 100 * time.Millisecond, Timeout: 300 * time.Millisecond,
 			Stall: 150 * time.Millisecond, Stale: time.Second, Settle: 3 * time.Second,
+			Alone: 500 * time.Millisecond,
 		},
 	}
 }
@@ -51,6 +53,7 @@ func (p Profile) Validate() error {
 		{"stall", p.Stall},
 		{"stale", p.Stale},
 		{"settle", p.Settle},
+		{"alone", p.Alone},
 	} {
 		if f.is <= 0 {
 			bad(f.name, "is %v; it must be longer than nothing", f.is)

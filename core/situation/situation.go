@@ -85,4 +85,5 @@ type Profile struct {
 	Stall   time.Duration // a loop that was later than this does not count its silence
 	Stale   time.Duration // a view older than this says nothing any more
 	Settle  time.Duration // how long a site must be seen again before it is up
+	Alone   time.Duration // how long a tower hears no other site before its site sends users elsewhere
 }
