@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptrace"
+	"net/url"
 	"strings"
 	"time"
 
@@ -174,6 +175,9 @@ func (c *client) open(ctx context.Context, tower, method, path, kind string, raw
 func reason(err error, connected bool) error {
 	if op, ok := errors.AsType[*net.OpError](err); ok && op.Op == "remote error" {
 		return &unsent{fmt.Errorf("it does not accept your certificate: %w; see haechi pki show", op.Err)}
+	}
+	if call, ok := errors.AsType[*url.Error](err); ok {
+		err = call.Err // the tower's address is said elsewhere
 	}
 	if !connected {
 		return &unsent{err}

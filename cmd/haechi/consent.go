@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -88,9 +89,12 @@ func (o *options) everywhere(c *cobra.Command, method string, in any) error {
 
 // tell has one tower hold, or release.
 func (c *client) tell(ctx context.Context, tower, method string, in any) error {
-	alone := &client{towers: []string{tower}, http: c.http}
+	raw, err := json.Marshal(in)
+	if err != nil {
+		return err
+	}
 	var ok web.Accepted
-	return alone.send(ctx, method, "hold", in, &ok)
+	return c.ask(ctx, tower, method, "hold", "application/json", raw, &ok)
 }
 
 func drawTold(w io.Writer, all []told) {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
@@ -46,7 +47,7 @@ func (o *options) examine(c *cobra.Command) ([]web.Finding, error) {
 func drawFindings(w io.Writer, all []web.Finding) {
 	t := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
 	for _, f := range all {
-		fmt.Fprintf(t, "%s\t%s\t%s\n", f.Level, f.Subject, f.Text)
+		fmt.Fprintf(t, "%s\t%s\t%s\n", f.Level, f.Subject, strings.ReplaceAll(f.Text, "\n", "; "))
 		if f.Do != "" {
 			fmt.Fprintf(t, "\t\twhat to do: %s\n", f.Do)
 		}

@@ -34,7 +34,7 @@ When one is lost it moves databases and traffic to the others, in the right orde
 			begun()
 			return nil
 		},
-		RunE: parent,
+		Args: cobra.ArbitraryArgs, RunE: parent,
 	}
 	root.PersistentFlags().StringVar(&o.config, "config", "", "client's `file`: towers and certificate (default $HAECHI_CONFIG, then ~/.config/haechi/config.yaml)")
 	root.PersistentFlags().StringVarP(&o.output, "output", "o", "text", "text or json")
@@ -73,6 +73,7 @@ func parent(c *cobra.Command, args []string) error {
 		return c.Help()
 	}
 	text := fmt.Sprintf("%q is not a command of %q", args[0], c.CommandPath())
+	c.SuggestionsMinimumDistance = 2
 	if near := c.SuggestionsFor(args[0]); len(near) > 0 {
 		text += "; did you mean " + strings.Join(near, " or ") + "?"
 	}

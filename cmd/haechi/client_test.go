@@ -1,0 +1,308 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/haechi/haechi/core/journal"
+	"github.com/haechi/haechi/core/plan"
+	hrun "github.com/haechi/haechi/core/run"
+	"github.com/haechi/haechi/pki"
+	"github.com/haechi/haechi/tower/web"
+)
+
+// desk is a tower's desk: set only the functions the test is about.
+type desk struct {
+	web.Desk
+	NowFunc     func() web.Now
+	StartFunc   func(by string, ask web.Ask) (hrun.ID, error)
+	RunFunc     func(id hrun.ID) (web.Run, error)
+	HoldFunc    func(by, why string) error
+	PlanFunc    func(web.Ask) (plan.Plan, error)
+	JournalFunc func(from uint64) ([]journal.Entry, error)
+}
+
+func (d desk) Now() web.Now { return d.NowFunc() }
+
+func (d desk) Start(_ context.Context, by string, ask web.Ask) (hrun.ID, error) {
+	return d.StartFunc(by, ask)
+}
+
+func (d desk) Run(_ context.Context, id hrun.ID) (web.Run, error) { return d.RunFunc(id) }
+
+func (d desk) Hold(_ context.Context, by, why string) error { return d.HoldFunc(by, why) }
+
+func (d desk) Plan(_ context.Context, ask web.Ask) (plan.Plan, error) { return d.PlanFunc(ask) }
+
+func (d desk) Journal(_ context.Context, from uint64, _ int) ([]journal.Entry, error) {
+	return d.JournalFunc(from)
+}
+
+// town is an authority, one person's file, and towers.
+type town struct {
+	t      *testing.T
+	dir    string
+	towers []string
+}
+
+func newTown(t *testing.T, roles ...string) *town {
+	t.Helper()
+	tn := &town{t: t, dir: t.TempDir()}
+	if err := pki.NewCA(tn.path("ca")); err != nil {
+		t.Fatal(err)
+	}
+	tn.issue(pki.Identity{Kind: pki.Person, Name: "kim", Roles: roles}, "kim")
+	return tn
+}
+
+func (tn *town) path(name string) string { return filepath.Join(tn.dir, name) }
+
+func (tn *town) issue(id pki.Identity, out string) pki.Files {
+	tn.t.Helper()
+	f, err := pki.Issue(tn.path("ca"), id, tn.path(out), nil, nil, 0)
+	if err != nil {
+		tn.t.Fatal(err)
+	}
+	return f
+}
+
+// tower starts one that has this desk.
+func (tn *town) tower(d web.Desk) {
+	tn.t.Helper()
+	tn.serve(web.API(d, slog.New(slog.DiscardHandler)))
+}
+
+func (tn *town) serve(h http.Handler) {
+	tn.t.Helper()
+	f := tn.issue(pki.Identity{Kind: pki.Tower, Name: fmt.Sprintf("tower-%d", len(tn.towers))}, fmt.Sprintf("tower-%d", len(tn.towers)))
+	conf, err := pki.ServerTLS(f, pki.Only(pki.Person))
+	if err != nil {
+		tn.t.Fatal(err)
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		tn.t.Fatal(err)
+	}
+	srv := &http.Server{Handler: h, TLSConfig: conf, ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelDebug)}
+	go func() { _ = srv.ServeTLS(l, "", "") }() // ends with Close
+	tn.t.Cleanup(func() { _ = srv.Close() })
+	tn.towers = append(tn.towers, l.Addr().String())
+}
+
+// dead adds a tower that nobody answers for.
+func (tn *town) dead() {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		tn.t.Fatal(err)
+	}
+	tn.towers = append(tn.towers, l.Addr().String())
+	_ = l.Close()
+}
+
+// haechi runs the command line as kim.
+func (tn *town) haechi(args ...string) (stdout string, err error) {
+	tn.t.Helper()
+	file := tn.path("config.yaml")
+	text := fmt.Sprintf("towers: [%s]\ntls: {ca: kim/ca.pem, cert: kim/cert.pem, key: kim/key.pem}\n", strings.Join(tn.towers, ", "))
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		tn.t.Fatal(err)
+	}
+	var out bytes.Buffer
+	err = run(tn.t.Context(), append([]string{"--config", file}, args...), &out, &out)
+	return out.String(), err
+}
+
+func peace() web.Now {
+	return web.Now{
+		At: time.Now(), Tower: "tower-ansan", Estate: web.EstateRef{Name: "talk", Version: 3}, Quorum: web.Quorum{Have: true}, Armed: []string{"*"},
+		Sites:  []web.Site{{ID: "pangyo", State: "up", Intent: "serving", Because: []string{"3 of 3 hear it"}}},
+		Stores: []web.Store{{ID: "talk-db", Epoch: 2, Primary: "a", Writes: web.WritesAcknowledged, Members: []web.Member{{ID: "a", Site: "pangyo", Role: web.RolePrimary}}}},
+	}
+}
+
+// The first tower's site burned: the next one answers.
+func TestSurvivingTowerAnswers(t *testing.T) {
+	tn := newTown(t, pki.Viewer)
+	tn.dead()
+	tn.tower(desk{NowFunc: peace})
+	out, err := tn.haechi("status")
+	if err != nil || !strings.Contains(out, "ALL SITES UP") || !strings.Contains(out, "talk-db in pangyo") {
+		t.Errorf("%v\n%s", err, out)
+	}
+	out, err = tn.haechi("status", "--output", "json")
+	var n web.Now
+	if err != nil || json.Unmarshal([]byte(out), &n) != nil || n.Estate.Version != 3 {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
+
+func TestNoTowerAnswers(t *testing.T) {
+	tn := newTown(t, pki.Viewer)
+	tn.dead()
+	tn.dead()
+	_, err := tn.haechi("status")
+	if err == nil || !strings.Contains(err.Error(), "no tower answers") || strings.Count(err.Error(), "127.0.0.1:") < 2 {
+		t.Errorf("%v", err)
+	}
+	if code(err) != 1 {
+		t.Errorf("code %d", code(err))
+	}
+}
+
+// A tower that does not drive sends us on; the run is followed to its end.
+func TestEvacuateIsFollowed(t *testing.T) {
+	tn := newTown(t, pki.Viewer, pki.Operator)
+	tn.tower(desk{
+		StartFunc: func(string, web.Ask) (hrun.ID, error) {
+			return "", &web.Refused{Code: web.NotDriver, Why: "tower-1 drives"}
+		},
+		RunFunc: func(hrun.ID) (web.Run, error) {
+			return web.Run{}, &web.Refused{Code: web.NoQuorum, Why: "cut off"}
+		},
+	})
+	var asked atomic.Int64
+	tn.tower(desk{
+		StartFunc: func(by string, ask web.Ask) (hrun.ID, error) {
+			if by != "kim" || ask != (web.Ask{Kind: plan.Evacuate, Subject: "pangyo"}) {
+				t.Errorf("%s asks %+v", by, ask)
+			}
+			return "r-000004", nil
+		},
+		RunFunc: func(id hrun.ID) (web.Run, error) {
+			r := web.Run{ID: string(id), Kind: "evacuate", Subject: "pangyo", Status: web.RunRunning, Started: time.Unix(1, 0),
+				Steps: []web.Step{{ID: 1, Verb: "halt", Component: "talk-db", State: web.StepDone, Seconds: 0.25}, {ID: 2, Verb: "promote", Component: "talk-db", State: web.StepRunning}}}
+			if asked.Add(1) > 2 {
+				r.Status, r.Ended = web.RunDone, time.Unix(2, 0)
+				r.Steps[1].State, r.Steps[1].Seconds = web.StepDone, 0.5
+			}
+			return r, nil
+		},
+	})
+	out, err := tn.haechi("evacuate", "pangyo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"0.25 s  halt", "0.50 s  promote", "r-000004: done in 1.00 s"} {
+		if strings.Count(out, want) != 1 {
+			t.Errorf("%q is not there once:\n%s", want, out)
+		}
+	}
+}
+
+// A run that ends badly is an error for the shell.
+func TestFailedRunIsAnError(t *testing.T) {
+	tn := newTown(t, pki.Operator)
+	tn.tower(desk{
+		StartFunc: func(string, web.Ask) (hrun.ID, error) { return "r-1", nil },
+		RunFunc: func(hrun.ID) (web.Run, error) {
+			return web.Run{ID: "r-1", Status: web.RunFailed, Why: "ansan refused", Started: time.Unix(1, 0), Ended: time.Unix(2, 0)}, nil
+		},
+	})
+	_, err := tn.haechi("failover", "talk-db", "--to", "ansan")
+	if err == nil || !strings.Contains(err.Error(), "ansan refused") {
+		t.Errorf("%v", err)
+	}
+}
+
+// An order that was sent and not answered is not sent again elsewhere.
+func TestUnansweredOrderIsInDoubt(t *testing.T) {
+	tn := newTown(t, pki.Operator)
+	tn.serve(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }))
+	tn.tower(desk{}) // would panic when asked to start
+	_, err := tn.haechi("evacuate", "pangyo")
+	if err == nil || !strings.Contains(err.Error(), "may have done it") {
+		t.Errorf("%v", err)
+	}
+}
+
+func TestRoleIsRefused(t *testing.T) {
+	tn := newTown(t, pki.Viewer)
+	tn.tower(desk{})
+	_, err := tn.haechi("evacuate", "pangyo")
+	if err == nil || !strings.Contains(err.Error(), "kim has not the role of operator") || !strings.Contains(err.Error(), "what to do:") {
+		t.Errorf("%v", err)
+	}
+}
+
+func TestStrangersCertificateIsRefused(t *testing.T) {
+	tn, other := newTown(t, pki.Viewer), newTown(t, pki.Viewer)
+	tn.tower(desk{NowFunc: peace})
+	other.towers = tn.towers
+	_, err := other.haechi("status")
+	if err == nil || !strings.Contains(err.Error(), "another CA") {
+		t.Errorf("%v", err)
+	}
+}
+
+// A hold is told to every tower, and one that took it is enough.
+func TestHoldIsToldEverywhere(t *testing.T) {
+	tn := newTown(t, pki.Operator)
+	var told atomic.Int64
+	hold := desk{HoldFunc: func(by, why string) error {
+		if by != "kim" || why != "rewiring" {
+			t.Errorf("%s holds: %s", by, why)
+		}
+		told.Add(1)
+		return nil
+	}}
+	tn.tower(hold)
+	tn.dead()
+	tn.tower(hold)
+	out, err := tn.haechi("hold", "--why", "rewiring")
+	if err != nil || told.Load() != 2 || strings.Count(out, ": done") != 2 {
+		t.Errorf("%v, %d told\n%s", err, told.Load(), out)
+	}
+}
+
+func TestPlanIsShown(t *testing.T) {
+	tn := newTown(t, pki.Viewer)
+	tn.tower(desk{PlanFunc: func(ask web.Ask) (plan.Plan, error) {
+		if ask.Subject == "nowhere" {
+			return plan.Plan{}, &plan.Stuck{Component: "nowhere", Because: plan.NotDeclared, Why: "there is no such site", Out: "haechi estate show"}
+		}
+		return plan.Plan{Kind: ask.Kind, Subject: ask.Subject, Hash: "0123456789abcdef", Steps: []plan.Step{{ID: 1, Verb: plan.Seal, Component: "talk-db", Reason: plan.PrimaryLost}}}, nil
+	}})
+	if out, err := tn.haechi("plan", "--lose", "pangyo"); err != nil || !strings.Contains(out, "seal") {
+		t.Errorf("%v\n%s", err, out)
+	}
+	_, err := tn.haechi("plan", "--lose", "nowhere")
+	if err == nil || !strings.Contains(err.Error(), "there is no such site") || !strings.Contains(err.Error(), "what to do: haechi estate show") {
+		t.Errorf("%v", err)
+	}
+}
+
+func TestJournalIsVerified(t *testing.T) {
+	var chain []journal.Entry
+	for i := range 5 {
+		var prev journal.Entry
+		if i > 0 {
+			prev = chain[i-1]
+		}
+		chain = append(chain, journal.Link(prev, journal.Entry{Version: 1, At: time.Unix(int64(i), 0).UTC(), Kind: "note", Text: fmt.Sprint("entry ", i)}))
+	}
+	tn := newTown(t, pki.Viewer)
+	tn.tower(desk{JournalFunc: func(from uint64) ([]journal.Entry, error) {
+		return chain[min(from-1, 5):min(from+1, 5)], nil // two at a time
+	}})
+	if out, err := tn.haechi("journal", "--from", "2"); err != nil || strings.Count(out, "entry") != 4 {
+		t.Errorf("%v\n%s", err, out)
+	}
+	if out, err := tn.haechi("journal", "--verify"); err != nil || !strings.Contains(out, "5 entries") {
+		t.Errorf("%v\n%s", err, out)
+	}
+	chain[2].Text = "nothing happened"
+	if _, err := tn.haechi("journal", "--verify"); err == nil || !strings.Contains(err.Error(), "3") {
+		t.Errorf("an altered entry went unnoticed: %v", err)
+	}
+}
