@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/haechi/haechi/core/estate"
@@ -123,7 +124,7 @@ func (n *Node) Doctor(ctx context.Context) ([]web.Finding, error) {
 	}
 	for _, t := range b.targets {
 		if v := b.now.Things[t.ID]; v.State != situation.Up {
-			out = append(out, web.Finding{Subject: t.ID, Level: web.Warn, Text: fmt.Sprintf("%s: %v", v.State, v.Because)})
+			out = append(out, web.Finding{Subject: t.ID, Level: web.Warn, Text: fmt.Sprintf("%s: %s", v.State, strings.Join(v.Because, "; "))})
 		}
 	}
 	return out, nil
