@@ -92,6 +92,15 @@ func (p Place) nameAddr() string     { return p.Addr(nameHost) + ":53" }
 // GatewayAddr is where the talk gateway of the site listens, as users see it.
 func (p Place) GatewayAddr() string { return p.Addr(gatewayHost) + ":8080" }
 
+// TowerAddr is where the site's tower answers people with certificates.
+func (p Place) TowerAddr() string { return p.towerAddr() }
+
+// NameServer is where the name server of the site listens.
+func (p Place) NameServer() string { return p.nameAddr() }
+
+// ClientAddr is the address from which the load's clients come.
+func ClientAddr() string { return Users.Addr(clientHost) }
+
 // Names of haechi's own things in a site.
 func (p Place) tower() string { return "tower-" + string(p) }
 func (p Place) host() string  { return "db-" + string(p) }

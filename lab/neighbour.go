@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/haechi/haechi/lab/talk"
+	"github.com/haechi/haechi/pki"
 )
 
 // Program is one of haechi's own programs, as the lab's processes run it.
@@ -75,3 +76,6 @@ func (l *Lab) AddTalk(ctx context.Context, primary Place) error {
 	}
 	return l.raiseGateways(ctx)
 }
+
+// Operator is the certificate of the person who may give haechi orders.
+func (l *Lab) Operator() pki.Files { return pki.FilesIn(l.path("operator")) }

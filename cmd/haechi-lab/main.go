@@ -32,7 +32,7 @@ func root() *cobra.Command {
 	cmd.AddCommand(
 		upCommand(&name), serveCommand(&name), downCommand(&name), statusCommand(&name),
 		fireCommand(&name), faultCommand(&name), healCommand(&name), depsCommand(),
-		wanCommand(), gatewayCommand(), initCommand(),
+		wanCommand(), gatewayCommand(), initCommand(), loadCommand(), judgeCommand(), benchPatroniCommand(&name),
 	)
 	return cmd
 }
