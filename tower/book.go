@@ -145,6 +145,9 @@ func (b *book) text(ev run.Event) string {
 		return ""
 	}
 	what += ": " + said
+	if ev.Kind == run.Began {
+		return what + " (" + string(s.Reason) + ")"
+	}
 	if ev.Why != "" {
 		what += "; " + ev.Why
 	}
