@@ -81,7 +81,7 @@ func (s *Store) EstateAt(ctx context.Context, version uint64) ([]byte, error) {
 func (s *Store) Arm(ctx context.Context, what, by string) error {
 	_, err := s.act(ctx, keyArmed+what, func(_ record, e journal.Entry, w *writing) (journal.Entry, error) {
 		e.Kind, e.Subject, e.Text = "armed", what, fmt.Sprintf("%s armed %s", by, what)
-		return e, ArmedPut{What: what, Armed: true, Mark: Mark{by, e.At}}.apply(record{}, w)
+		return e, w.put(keyArmed+what, Mark{by, e.At})
 	})
 	return err
 }
@@ -90,7 +90,8 @@ func (s *Store) Arm(ctx context.Context, what, by string) error {
 func (s *Store) Disarm(ctx context.Context, what, by string) error {
 	_, err := s.act(ctx, keyArmed+what, func(_ record, e journal.Entry, w *writing) (journal.Entry, error) {
 		e.Kind, e.Subject, e.Text = "armed", what, fmt.Sprintf("%s disarmed %s", by, what)
-		return e, ArmedPut{What: what}.apply(record{}, w)
+		w.deletes = []string{keyArmed + what}
+		return e, nil
 	})
 	return err
 }

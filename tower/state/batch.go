@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/haechi/haechi/core/estate"
 	"github.com/haechi/haechi/core/journal"
@@ -14,7 +15,8 @@ import (
 // Batch is a set of run events that are written in one transaction with what they change.
 type Batch struct {
 	// Events may belong to several runs. Each carries its Run and its Seq, from 1
-	// without gaps; an Opened event carries an ID from [Store.NextRun].
+	// without gaps; an Opened event carries an ID from [Store.NextRun]. At, Tower and Term are
+	// filled where they are empty.
 	Events  []run.Event
 	Text    func(run.Event) string // for the journal; "" or nil for the usual words
 	Before  []journal.Entry        // written before them: verdicts, the decision
@@ -95,7 +97,13 @@ func (b Batch) written(infos map[run.ID]RunInfo) bool {
 func (s *Store) addBatch(b Batch, d Drive, infos map[run.ID]RunInfo, have records, w *writing) error {
 	for _, ev := range b.Events {
 		if ev.At.IsZero() {
-			ev.At = s.now()
+			ev.At = time.Now() // RunInfo tells a closed run by its time
+		}
+		if ev.Tower == "" {
+			ev.Tower = s.tower
+		}
+		if ev.Term == 0 {
+			ev.Term = d.Term
 		}
 		info := infos[ev.Run]
 		switch {

@@ -13,12 +13,10 @@ import (
 func TestABatchIsWrittenWholeAndOnce(t *testing.T) {
 	s := open(t, etcdtest.Client(t), "tower-a")
 	d := claimed(t, s)
-	old, err := s.OpenRun(ctx(t), d, opening("talk-db"))
-	must(t, err)
+	old := opened(t, s, d, "talk-db")
 	id, err := s.NextRun(ctx(t))
 	must(t, err)
-	ev := opening().Event
-	ev.Run, ev.Seq = id, 1
+	ev := opening(t, s, id).Events[0]
 	b := state.Batch{
 		Events:  []run.Event{{Run: old.Run, Seq: 2, Kind: run.Superseded}, ev, {Run: old.Run, Seq: 3, Kind: run.Closed, Why: "superseded"}},
 		Changes: []state.Change{state.NextPut{ID: "talk-db", Next: 2}, state.StorePut{ID: "talk-db", Store: situation.Store{Epoch: 1}}},

@@ -49,39 +49,6 @@ type IntentPut struct {
 func (c IntentPut) key() string                      { return "" }
 func (c IntentPut) apply(_ record, w *writing) error { return w.put(intentKey(c.Site), c.Intent) }
 
-// WithdrawnPut says which sites' answers are out of a name from now on.
-type WithdrawnPut struct {
-	Name  estate.NameID
-	Sites []estate.SiteID // empty: none
-}
-
-func (c WithdrawnPut) key() string { return "" }
-
-func (c WithdrawnPut) apply(_ record, w *writing) error {
-	if len(c.Sites) == 0 {
-		w.deletes = append(w.deletes, withdrawnKey(c.Name))
-		return nil
-	}
-	return w.put(withdrawnKey(c.Name), c.Sites)
-}
-
-// ArmedPut arms or disarms a site, "tier-N" or "*".
-type ArmedPut struct {
-	What  string
-	Armed bool
-	Mark  Mark
-}
-
-func (c ArmedPut) key() string { return "" }
-
-func (c ArmedPut) apply(_ record, w *writing) error {
-	if !c.Armed {
-		w.deletes = append(w.deletes, keyArmed+c.What)
-		return nil
-	}
-	return w.put(keyArmed+c.What, c.Mark)
-}
-
 // AskDone takes a person's wish off the list. The entries that go with it say
 // what was made of it. A wish that is gone already fails with [ErrConflict], so
 // that none is fulfilled twice.

@@ -73,7 +73,13 @@ func TestALostAnswerWritesNothingTwice(t *testing.T) {
 	}{
 		{"guarded", func(e journal.Entry) error { _, err := a.Append(ctx(t), d, []journal.Entry{e}); return err }},
 		{"note", func(e journal.Entry) error { _, err := b.Note(ctx(t), e); return err }},
-		{"run", func(e journal.Entry) error { _, err := a.OpenRun(ctx(t), d, opening("talk-db")); return err }},
+		{"run", func(e journal.Entry) error {
+			id, err := a.NextRun(ctx(t))
+			if err != nil {
+				return err
+			}
+			return a.AppendBatch(ctx(t), d, opening(t, a, id, "talk-db"))
+		}},
 	} {
 		wg.Go(func() {
 			for i := range each {
@@ -150,12 +156,11 @@ func TestNothingFollowsTheClaimOfAnother(t *testing.T) {
 	a, b := open(t, c, "tower-a"), open(t, c, "tower-b")
 	for range 10 {
 		d := claimed(t, a)
-		ev, err := a.OpenRun(ctx(t), d, opening())
-		must(t, err)
+		ev := opened(t, a, d)
 		over := make(chan error, 1)
 		go func() { _, err := b.Claim(ctx(t), d); over <- err }()
-		for {
-			err := a.AppendEvent(ctx(t), d, run.Event{Run: ev.Run, Kind: run.Began, Step: 1}, "")
+		for seq := 2; ; seq++ {
+			err := a.AppendBatch(ctx(t), d, event(run.Event{Run: ev.Run, Seq: seq, Kind: run.Began, Step: 1}))
 			if err != nil {
 				wantIs(t, err, state.ErrDeposed)
 				break

@@ -80,7 +80,7 @@ func (r RunInfo) Open() bool { return r.Closed.IsZero() }
 // Snapshot is everything at one revision. Its maps and slices are shared: read only.
 type Snapshot struct {
 	Revision    int64 // 0: nothing was read yet
-	Acts        int64 // changes with each act of a person; see [Opening.Basis]
+	Acts        int64 // changes with each act of a person; see [Batch.Basis]
 	Drive       Drive
 	Estate      EstateVersion
 	EstateRaw   []byte

@@ -3,6 +3,7 @@ package state_test
 import (
 	"context"
 	"errors"
+	"slices"
 	"testing"
 	"time"
 
@@ -34,15 +35,15 @@ func furnish(t *testing.T, s *state.Store) journal.Entry {
 	must(t, err)
 	must(t, s.Release(ctx(t), gone.ID, "operator"))
 	wantIs(t, s.Release(ctx(t), gone.ID, "operator"), state.ErrNotFound)
-	ev, err := s.OpenRun(ctx(t), d, opening("talk-db"))
-	must(t, err)
+	ev := opened(t, s, d, "talk-db")
 	_, err = s.Ask(ctx(t), state.Ask{Verb: "pause", Run: ev.Run, By: "operator"})
 	must(t, err)
 	written, err := s.Append(ctx(t), d, []journal.Entry{note("last")},
 		state.StorePut{ID: "talk-db", Store: situation.Store{Epoch: 1, Primary: "a", Any: 1}},
 		state.IntentPut{Site: "pangyo", Intent: situation.Draining},
-		state.WithdrawnPut{Name: "talk.example.", Sites: []estate.SiteID{"pangyo"}},
-		state.WithdrawnPut{Name: "other.example."})
+		state.AnswerPut{Name: "talk.example.", Site: "ansan", Out: true},
+		state.AnswerPut{Name: "talk.example.", Site: "pangyo", Out: true},
+		state.AnswerPut{Name: "talk.example.", Site: "ansan"})
 	must(t, err)
 	return written[0]
 }
@@ -63,7 +64,7 @@ func TestSnapshotHoldsEverything(t *testing.T) {
 	if kept.Drive.Tower != "tower-a" || string(kept.EstateRaw) != "estate" || len(kept.Armed) != 1 || kept.Armed["pangyo"].By != "operator" {
 		t.Fatalf("snapshot = %+v", kept)
 	}
-	if len(kept.Holds) != 1 || kept.Intents["pangyo"] != situation.Draining || len(kept.Withdrawn) != 1 || len(kept.Asks) != 1 {
+	if len(kept.Holds) != 1 || kept.Intents["pangyo"] != situation.Draining || !slices.Equal(kept.Withdrawn["talk.example."], []estate.SiteID{"pangyo"}) || len(kept.Asks) != 1 {
 		t.Fatalf("snapshot = %+v", kept)
 	}
 	if want := (situation.Store{Epoch: 1, Primary: "a", Any: 1, Next: 1}); !cmp.Equal(kept.Stores["talk-db"], want) {
@@ -75,16 +76,18 @@ func TestSnapshotHoldsEverything(t *testing.T) {
 func TestAnAskIsTakenOnce(t *testing.T) {
 	s := open(t, etcdtest.Client(t), "tower-a")
 	d := claimed(t, s)
-	ev, err := s.OpenRun(ctx(t), d, opening())
-	must(t, err)
-	_, err = s.Ask(ctx(t), state.Ask{Verb: "pause", Run: "r-7", By: "operator"})
+	ev := opened(t, s, d)
+	_, err := s.Ask(ctx(t), state.Ask{Verb: "pause", Run: "r-7", By: "operator"})
 	wantIs(t, err, state.ErrNotFound)
 	a, err := s.Ask(ctx(t), state.Ask{Verb: "pause", Run: ev.Run, By: "operator"})
 	must(t, err)
-	paused := run.Event{Run: ev.Run, Kind: run.Paused, By: "operator"}
-	must(t, s.AppendEvent(ctx(t), d, paused, "", state.AskDone{ID: a.ID}))
-	wantIs(t, s.AppendEvent(ctx(t), d, paused, "", state.AskDone{ID: a.ID}), state.ErrConflict)
-	until(t, s, func(s state.Snapshot) bool { return s.LastJournal.Kind == "run" && len(s.Asks) == 0 })
+	done := func() error {
+		_, err := s.Append(ctx(t), d, []journal.Entry{{Kind: "ask", Text: "paused"}}, state.AskDone{ID: a.ID})
+		return err
+	}
+	must(t, done())
+	wantIs(t, done(), state.ErrConflict)
+	until(t, s, func(s state.Snapshot) bool { return s.LastJournal.Text == "paused" && len(s.Asks) == 0 })
 }
 
 func TestOldRunsLeaveTheSnapshot(t *testing.T) {
@@ -93,12 +96,11 @@ func TestOldRunsLeaveTheSnapshot(t *testing.T) {
 	d := claimed(t, s)
 	var last run.Event
 	for i := range state.RecentRuns + 5 {
-		ev, err := s.OpenRun(ctx(t), d, opening())
-		must(t, err)
+		ev := opened(t, s, d)
 		if last = ev; i == 0 {
 			continue // stays open
 		}
-		must(t, s.AppendEvent(ctx(t), d, run.Event{Run: ev.Run, Kind: run.Closed, Why: "done"}, ""))
+		must(t, s.AppendBatch(ctx(t), d, event(run.Event{Run: ev.Run, Seq: 2, Kind: run.Closed, Why: "done"})))
 	}
 	done := func(s state.Snapshot) bool { return s.Index[last.Run].Events == 2 }
 	kept, read := until(t, s, done), until(t, open(t, c, "tower-b"), done)
@@ -205,9 +207,8 @@ func BenchmarkAppend(b *testing.B) {
 	c := etcdtest.Client(b)
 	s := open(b, c, "tower-a")
 	d := claimed(b, s)
-	ev, err := s.OpenRun(ctx(b), d, opening("talk-db"))
-	must(b, err)
-	for b.Loop() {
-		must(b, s.AppendEvent(b.Context(), d, run.Event{Run: ev.Run, Kind: run.Began, Step: 1}, "", state.StorePut{ID: "talk-db"}))
+	ev := opened(b, s, d, "talk-db")
+	for seq := 2; b.Loop(); seq++ {
+		must(b, s.AppendBatch(b.Context(), d, event(run.Event{Run: ev.Run, Seq: seq, Kind: run.Began, Step: 1}, state.StorePut{ID: "talk-db"})))
 	}
 }

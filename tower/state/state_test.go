@@ -70,9 +70,34 @@ func claimed(t testing.TB, s *state.Store) state.Drive {
 
 func note(text string) journal.Entry { return journal.Entry{Kind: "note", Text: text} }
 
-func opening(stores ...estate.StoreID) state.Opening {
+// opening is a batch that opens a run under id and hands the next epoch of each store out.
+func opening(t testing.TB, s *state.Store, id run.ID, stores ...estate.StoreID) state.Batch {
+	t.Helper()
 	p := &plan.Plan{Kind: plan.LoseSite, Subject: "pangyo", Steps: []plan.Step{{ID: 1, Verb: plan.Seal}}}
-	return state.Opening{Event: run.Event{Kind: run.Opened, Plan: p, Estate: 1}, Reserve: stores}
+	b := state.Batch{Events: []run.Event{{Run: id, Seq: 1, Kind: run.Opened, Plan: p, Estate: 1, Epochs: map[string]uint64{}}}}
+	for _, store := range stores {
+		rec, err := s.StoreRecord(ctx(t), store)
+		must(t, err)
+		next := max(rec.Next, rec.Epoch) + 1
+		b.Events[0].Epochs[string(store)] = next
+		b.Changes = append(b.Changes, state.NextPut{ID: store, Next: next})
+	}
+	return b
+}
+
+// opened opens a run and returns its first event.
+func opened(t testing.TB, s *state.Store, d state.Drive, stores ...estate.StoreID) run.Event {
+	t.Helper()
+	id, err := s.NextRun(ctx(t))
+	must(t, err)
+	b := opening(t, s, id, stores...)
+	must(t, s.AppendBatch(ctx(t), d, b))
+	return b.Events[0]
+}
+
+// event is a batch of one event.
+func event(ev run.Event, changes ...state.Change) state.Batch {
+	return state.Batch{Events: []run.Event{ev}, Changes: changes}
 }
 
 // whole reads the journal from the beginning to its confirmed end and verifies it.
@@ -133,8 +158,7 @@ func TestTheDeposedWriteNothing(t *testing.T) {
 	old := claimed(t, a)
 	_, err := a.Append(ctx(t), old, []journal.Entry{note("mine")})
 	must(t, err)
-	ev, err := a.OpenRun(ctx(t), old, opening("talk-db"))
-	must(t, err)
+	ev := opened(t, a, old, "talk-db")
 	d := claimed(t, b)
 	if d.Term != old.Term+1 {
 		t.Fatalf("term = %d", d.Term)
@@ -143,9 +167,8 @@ func TestTheDeposedWriteNothing(t *testing.T) {
 
 	_, err = a.Append(ctx(t), old, []journal.Entry{note("late")}, state.StorePut{ID: "talk-db", Store: situation.Store{Epoch: 9}})
 	wantIs(t, err, state.ErrDeposed)
-	wantIs(t, a.AppendEvent(ctx(t), old, run.Event{Run: ev.Run, Kind: run.Began, Step: 1}, ""), state.ErrDeposed)
-	_, err = a.OpenRun(ctx(t), old, opening())
-	wantIs(t, err, state.ErrDeposed)
+	wantIs(t, a.AppendBatch(ctx(t), old, event(run.Event{Run: ev.Run, Seq: 2, Kind: run.Began, Step: 1}, state.IntentPut{Site: "pangyo", Intent: situation.Draining})), state.ErrDeposed)
+	wantIs(t, a.AppendBatch(ctx(t), old, opening(t, a, "r-000002", "talk-db")), state.ErrDeposed)
 	_, err = a.Claim(ctx(t), old)
 	wantIs(t, err, state.ErrDeposed)
 
@@ -157,7 +180,7 @@ func TestTheDeposedWriteNothing(t *testing.T) {
 	if st.Epoch != 0 {
 		t.Fatalf("store = %+v", st)
 	}
-	must(t, b.AppendEvent(ctx(t), d, run.Event{Run: ev.Run, Kind: run.Claimed}, ""))
+	must(t, b.AppendBatch(ctx(t), d, event(run.Event{Run: ev.Run, Seq: 2, Kind: run.Claimed})))
 }
 
 // A process that restarts is not its predecessor: same tower, same term, another claim.
@@ -203,17 +226,17 @@ func TestJournalStaysOneChainUnderManyWriters(t *testing.T) {
 func TestEpochsAreNeverGivenTwice(t *testing.T) {
 	s := open(t, etcdtest.Client(t), "tower-a")
 	d := claimed(t, s)
-	first, err := s.OpenRun(ctx(t), d, opening("talk-db"))
-	must(t, err)
+	first := opened(t, s, d, "talk-db")
 	// A step that read the record before the second run was opened must not bring Next back.
 	stale, err := s.StoreRecord(ctx(t), "talk-db")
 	must(t, err)
-	second, err := s.OpenRun(ctx(t), d, opening("talk-db"))
-	must(t, err)
+	late := opening(t, s, "r-000003", "talk-db")
+	second := opened(t, s, d, "talk-db")
 	stale.Epoch = first.Epochs["talk-db"]
-	must(t, s.AppendEvent(ctx(t), d, run.Event{Run: first.Run, Kind: run.Ended, Step: 1, Outcome: run.Done}, "", state.StorePut{ID: "talk-db", Store: stale}))
-	third, err := s.OpenRun(ctx(t), d, opening("talk-db"))
-	must(t, err)
+	must(t, s.AppendBatch(ctx(t), d, event(run.Event{Run: first.Run, Seq: 2, Kind: run.Ended, Step: 1, Outcome: run.Done}, state.StorePut{ID: "talk-db", Store: stale})))
+	// Nor can a run be opened with an epoch that was read before another run got it.
+	wantIs(t, s.AppendBatch(ctx(t), d, late), state.ErrConflict)
+	third := opened(t, s, d, "talk-db")
 	got := []uint64{first.Epochs["talk-db"], second.Epochs["talk-db"], third.Epochs["talk-db"]}
 	if diff := cmp.Diff([]uint64{1, 2, 3}, got); diff != "" {
 		t.Fatal(diff)
@@ -232,24 +255,21 @@ func TestAHoldStopsARunThatWasDecidedBefore(t *testing.T) {
 	snap := until(t, s, func(s state.Snapshot) bool { return s.Acts > 0 })
 	_, err := s.Hold(ctx(t), state.Hold{By: "operator", Why: "maintenance"})
 	must(t, err)
-	o := opening()
-	o.Basis = snap.Acts
-	_, err = s.OpenRun(ctx(t), d, o)
-	wantIs(t, err, state.ErrStale)
-	o.Basis = until(t, s, func(s state.Snapshot) bool { return len(s.Holds) == 1 }).Acts
-	_, err = s.OpenRun(ctx(t), d, o)
-	must(t, err)
+	b := opening(t, s, "r-000001")
+	b.Basis = snap.Acts
+	wantIs(t, s.AppendBatch(ctx(t), d, b), state.ErrStale)
+	b.Basis = until(t, s, func(s state.Snapshot) bool { return len(s.Holds) == 1 }).Acts
+	must(t, s.AppendBatch(ctx(t), d, b))
 }
 
 func TestARunIsReadBackAsItWasWritten(t *testing.T) {
 	s := open(t, etcdtest.Client(t), "tower-a")
 	d := claimed(t, s)
-	ev, err := s.OpenRun(ctx(t), d, opening("talk-db"))
-	must(t, err)
-	must(t, s.AppendEvent(ctx(t), d, run.Event{Run: ev.Run, Kind: run.Began, Step: 1}, ""))
-	must(t, s.AppendEvent(ctx(t), d, run.Event{Run: ev.Run, Kind: run.Closed, Why: "done"}, ""))
-	wantIs(t, s.AppendEvent(ctx(t), d, run.Event{Run: ev.Run, Kind: run.Paused}, ""), state.ErrClosed)
-	wantIs(t, s.AppendEvent(ctx(t), d, run.Event{Run: "r-9", Kind: run.Paused}, ""), state.ErrNotFound)
+	ev := opened(t, s, d, "talk-db")
+	must(t, s.AppendBatch(ctx(t), d, event(run.Event{Run: ev.Run, Seq: 2, Kind: run.Began, Step: 1})))
+	must(t, s.AppendBatch(ctx(t), d, event(run.Event{Run: ev.Run, Seq: 3, Kind: run.Closed, Why: "done"})))
+	wantIs(t, s.AppendBatch(ctx(t), d, event(run.Event{Run: ev.Run, Seq: 4, Kind: run.Paused})), state.ErrClosed)
+	wantIs(t, s.AppendBatch(ctx(t), d, event(run.Event{Run: "r-9", Seq: 1, Kind: run.Paused})), state.ErrNotFound)
 
 	events, err := s.Events(ctx(t), ev.Run)
 	must(t, err)

@@ -23,7 +23,6 @@ import (
 type Store struct {
 	client *clientv3.Client
 	tower  string
-	now    func() time.Time
 	log    *slog.Logger
 
 	stop    context.CancelFunc
@@ -38,9 +37,6 @@ type Store struct {
 // Option changes how a Store works.
 type Option func(*Store)
 
-// WithClock sets the clock that dates journal entries.
-func WithClock(now func() time.Time) Option { return func(s *Store) { s.now = now } }
-
 // WithLog sets where the watch says that it had to start over.
 func WithLog(l *slog.Logger) Option { return func(s *Store) { s.log = l } }
 
@@ -49,7 +45,7 @@ func WithLog(l *slog.Logger) Option { return func(s *Store) { s.log = l } }
 func Open(client *clientv3.Client, tower string, opts ...Option) *Store {
 	ctx, stop := context.WithCancel(context.Background())
 	s := &Store{
-		client: client, tower: tower, now: time.Now, log: slog.New(slog.DiscardHandler),
+		client: client, tower: tower, log: slog.New(slog.DiscardHandler),
 		stop: stop, stopped: make(chan struct{}), ready: make(chan struct{}), watchers: map[chan Snapshot]struct{}{},
 	}
 	for _, o := range opts {
@@ -162,7 +158,7 @@ func drives(d Drive, have records) error {
 }
 
 func (s *Store) entry(term uint64, kind, subject, text string) journal.Entry {
-	return journal.Entry{At: s.now(), Tower: s.tower, Term: term, Kind: kind, Subject: subject, Text: text}
+	return journal.Entry{At: time.Now(), Tower: s.tower, Term: term, Kind: kind, Subject: subject, Text: text}
 }
 
 // fill sets what the caller left empty.
@@ -170,7 +166,7 @@ func (s *Store) fill(term uint64, entries []journal.Entry) []journal.Entry {
 	out := make([]journal.Entry, len(entries))
 	for i, e := range entries {
 		if e.At.IsZero() {
-			e.At = s.now()
+			e.At = time.Now()
 		}
 		if e.Tower == "" {
 			e.Tower = s.tower
