@@ -143,9 +143,6 @@ func Named(kind Kind, name string) func(Identity) error {
 	}
 }
 
-// Anyone accepts every peer with a certificate of our CA.
-func Anyone(Identity) error { return nil }
-
 func possessive(k Kind) string {
 	if k == Agent || k == Observer {
 		return "an " + string(k) + "'s"

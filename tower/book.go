@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"sync"
-	"time"
 
 	"github.com/haechi/haechi/core/estate"
 	"github.com/haechi/haechi/core/journal"
@@ -157,6 +156,3 @@ func (b *book) text(ev run.Event) string {
 func outcome(o run.Outcome) string {
 	return [...]string{"outcome unknown", "done", "not done"}[min(max(int(o), 0), 2)]
 }
-
-// round shortens a duration for people.
-func round(d time.Duration) time.Duration { return d.Round(time.Millisecond) }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/haechi/haechi/core/estate"
 	"github.com/haechi/haechi/pki"
+	"github.com/haechi/haechi/tower/etcd"
 )
 
 // Config is one tower's own file. Everything that all towers must agree on stands
@@ -63,7 +64,7 @@ func ReadConfig(path string) (Config, error) {
 		return Config{}, err
 	}
 	if c.Etcd.Heartbeat == 0 {
-		c.Etcd.Heartbeat = 100 * time.Millisecond
+		c.Etcd.Heartbeat = etcd.Default.Heartbeat
 	}
 	if c.Etcd.Election == 0 {
 		c.Etcd.Election = 10 * c.Etcd.Heartbeat

@@ -13,6 +13,7 @@ import (
 	"github.com/haechi/haechi/core/run"
 	"github.com/haechi/haechi/core/situation"
 	"github.com/haechi/haechi/pki"
+	"github.com/haechi/haechi/tower/etcd"
 	"github.com/haechi/haechi/tower/web"
 )
 
@@ -97,16 +98,20 @@ func expiry(subject string, end, at time.Time) web.Finding {
 	return web.Finding{Subject: subject, Level: web.Fine, Text: fmt.Sprintf("its certificate is valid for %d days", int(left.Hours()/24))}
 }
 
+// etcdHealth asks the quorum, and looks at what may soon go wrong.
+func (n *Node) etcdHealth(ctx context.Context) etcd.Health {
+	if n.member == nil {
+		return etcd.ClientHealth(ctx, n.client)
+	}
+	return n.member.Health(ctx)
+}
+
 // Doctor says what is missing or unsafe, of this tower and of all that it sees.
 func (n *Node) Doctor(ctx context.Context) ([]web.Finding, error) {
 	b, at := n.beliefs(), n.now()
 	out := n.own(at)
-	if n.member != nil {
-		ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
-		defer cancel()
-		for _, p := range n.member.Health(ctx).Problems {
-			out = append(out, web.Finding{Subject: n.cfg.Name, Level: web.Bad, Text: "etcd: " + p, Do: "see the tower's log"})
-		}
+	for _, p := range n.etcdHealth(ctx).Problems {
+		out = append(out, web.Finding{Subject: n.cfg.Name, Level: web.Bad, Text: "etcd: " + p, Do: "see the tower's log"})
 	}
 	if b.snap.Estate.Version == 0 {
 		return append(out, web.Finding{Subject: "estate", Level: web.Bad, Text: "none was applied", Do: "haechi estate apply FILE"}), nil

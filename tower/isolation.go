@@ -13,6 +13,7 @@ import (
 	"github.com/haechi/haechi/core/estate"
 	"github.com/haechi/haechi/core/journal"
 	"github.com/haechi/haechi/core/plan"
+	"github.com/haechi/haechi/core/run"
 	"github.com/haechi/haechi/core/situation"
 	"github.com/haechi/haechi/tower/executor"
 )
@@ -114,7 +115,7 @@ func (i *isolation) rejoin(ctx context.Context, b *beliefs) error {
 			return err
 		}
 		entries = append(entries, journal.Entry{At: ev.At, Kind: "spool", Subject: string(ev.Run), Data: data,
-			Text: fmt.Sprintf("%s, alone: %s step %d %s", i.n.cfg.Name, ev.Kind, ev.Step, ev.Why)})
+			Text: i.n.cfg.Name + ", alone: " + run.Text(ev)})
 	}
 	if _, err := i.n.store.Note(ctx, entries...); err != nil {
 		return err

@@ -27,17 +27,6 @@ func (e Estate) NameIDs() []NameID {
 // MemberIDs returns the members of a store, sorted.
 func (s Store) MemberIDs() []MemberID { return sorted(s.Members) }
 
-// ServersIn returns the name's authoritative servers in one site, in the file's order.
-func (e Estate) ServersIn(id NameID, site SiteID) []HostID {
-	var out []HostID
-	for _, h := range e.Names[id].Servers {
-		if e.Hosts[h].Site == site {
-			out = append(out, h)
-		}
-	}
-	return out
-}
-
 // NamesOf returns the names that a server is authoritative for, sorted.
 func (e Estate) NamesOf(h HostID) []NameID {
 	var out []NameID

@@ -58,16 +58,6 @@ func (r Run) Questions() map[int]Question {
 	return out
 }
 
-// Touched says whether a step of the component has begun and was not undone.
-func (r Run) Touched(component string) bool {
-	for i, s := range r.Plan.Steps {
-		if s.Component == component && r.Steps[i].touched() {
-			return true
-		}
-	}
-	return false
-}
-
 // String draws the run, a line for each step: where it stands, how long it took, what
 // was said of it, and what a person is asked.
 func (r Run) String() string {
