@@ -36,7 +36,7 @@ func (s *step) doFollow(ctx context.Context) (driver.Result, error) {
 		}
 	}
 	if len(following) == 0 {
-		return s.nobodyFollows(chosen, errorsOf(got))
+		return s.nobodyFollows(chosen, got)
 	}
 	f[factFollowing] = join(following)
 	note := fmt.Sprintf("%s receive from %s", listed(following), chosen)
@@ -71,8 +71,18 @@ func (s *step) followers(ctx context.Context, members []string, up *agent.Upstre
 }
 
 // nobodyFollows refuses to go on to a promotion after which nobody could acknowledge.
-func (s *step) nobodyFollows(chosen string, why error) (driver.Result, error) {
-	return driver.Result{Outcome: run.NotDone, Ask: fmt.Sprintf(
+func (s *step) nobodyFollows(chosen string, got map[string]reply) (driver.Result, error) {
+	out := run.NotDone
+	for _, r := range got {
+		if !agent.Unchanged(r.err) {
+			out = run.Unknown // it may have heard
+		}
+	}
+	why := errorsOf(got)
+	if why == nil {
+		why = errors.New("there is no other")
+	}
+	return driver.Result{Outcome: out, Ask: fmt.Sprintf(
 			"%s: no other member can follow %s, so it would have to acknowledge alone, and the estate says alone: %s. Bring another member back",
 			s.Step.Component, chosen, orRefuse(s.store.Alone))},
 		fmt.Errorf("follow: nobody can follow %s: %w", chosen, why)

@@ -1,0 +1,341 @@
+package postgres
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"maps"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/haechi/haechi/agent"
+	"github.com/haechi/haechi/core/estate"
+	"github.com/haechi/haechi/core/plan"
+	"github.com/haechi/haechi/core/run"
+	"github.com/haechi/haechi/core/situation"
+	"github.com/haechi/haechi/driver"
+	"github.com/haechi/haechi/driver/drivertest"
+)
+
+// fakeMember is a member that only remembers, behind a real agent server. Its facts
+// are what a server that is in perfect order would show.
+type fakeMember struct {
+	name string
+	w    *fakeWorld
+	srv  *agent.Server
+
+	mu      sync.Mutex
+	mem     memory
+	lsn     LSN
+	tl      uint64
+	primary bool
+	down    bool // its agent cannot be reached
+	hang    bool // its agent takes the order and says nothing
+	acts    int
+	heard   []agent.Order
+}
+
+type fakeWorld struct {
+	members map[string]*fakeMember
+	store   situation.Store
+	estate  estate.Estate
+}
+
+// newFakeWorld is an adopted store: pangyo under epoch 1, ansan and anyang acknowledge.
+func newFakeWorld(t *testing.T) *fakeWorld {
+	t.Helper()
+	w := &fakeWorld{members: map[string]*fakeMember{}, estate: estate.Estate{Stores: map[estate.StoreID]estate.Store{}, Hosts: map[estate.HostID]estate.Host{}}}
+	st := estate.Store{Engine: Engine, Primary: "pangyo", Any: 1, Members: map[estate.MemberID]estate.Member{}}
+	for i, n := range []string{"pangyo", "ansan", "anyang"} {
+		m := &fakeMember{name: n, w: w, lsn: LSN(0x3000000 + 0x100*i), tl: 1}
+		m.mem = memory{Role: asFollower, Upstream: &agent.Upstream{Member: "pangyo", Credential: 1, Reign: 1}}
+		if n == "pangyo" {
+			m.mem, m.primary = memory{Role: asPrimary, Reign: 1, List: []string{"ansan", "anyang"}, Any: 1}, true
+		}
+		srv, err := agent.NewServer(filepath.Join(t.TempDir(), "state.json"), "", map[string]agent.Unit{"talk-db": m}, slog.New(slog.DiscardHandler))
+		if err != nil {
+			t.Fatal(err)
+		}
+		m.srv = srv
+		w.members[n] = m
+		host := estate.HostID("db-" + n)
+		st.Members[estate.MemberID(n)] = estate.Member{Site: estate.SiteID(n), Host: host, Address: "10.0.0.1:5432", Unit: "talk-db"}
+		w.estate.Hosts[host] = estate.Host{Agent: n}
+	}
+	w.estate.Stores["talk-db"] = st
+	w.store = situation.Store{Epoch: 1, Primary: "pangyo", Sync: []estate.MemberID{"ansan", "anyang"}, Any: 1, LeastAny: 1, Next: 2, Timeline: 1}
+	return w
+}
+
+func (w *fakeWorld) driver() *Driver {
+	return New(func(_ estate.HostID, address string) (agent.Caller, error) { return w.members[address], nil })
+}
+
+// task is a step of a run under epoch 2.
+func (w *fakeWorld) task(v plan.Verb, f run.Facts, members ...string) driver.Task {
+	return driver.Task{Run: "r-1", Step: plan.Step{ID: 1, Verb: v, Component: "talk-db", Members: members}, Term: 3, Epoch: 2,
+		Facts: f, Estate: w.estate, Store: w.store}
+}
+
+// Call is the wire, without a wire.
+func (m *fakeMember) Call(ctx context.Context, o agent.Order) (agent.Answer, error) {
+	m.mu.Lock()
+	down, hang := m.down, m.hang
+	m.heard = append(m.heard, o)
+	m.mu.Unlock()
+	switch {
+	case down, ctx.Err() != nil:
+		return agent.Answer{}, agent.ErrUnreached
+	case hang:
+		<-ctx.Done()
+		return agent.Answer{}, ctx.Err()
+	}
+	a := m.srv.Carry(ctx, o)
+	if a.Code != "" {
+		return a, &agent.Refused{Host: m.name, Order: o, Answer: a}
+	}
+	return a, nil
+}
+
+func (m *fakeMember) Look(context.Context, agent.Order, *agent.Memory) (map[string]string, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.facts(), nil
+}
+
+func (m *fakeMember) facts() map[string]string {
+	f := map[string]string{"running": yes(!m.mem.Fenced), "answers": yes(!m.mem.Fenced), "in_recovery": yes(!m.primary), "lsn": m.lsn.String(), "replayed": m.lsn.String(),
+		"timeline": number(m.tl), "final": "true", "replayed_all": "true", "credential": "1", "sync_names": syncNames(m.mem.Any, m.mem.List)}
+	if m.primary {
+		f["credential"] = number(m.mem.Reign)
+		for _, n := range m.mem.List {
+			f["client/"+n] = "streaming quorum flush_lsn=" + m.lsn.String()
+		}
+	}
+	m.mem.facts(f)
+	return f
+}
+
+func (m *fakeMember) Do(_ context.Context, o agent.Order, _ *agent.Memory) (map[string]string, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	before := m.mem
+	switch o.Verb {
+	case agent.Seal:
+		if m.mem.Role == asPrimary {
+			return nil, agent.Refuse(agent.Unsafe, "primary")
+		}
+		m.mem.Before, m.mem.Sealed, m.mem.SealedEpoch = goBackTo(m.mem, o.Reign), true, o.Epoch
+	case agent.Unseal:
+		if m.mem.Role == asPrimary {
+			return nil, agent.Refuse(agent.Unsafe, "promotion has begun")
+		}
+		m.mem.Upstream, m.mem.Before, m.mem.Sealed = goBackTo(m.mem, o.Reign), nil, false
+	case agent.Follow:
+		m.mem.Upstream, m.mem.Sealed = o.Upstream, false
+	case agent.Promote:
+		if !m.primary && (!m.mem.Sealed || m.mem.SealedEpoch != o.Epoch) {
+			return nil, agent.Refuse(agent.Unsafe, "not sealed under this epoch")
+		}
+		if !m.primary {
+			m.tl++
+			m.mem.Reign = o.Epoch
+		}
+		m.primary, m.mem.Role, m.mem.Sealed, m.mem.List, m.mem.Any = true, asPrimary, false, o.Sync, o.Any
+	case agent.Fence:
+		m.mem.Fenced = true
+	default:
+		return nil, fmt.Errorf("the fake does not %s", o.Verb)
+	}
+	if !cmp.Equal(before, m.mem) {
+		m.acts++
+	}
+	return m.facts(), nil
+}
+
+func (w *fakeWorld) acts() int {
+	n := 0
+	for _, m := range w.members {
+		m.mu.Lock()
+		n += m.acts
+		m.mu.Unlock()
+	}
+	return n
+}
+
+func TestConform(t *testing.T) {
+	for _, v := range []plan.Verb{plan.Seal, plan.Follow, plan.Promote, plan.Fence} {
+		t.Run(string(v), func(t *testing.T) {
+			drivertest.Conform(t, func(t *testing.T) drivertest.World {
+				w := newFakeWorld(t)
+				f := run.Facts{}
+				before := map[plan.Verb][]plan.Verb{plan.Follow: {plan.Seal, plan.Choose}, plan.Promote: {plan.Seal, plan.Choose, plan.Follow}}[v]
+				for _, b := range before {
+					res, err := w.driver().Do(t.Context(), w.task(b, f, "ansan", "anyang"))
+					if err != nil {
+						t.Fatal(err)
+					}
+					maps.Copy(f, res.Facts)
+				}
+				members := []string{"ansan", "anyang"}
+				if v == plan.Fence {
+					w.store.Primary, members = "ansan", []string{"pangyo"}
+				}
+				hang := func() {
+					for _, m := range w.members {
+						m.hang = true
+					}
+				}
+				return drivertest.World{Driver: w.driver(), Task: w.task(v, f, members...), Acts: w.acts, Hang: hang, Terms: true, Epochs: true}
+			})
+		})
+	}
+}
+
+func TestAFailoverKeepsToItsOrder(t *testing.T) {
+	w := newFakeWorld(t)
+	d := w.driver()
+	f := run.Facts{}
+	var rec *situation.Store
+	for _, v := range []plan.Verb{plan.Seal, plan.Choose, plan.Follow, plan.Promote} {
+		res, err := d.Do(t.Context(), w.task(v, f, "ansan", "anyang"))
+		if err != nil || res.Outcome != run.Done {
+			t.Fatalf("%s: %v %v", v, res.Outcome, err)
+		}
+		maps.Copy(f, res.Facts)
+		rec = res.Store
+	}
+	want := situation.Store{Epoch: 2, Primary: "anyang", Sync: []estate.MemberID{"ansan"}, Any: 1, LeastAny: 1, Former: []estate.MemberID{"pangyo"}, Next: 2, Timeline: 2}
+	if diff := cmp.Diff(want, *rec); diff != "" {
+		t.Error(diff)
+	}
+	var verbs []string
+	for _, o := range w.members["ansan"].heard {
+		verbs = append(verbs, string(o.Verb))
+		if o.Upstream != nil {
+			verbs[len(verbs)-1] += fmt.Sprintf(" %s credential %d reign %d", o.Upstream.Member, o.Upstream.Credential, o.Upstream.Reign)
+		}
+	}
+	if diff := cmp.Diff([]string{"seal", "follow anyang credential 1 reign 2", "follow anyang credential 2 reign 2"}, verbs); diff != "" {
+		t.Error(diff)
+	}
+	p := w.members["anyang"].mem
+	if !slices.Equal(p.List, []string{"ansan"}) || p.Any != 1 || len(w.members["pangyo"].heard) > 0 {
+		t.Errorf("promoted with %v %d; the lost one heard %v", p.List, p.Any, w.members["pangyo"].heard)
+	}
+	// Once more from the start, as a tower would that knows of nothing: no act.
+	acts := w.acts()
+	if res, err := d.Look(t.Context(), w.task(plan.Promote, f, "ansan", "anyang")); res.Outcome != run.Done || res.Store == nil || !cmp.Equal(want, *res.Store) {
+		t.Errorf("look: %v %v %v", res.Outcome, res.Store, err)
+	}
+	if w.acts() != acts+0 {
+		t.Errorf("%d acts by looking", w.acts()-acts)
+	}
+}
+
+func TestASealWithTooFewIsTakenBackAtOnce(t *testing.T) {
+	for name, spoil := range map[string]func(*fakeMember){
+		"down":  func(m *fakeMember) { m.down = true },
+		"hangs": func(m *fakeMember) { m.hang = true },
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newFakeWorld(t)
+			spoil(w.members["anyang"])
+			began := time.Now()
+			res, err := w.driver().Do(t.Context(), w.task(plan.Seal, nil, "ansan", "anyang"))
+			if err == nil || res.Outcome == run.Done || !strings.Contains(res.Ask, "1 of the 2 members") {
+				t.Errorf("%v %v %q", res.Outcome, err, res.Ask)
+			}
+			if d := time.Since(began); d > time.Second {
+				t.Errorf("it took %v", d)
+			}
+			if w.members["ansan"].mem.Sealed {
+				t.Error("ansan is still sealed")
+			}
+		})
+	}
+}
+
+func TestAcceptedLossSealsWithFewer(t *testing.T) {
+	w := newFakeWorld(t)
+	w.members["anyang"].down = true
+	f := run.Facts{run.FactAccepted + "seal": "a,b"}
+	res, err := w.driver().Do(t.Context(), w.task(plan.Seal, f, "ansan", "anyang"))
+	if err != nil || res.Outcome != run.Done || !strings.Contains(res.Note, "accepted by a,b") {
+		t.Errorf("%v %v %q", res.Outcome, err, res.Note)
+	}
+}
+
+func TestNothingIsSealedWhereThePrimaryMayAcknowledgeAlone(t *testing.T) {
+	w := newFakeWorld(t)
+	w.store.LeastAny = 0
+	res, err := w.driver().Do(t.Context(), w.task(plan.Seal, nil, "ansan", "anyang"))
+	if err == nil || res.Outcome != run.NotDone || res.Ask == "" || w.acts() > 0 {
+		t.Errorf("%v %v %q, %d acts", res.Outcome, err, res.Ask, w.acts())
+	}
+}
+
+func TestNobodyIsPromotedWithAnEmptyList(t *testing.T) {
+	w := newFakeWorld(t)
+	for _, f := range []run.Facts{{}, {factChosen: "ansan"}, {factChosen: "ansan", factFollowing: ""}} {
+		res, err := w.driver().Do(t.Context(), w.task(plan.Promote, f, "ansan", "anyang"))
+		if err == nil || res.Outcome != run.NotDone || w.acts() > 0 {
+			t.Errorf("%v: %v %v", f, res.Outcome, err)
+		}
+	}
+	w.store.Sync = []estate.MemberID{"ansan"}
+	res, err := w.driver().Do(t.Context(), w.task(plan.Follow, run.Facts{factChosen: "ansan", factSealed: "ansan", factCredential: "1"}, "ansan"))
+	if err == nil || res.Outcome != run.NotDone || !strings.Contains(res.Ask, "alone: refuse") {
+		t.Errorf("%v %v %q", res.Outcome, err, res.Ask)
+	}
+}
+
+func TestNobodyIsLetGoOnceAPromotionHasBegun(t *testing.T) {
+	w := newFakeWorld(t)
+	d := w.driver()
+	f := run.Facts{}
+	for _, v := range []plan.Verb{plan.Seal, plan.Choose, plan.Follow, plan.Promote} {
+		res, err := d.Do(t.Context(), w.task(v, f, "ansan", "anyang"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		maps.Copy(f, res.Facts)
+	}
+	acts := w.acts()
+	if res, err := d.Undo(t.Context(), w.task(plan.Seal, f, "ansan", "anyang")); err == nil || res.Outcome != run.NotDone || w.acts() != acts {
+		t.Errorf("after the promotion: %v %v", res.Outcome, err)
+	}
+	w.members["anyang"].down = true
+	if res, err := d.Undo(t.Context(), w.task(plan.Seal, f, "ansan", "anyang")); err == nil || res.Outcome != run.NotDone || w.acts() != acts {
+		t.Errorf("the chosen one is silent: %v %v", res.Outcome, err)
+	}
+}
+
+func TestFollowersThatFlushedNothingLeaveTheRecordOpen(t *testing.T) {
+	w := newFakeWorld(t)
+	s, err := w.driver().open(w.task(plan.Promote, nil, "ansan", "anyang"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	res, err := s.afterPromotion(ctx, "ansan", []string{"anyang"}, map[string]string{"lsn": "0/9000000", "timeline": "2"})
+	if err != nil || res.Store == nil || res.Store.LeastAny != 0 || !strings.Contains(res.Note, "writes wait") {
+		t.Errorf("%+v %v", res, err)
+	}
+}
+
+func TestAnUnknownVerbOrMemberIsRefused(t *testing.T) {
+	w := newFakeWorld(t)
+	for _, task := range []driver.Task{w.task("dance", nil, "ansan"), w.task(plan.Seal, nil, "busan")} {
+		if res, err := w.driver().Do(t.Context(), task); err == nil || res.Outcome != run.NotDone {
+			t.Errorf("%v: %v %v", task.Step, res.Outcome, err)
+		}
+	}
+}
