@@ -198,6 +198,12 @@ func TestPremises(t *testing.T) {
 	if p := Premises(store, rec, facts); len(p) > 0 {
 		t.Errorf("a former primary that is counted nowhere: %q", p)
 	}
+	store, rec, facts = whole()
+	facts["b"]["sealed"] = "true"
+	delete(facts["a"], "client/b")
+	if p := Premises(store, rec, facts); len(p) > 0 {
+		t.Errorf("a member that a run of ours sealed: %q", p)
+	}
 	for want, spoil := range map[string]func(rec *situation.Store, f map[estate.MemberID]map[string]string){
 		"anybody who connects may acknowledge": func(_ *situation.Store, f map[estate.MemberID]map[string]string) { f["a"]["sync_names"] = "ANY 1 (*)" },
 		"is empty: it acknowledges alone":      func(_ *situation.Store, f map[estate.MemberID]map[string]string) { f["a"]["sync_names"] = "" },
@@ -232,7 +238,6 @@ func TestPremises(t *testing.T) {
 		"its server takes writes":            func(_ *situation.Store, f map[estate.MemberID]map[string]string) { f["b"]["in_recovery"] = "false" },
 		"its server is a standby":            func(_ *situation.Store, f map[estate.MemberID]map[string]string) { f["a"]["in_recovery"] = "true" },
 		"remembers it as primary of epoch 3": func(_ *situation.Store, f map[estate.MemberID]map[string]string) { f["a"]["agent/reign"] = "3" },
-		"b: it is sealed":                    func(_ *situation.Store, f map[estate.MemberID]map[string]string) { f["b"]["sealed"] = "true" },
 		"no number of sealed members proves": func(rec *situation.Store, _ map[estate.MemberID]map[string]string) { rec.LeastAny = 0 },
 		"never adopted":                      func(rec *situation.Store, _ map[estate.MemberID]map[string]string) { rec.Epoch = 0 },
 		"rule in force is any 2, the estate says": func(rec *situation.Store, f map[estate.MemberID]map[string]string) {
@@ -246,6 +251,41 @@ func TestPremises(t *testing.T) {
 		p := Premises(store, rec, facts)
 		if len(p) != 1 || !strings.Contains(p[0], want) {
 			t.Errorf("want one premise with %q, have %q", want, p)
+		}
+	}
+}
+
+func TestDoctor(t *testing.T) {
+	_, _, facts := whole()
+	for _, m := range []estate.MemberID{"a", "b"} {
+		facts[m]["replication_role"], facts[m]["credential"], facts[m]["agent/role"] = "ok", "4", map[estate.MemberID]string{"a": asPrimary, "b": asFollower}[m]
+		if d := Doctor(facts[m]); len(d) > 0 {
+			t.Errorf("a whole member %s: %q", m, d)
+		}
+	}
+	for want, spoil := range map[string]func(f map[string]string){
+		"does not run":            func(f map[string]string) { f["running"] = "false" },
+		"fenced":                  func(f map[string]string) { f["fenced"] = "true" },
+		"is sealed":               func(f map[string]string) { f["sealed"] = "true" },
+		"does not answer":         func(f map[string]string) { f["answers"] = "false" },
+		"not adopted":             func(f map[string]string) { f["agent/role"] = "" },
+		"CREATE ROLE":             func(f map[string]string) { delete(f, "replication_role") },
+		"of no known epoch":       func(f map[string]string) { f["credential"] = "0" },
+		"lets replication in":     func(f map[string]string) { f["open_replication"] = "line 3" },
+		"has to be rewound":       func(f map[string]string) { f["agent/role"], f["agent/reign"] = asPrimary, "2" },
+		"the host is held":        func(f map[string]string) { f["held"] = "true" },
+		"takes writes":            func(f map[string]string) { f["in_recovery"] = "false" },
+		"fsync = on":              func(f map[string]string) { f["fsync"] = "off" },
+		"pg_checksums --enable":   func(f map[string]string) { f["checksums"], f["wal_log_hints"] = "off", "off" },
+		"synchronous_commit":      func(f map[string]string) { f["weaker_commit/talk@talk"] = "off" },
+		"replay is blocked by 77": func(f map[string]string) { f["replay_blocked_by"] = "77 reader" },
+	} {
+		_, _, facts := whole()
+		f := facts["b"]
+		f["replication_role"], f["credential"], f["agent/role"] = "ok", "4", asFollower
+		spoil(f)
+		if d := Doctor(f); len(d) == 0 || !strings.Contains(strings.Join(d, "\n"), want) {
+			t.Errorf("want %q, have %q", want, d)
 		}
 	}
 }
