@@ -39,15 +39,23 @@ func upCommand(name *string) *cobra.Command {
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			o.Name = *name
-			return up(cmd.Context(), o, noPorts, cmd.OutOrStdout())
+			say := func(line string) { fmt.Fprintln(cmd.OutOrStdout(), line) }
+			if err := up(cmd.Context(), o, noPorts, false, say); err != nil || noPorts {
+				return err
+			}
+			for _, line := range addresses() {
+				say(line)
+			}
+			return nil
 		},
 	}
 	labFlags(cmd, &o, &noPorts)
 	return cmd
 }
 
-// up starts the daemon in a session of its own and shows what it says until the lab is up.
-func up(ctx context.Context, o lab.Options, noPorts bool, out io.Writer) error {
+// up starts the daemon in a session of its own and shows what it says until the
+// lab is up. A tethered one ends with this process, however that ends.
+func up(ctx context.Context, o lab.Options, noPorts, tether bool, say func(string)) error {
 	if who, held := lab.Held(o); held {
 		return fmt.Errorf("a lab is up already in %s (process %d); haechi-lab down ends it", who.Dir, who.PID)
 	}
@@ -67,38 +75,34 @@ func up(ctx context.Context, o lab.Options, noPorts bool, out io.Writer) error {
 		return err
 	}
 	args := []string{"serve", "--name", o.Name, "--dir", o.Dir, "--profile", o.Profile, "--seed", fmt.Sprint(o.Seed),
-		fmt.Sprintf("--disarmed=%v", o.Disarmed), fmt.Sprintf("--no-ports=%v", noPorts)}
+		fmt.Sprintf("--disarmed=%v", o.Disarmed), fmt.Sprintf("--no-ports=%v", noPorts), fmt.Sprintf("--tether=%v", tether)}
 	if o.Only != nil {
 		args = append(args, "--only", strings.Trim(strings.ReplaceAll(fmt.Sprint(o.Only), " ", ","), "[]"))
 	}
 	child := exec.Command(self, args...)
 	child.Stdout, child.Stderr = log, log
 	child.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	if tether {
+		if _, err := child.StdinPipe(); err != nil { // never written; its end is ours
+			return err
+		}
+	}
 	if err := child.Start(); err != nil {
 		return fmt.Errorf("start the daemon: %w", err)
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- child.Wait() }()
-	if err := follow(ctx, o, ended, out); err != nil {
-		return err
-	}
-	if !noPorts {
-		fmt.Fprintf(out, "\nhaechi  http://127.0.0.1:%d/\nlab     http://127.0.0.1:%d/   (set fire here)\n", lab.PagePort, lab.OwnPort)
-		for _, p := range lab.Sites() {
-			fmt.Fprintf(out, "talk    http://127.0.0.1:%d/   (%s)\n", p.TalkPort(), p)
-		}
-	}
-	return nil
+	return follow(ctx, o, ended, say)
 }
 
 // follow waits for the daemon's socket, then shows its progress.
-func follow(ctx context.Context, o lab.Options, ended <-chan error, out io.Writer) error {
+func follow(ctx context.Context, o lab.Options, ended <-chan error, say func(string)) error {
 	control := lab.NewControl(o.SocketFile())
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for {
 		if _, err := os.Stat(o.SocketFile()); err == nil {
-			err := control.Follow(ctx, func(line string) { fmt.Fprintln(out, line) })
+			err := control.Follow(ctx, say)
 			if err != lab.ErrNotUp {
 				return err
 			}
@@ -116,7 +120,7 @@ func follow(ctx context.Context, o lab.Options, ended <-chan error, out io.Write
 
 func serveCommand(name *string) *cobra.Command {
 	var o lab.Options
-	var noPorts bool
+	var noPorts, tether bool
 	cmd := &cobra.Command{
 		Use:    "serve",
 		Short:  "raise the lab and keep it in the foreground (haechi-lab up starts it)",
@@ -125,9 +129,24 @@ func serveCommand(name *string) *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			o.Name = *name
 			o.Progress = func(line string) { fmt.Fprintln(cmd.OutOrStdout(), line) }
-			return lab.Serve(cmd.Context(), o, !noPorts)
+			ctx := cmd.Context()
+			if tether {
+				ctx = untilCut(ctx, cmd.InOrStdin())
+			}
+			return lab.Serve(ctx, o, !noPorts)
 		},
 	}
 	labFlags(cmd, &o, &noPorts)
+	cmd.Flags().BoolVar(&tether, "tether", false, "end when standard input ends")
 	return cmd
+}
+
+// untilCut ends when whoever holds the other end of in is gone.
+func untilCut(ctx context.Context, in io.Reader) context.Context {
+	ctx, cut := context.WithCancel(ctx)
+	go func() {
+		_, _ = io.Copy(io.Discard, in) // an error is an end too
+		cut()
+	}()
+	return ctx
 }

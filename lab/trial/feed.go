@@ -95,6 +95,16 @@ func rates(all []talk.Event, n int) []int {
 	return out
 }
 
+// total is how many messages were acknowledged so far.
+func total(all []talk.Event) int {
+	for i := len(all) - 1; i >= 0; i-- {
+		if all[i].Kind == "rate" {
+			return all[i].Total
+		}
+	}
+	return 0
+}
+
 // steady says whether acknowledgements came at the wanted rate for as long as n
 // counts, without a hole of a whole second.
 func steady(all []talk.Event, n int, perSecond float64) bool {

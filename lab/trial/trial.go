@@ -35,6 +35,8 @@ type Trial struct {
 	Patience time.Duration // how long service may stay away; default 90 s
 	Settle   time.Duration // how long clients go on after all are served; default 2 s
 
+	Least int // clients go on until so many messages are acknowledged
+
 	// Fault breaks something, or orders a move, and says when it happened.
 	Fault func(context.Context) (lab.Proof, error)
 	// Watch hears everything that the load reports, while it happens; may be nil.
@@ -140,7 +142,13 @@ func (t Trial) hurt(ctx context.Context, load *lab.Running, events *feed, f *Fig
 		}
 		f.Trouble = append(f.Trouble, fmt.Sprintf("not all clients were served within %v", t.Patience))
 	}
-	return pause(ctx, t.Settle)
+	if err := pause(ctx, t.Settle); err != nil {
+		return err
+	}
+	if !events.await(ctx, time.Minute, load.Done(), func(all []talk.Event) bool { return total(all) >= t.Least }) {
+		f.Trouble = append(f.Trouble, fmt.Sprintf("fewer than %d messages were acknowledged", t.Least))
+	}
+	return ctx.Err()
 }
 
 // end stops the clients and waits for what they still have under way.

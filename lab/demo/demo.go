@@ -1,0 +1,249 @@
+// Package demo shows a stranger what haechi is for: three sites, a fire in one of
+// them, and a scoreboard. It tells what happens while it happens.
+package demo
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/haechi/haechi/lab"
+	"github.com/haechi/haechi/lab/talk"
+	"github.com/haechi/haechi/lab/trial"
+	"github.com/haechi/haechi/tower/web"
+)
+
+// Options say what to show.
+type Options struct {
+	Lab     lab.Options // Progress is set here
+	Lose    lab.Place
+	Clients int
+	Rate    float64
+	Stay    bool   // leave the lab up
+	JSON    bool   // end with one [Result] on Out; people read Err
+	Acks    string // file for one line for each acknowledgement
+	Out     io.Writer
+	Err     io.Writer
+
+	// Raise raises the lab in a daemon that ends with this process unless Stay.
+	Raise func(ctx context.Context, o lab.Options) error
+	// Lower takes it down, and everything that is left of it.
+	Lower func(ctx context.Context, o lab.Options) error
+}
+
+// Validate says what cannot be shown.
+func (o Options) Validate() error {
+	var errs []error
+	if !o.Lose.IsSite() {
+		errs = append(errs, fmt.Errorf("--lose: %q is not a site; the sites are %v", o.Lose, lab.Sites()))
+	}
+	if o.Clients < 1 || o.Clients > 2000 {
+		errs = append(errs, fmt.Errorf("--clients: %d is not between 1 and 2000", o.Clients))
+	}
+	if o.Rate < 50 || o.Rate > 5000 {
+		errs = append(errs, fmt.Errorf("--rate: %v is not between 50 and 5000 messages a second: fewer make no demo in time, more than two cores can take", o.Rate))
+	}
+	return errors.Join(errs...)
+}
+
+// ErrFailed says that the demo ran and did not show what it should.
+var ErrFailed = errors.New("the demo failed: see the scoreboard")
+
+// Run shows it. It takes the lab down, however it ends, unless it is to stay.
+func Run(ctx context.Context, o Options) (err error) {
+	if err := o.Validate(); err != nil {
+		return err
+	}
+	people := o.Out
+	if o.JSON {
+		people = o.Err
+	}
+	s := newScript(people, terminal(people))
+	greet(people, o)
+	o.Lab.Progress = func(l string) {
+		if !strings.HasPrefix(l, "    ") { // what commands printed
+			fmt.Fprintf(people, "%9s  %-8s  %s\n", "", "lab", l)
+		}
+	}
+	defer func() {
+		if o.Stay && (err == nil || errors.Is(err, ErrFailed)) {
+			fmt.Fprint(people, stays(o))
+			return
+		}
+		err = errors.Join(err, o.Lower(context.WithoutCancel(ctx), o.Lab))
+	}()
+	if err := o.Raise(ctx, o.Lab); err != nil {
+		return err
+	}
+	f, err := show(ctx, o, s)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(people, "\n%s", board(f))
+	if o.JSON {
+		if err := json.NewEncoder(o.Out).Encode(result(f)); err != nil {
+			return err
+		}
+	}
+	if !result(f).OK {
+		return ErrFailed
+	}
+	return nil
+}
+
+// greet says first where to look.
+func greet(to io.Writer, o Options) {
+	fmt.Fprintf(to, "\n  haechi's page   http://127.0.0.1:%d/   open it now: it shows all of this live\n", lab.PagePort)
+	fmt.Fprintf(to, "  talk            http://127.0.0.1:%d/   the messenger that users see\n", otherThan(o.Lose).TalkPort())
+	fmt.Fprintf(to, "  the lab         http://127.0.0.1:%d/\n\n", lab.OwnPort)
+	fmt.Fprintf(to, "  Three data centres on this machine. %s will burn. %d clients send %.0f messages a second;\n", strings.ToUpper(string(o.Lose)), o.Clients, o.Rate)
+	fmt.Fprintf(to, "  whatever one of them is told is sent must still be there afterwards.\n\n")
+}
+
+func stays(o Options) string {
+	return fmt.Sprintf("\n  The lab stays up, with %s in ashes: http://127.0.0.1:%d/ shows it, http://127.0.0.1:%d/ hurts it more.\n  haechi lab down   takes it away.\n",
+		o.Lose, lab.PagePort, lab.OwnPort)
+}
+
+func otherThan(lost lab.Place) lab.Place {
+	return slices.DeleteFunc(lab.Sites(), func(p lab.Place) bool { return p == lost })[0]
+}
+
+// show is the fire, told by those who see it.
+func show(ctx context.Context, o Options, s *script) (trial.Figures, error) {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	o.Lab.Progress = nil
+	l, err := lab.New(o.Lab)
+	if err != nil {
+		return trial.Figures{}, err
+	}
+	from := otherThan(o.Lose)
+	n, err := ready(ctx, l, from)
+	if err != nil {
+		return trial.Figures{}, err
+	}
+	for _, row := range opening(n) {
+		s.say("haechi", "%s", row)
+	}
+	var all sync.WaitGroup
+	defer all.Wait()
+	defer stop()
+	tale := newStory()
+	all.Go(func() {
+		follow(ctx, l, from, func(n web.Now) {
+			for _, row := range tale.hear(n) {
+				s.add(row)
+			}
+		})
+	})
+	all.Go(func() { s.run(ctx) })
+	f, err := trial.Trial{
+		Lab: l, System: trial.Haechi{Lab: l}, Site: o.Lose, Gone: true, Clients: o.Clients, Rate: o.Rate, Seed: o.Lab.Seed, Acks: o.Acks,
+		Settle: 4 * time.Second, Least: Least, Say: func(row string) { s.say("talk", "%s", row) },
+		Fault: func(ctx context.Context) (lab.Proof, error) {
+			s.say("", "")
+			p, err := lab.NewControl(o.Lab.SocketFile()).Act(ctx, "fire", string(o.Lose))
+			if err == nil {
+				s.burn(p.At)
+				s.add(line{at: p.At, word: "FIRE", text: p.What, loud: true})
+			}
+			return p, err
+		},
+		Watch: (&clients{script: s, number: o.Clients}).hear,
+	}.Run(ctx)
+	s.flush(time.Now().Add(time.Hour))
+	return f, err
+}
+
+// ready waits until haechi shows every site up and every store as it must be.
+func ready(ctx context.Context, l *lab.Lab, p lab.Place) (web.Now, error) {
+	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
+	defer cancel()
+	for {
+		n, err := now(ctx, l, p)
+		if err == nil {
+			if err = unready(n); err == nil {
+				return n, nil
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return n, fmt.Errorf("haechi is not ready: %w", err)
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+}
+
+// unready says what is not yet as it must be for haechi to act by itself.
+func unready(n web.Now) error {
+	var errs []error
+	for _, s := range n.Sites {
+		if s.State != "up" {
+			errs = append(errs, fmt.Errorf("%s is %s: %s", s.ID, s.State, strings.Join(s.Because, "; ")))
+		}
+	}
+	for _, s := range n.Stores {
+		if s.Epoch == 0 || len(s.Unmet) > 0 {
+			errs = append(errs, fmt.Errorf("%s, epoch %d: %s", s.ID, s.Epoch, strings.Join(s.Unmet, "; ")))
+		}
+	}
+	if len(n.Armed) == 0 {
+		errs = append(errs, errors.New("it is not armed"))
+	}
+	return errors.Join(errs...)
+}
+
+// run prints until ctx ends.
+func (s *script) run(ctx context.Context) {
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		select {
+		case at := <-tick.C:
+			s.flush(at.Add(-holdBack))
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// clients tells what the load reports.
+type clients struct {
+	script *script
+	number int
+	silent bool // it was told that nothing is acknowledged
+}
+
+func (c *clients) hear(e talk.Event) {
+	switch e.Kind {
+	case "rate":
+		if e.Acked == 0 && !c.silent && c.script.burning() {
+			c.silent = true
+			c.script.add(line{at: e.At, word: "talk", text: fmt.Sprintf("for a tenth of a second nobody was acknowledged anything; %d messages wait", e.InFlight)})
+		}
+	case "ack-first-after":
+		c.script.add(line{at: e.At, word: "talk", loud: true, text: "first acknowledgement of a message that was first sent after the fire"})
+	case "all-served-after":
+		c.script.add(line{at: e.At, word: "talk", loud: true, text: fmt.Sprintf("all %d clients are served", c.number)})
+	case "tally":
+		c.script.say("end", "the clients stop: %s messages were acknowledged; now every one of them is looked for", thousands(e.Acked))
+	}
+}
+
+// terminal says whether colours are wanted and understood.
+func terminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	if !ok || os.Getenv("NO_COLOR") != "" {
+		return false
+	}
+	info, err := f.Stat()
+	return err == nil && info.Mode()&os.ModeCharDevice != 0
+}

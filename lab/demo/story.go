@@ -1,0 +1,119 @@
+package demo
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/haechi/haechi/tower/web"
+)
+
+// story turns what haechi's page shows, again and again, into what is worth
+// telling, each thing once. It is a fold: it asks nobody.
+type story struct {
+	begun  bool
+	seq    uint64            // newest line of the journal that was told
+	sites  map[string]string // state, as told
+	steps  map[string]string // state, by run and step
+	closed map[string]bool   // runs whose end was told
+}
+
+func newStory() *story {
+	return &story{sites: map[string]string{}, steps: map[string]string{}, closed: map[string]bool{}}
+}
+
+// opening says how things are before anything happens.
+func opening(n web.Now) (out []string) {
+	var sites []string
+	for _, s := range n.Sites {
+		sites = append(sites, fmt.Sprintf("%s %s", s.ID, s.State))
+	}
+	out = append(out, "sites: "+strings.Join(sites, ", "))
+	for _, s := range n.Stores {
+		var followers []string
+		for _, m := range s.Members {
+			if m.ID != s.Primary {
+				followers = append(followers, m.ID)
+			}
+		}
+		out = append(out, fmt.Sprintf("%s (%s): primary %s, followers %s; %d of them must hold a message before its sender hears of it",
+			s.ID, s.Engine, s.Primary, strings.Join(followers, " and "), s.Any))
+		if len(s.Unmet) > 0 {
+			out = append(out, s.ID+" is not as it must be: "+strings.Join(s.Unmet, "; "))
+		}
+	}
+	return append(out, fmt.Sprintf("%s drives haechi, armed for %s, profile %s", n.Driver.Tower, strings.Join(n.Armed, " "), n.Profile))
+}
+
+// hear returns what is new. What was there at the first look is not.
+func (s *story) hear(n web.Now) (out []line) {
+	for _, site := range n.Sites {
+		if before := s.sites[site.ID]; before != site.State {
+			s.sites[site.ID] = site.State
+			if s.begun && site.State != "up" {
+				out = append(out, believed(site))
+			}
+		}
+	}
+	for _, l := range n.Journal {
+		if l.Seq <= s.seq {
+			continue
+		}
+		if s.seq = l.Seq; s.begun && (l.Kind == "decision" || l.Kind == "ask" || l.Kind == "premise") {
+			out = append(out, line{at: l.At, word: "decides", text: l.Text})
+		}
+	}
+	for _, r := range slices.Backward(n.Runs) {
+		out = append(out, s.hearRun(r)...)
+	}
+	s.begun = true
+	return out
+}
+
+// believed says what haechi makes of a site, and on which sightings that rests.
+func believed(site web.Site) line {
+	word := "verdict"
+	if site.State == "suspect" || site.State == "unknown" {
+		word = "sees"
+	}
+	return line{at: site.Since, word: word, loud: word == "verdict", text: fmt.Sprintf("%s is %s: %s", site.ID, strings.ToUpper(site.State), strings.Join(site.Because, "; "))}
+}
+
+func (s *story) hearRun(r web.Run) (out []line) {
+	if _, known := s.steps[r.ID]; !known {
+		s.steps[r.ID] = "known"
+		if s.begun {
+			out = append(out, line{at: r.Started, word: "run", loud: true, text: fmt.Sprintf("%s begins: %s %s, %d steps, driven by %s", r.ID, r.Kind, r.Subject, len(r.Steps), r.Driver)})
+		}
+	}
+	for _, step := range r.Steps {
+		key := fmt.Sprintf("%s/%d", r.ID, step.ID)
+		if s.steps[key] == step.State {
+			continue
+		}
+		s.steps[key] = step.State
+		if s.begun && step.State != web.StepWaiting && step.State != web.StepRunning {
+			out = append(out, ended(step))
+		}
+	}
+	if !r.Open() && !s.closed[r.ID] {
+		s.closed[r.ID] = true
+		if s.begun {
+			out = append(out, line{at: r.Ended, word: "run", text: strings.TrimSuffix(fmt.Sprintf("%s is %s after %.2f s: %s", r.ID, r.Status, r.Ended.Sub(r.Started).Seconds(), r.Why), ": ")})
+		}
+	}
+	return out
+}
+
+// ended is the end of one step.
+func ended(s web.Step) line {
+	text := fmt.Sprintf("%-8s %-14s %5.2f s", s.Verb, s.Component, s.Seconds)
+	if s.State != web.StepDone {
+		text += "  " + strings.ToUpper(s.State)
+	}
+	if s.Note != "" {
+		text += "  " + s.Note
+	}
+	return line{at: s.Started.Add(time.Duration(s.Seconds * float64(time.Second))), word: "step", text: text}
+}
