@@ -3,7 +3,6 @@ package situation
 import (
 	"maps"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/haechi/haechi/core/estate"
@@ -94,20 +93,24 @@ func (f *Fold) freshest(target string, now time.Time) (found map[string]string) 
 }
 
 // merge adds what an agent says of a unit to what the thing says of itself, which is
-// newer.
+// newer. What views hold is shared, so it is copied, once.
 func merge(out map[string]map[string]string, target string, agent map[string]string, unit string) {
+	own, joined := out[target], map[string]string(nil)
 	for key, value := range agent {
-		name, ok := strings.CutPrefix(key, unit+"/")
-		if !ok {
+		if len(key) <= len(unit) || key[len(unit)] != '/' || key[:len(unit)] != unit {
 			continue
 		}
-		joined := maps.Clone(out[target])
+		name := key[len(unit)+1:]
+		if _, said := own[name]; said {
+			continue
+		}
 		if joined == nil {
-			joined = map[string]string{}
+			joined = make(map[string]string, len(own)+len(agent))
+			maps.Copy(joined, own)
 		}
-		if _, said := joined[name]; !said {
-			joined[name] = value
-		}
+		joined[name] = value
+	}
+	if joined != nil {
 		out[target] = joined
 	}
 }
