@@ -11,8 +11,12 @@ import (
 // looked is how long one look serves all who ask meanwhile: several towers look many times a second.
 const looked = 40 * time.Millisecond
 
-// lookFor is how long a look waits for a server that may hang.
-const lookFor = 400 * time.Millisecond
+// How long a look waits for a server that may hang: when towers look all the time, and
+// when a step of a run wants to know before it goes on.
+const (
+	lookFor     = 400 * time.Millisecond
+	lookForStep = 2 * time.Second
+)
 
 // status shares looks between those who ask at the same time.
 type status struct {
@@ -42,7 +46,11 @@ func (u *Unit) look(ctx context.Context, o agent.Order, mem memory, epoch uint64
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if o.Run != "" || s.facts == nil || time.Since(s.at) > looked {
-		ctx, cancel := context.WithTimeout(ctx, lookFor)
+		patience := lookFor
+		if o.Run != "" {
+			patience = lookForStep
+		}
+		ctx, cancel := context.WithTimeout(ctx, patience)
 		defer cancel()
 		s.facts = u.lookNow(ctx, epoch)
 		s.at = time.Now()
@@ -68,29 +76,37 @@ func (u *Unit) lookNow(ctx context.Context, epoch uint64) map[string]string {
 		f["error"] = err.Error()
 		return f
 	}
+	seldom, err := u.seldom(ctx)
+	if err != nil {
+		f["error"] = err.Error() // half an answer would look like settings that are wrong
+		return f
+	}
 	f["answers"] = "true"
 	into(f, rows)
-	u.seldom(ctx, f)
+	into(f, seldom)
 	if c, err := u.credentialNow(ctx, epoch); err == nil {
 		f["credential"] = number(c)
 	}
 	return f
 }
 
-// seldom adds what changes only by people's hands, at most a second old.
-func (u *Unit) seldom(ctx context.Context, f map[string]string) {
+// seldom is what changes only by people's hands, a second old at most, or older where
+// the server is too slow to say it again.
+func (u *Unit) seldom(ctx context.Context) ([][]string, error) {
 	s := &u.status
 	s.rare.Lock()
 	defer s.rare.Unlock()
-	if s.slow == nil || time.Since(s.when) > time.Second {
-		rows, err := u.local.rows(ctx, seldomSQL)
-		if err != nil {
-			f["error"] = err.Error()
-			return
-		}
-		s.slow, s.when = rows, time.Now()
+	if s.slow != nil && time.Since(s.when) < time.Second {
+		return s.slow, nil
 	}
-	into(f, s.slow)
+	rows, err := u.local.rows(ctx, seldomSQL)
+	switch {
+	case err == nil:
+		s.slow, s.when = rows, time.Now()
+	case s.slow == nil:
+		return nil, err
+	}
+	return s.slow, nil
 }
 
 // into adds rows of key and value; empty values are left out.
