@@ -45,7 +45,10 @@ func run(ctx context.Context, args []string, logTo io.Writer) error {
 	}
 	log := slog.New(slog.NewTextHandler(logTo, nil)).With("agent", conf.Name)
 	units, err := open(conf, log)
-	if err != nil || *check {
+	if err != nil {
+		return err
+	}
+	if err := ownCertificate(conf); err != nil || *check {
 		return err
 	}
 	srv, err := agent.NewServer(conf.State, conf.Hold, units, log)
@@ -62,6 +65,21 @@ func run(ctx context.Context, args []string, logTo io.Writer) error {
 	}
 	log.Info("listening", "address", l.Addr().String(), "units", len(units))
 	return srv.Serve(ctx, l, tlsConf)
+}
+
+// ownCertificate looks whose certificate the file names: with another one no tower
+// would speak to this agent. An expired one is let through, since it may be renewed meanwhile.
+func ownCertificate(conf agent.Config) error {
+	want := pki.Identity{Kind: pki.Agent, Name: conf.Name}
+	have, err := pki.WhoIs(conf.TLS.PKI())
+	if err != nil {
+		return fmt.Errorf("%w; issue one with haechi pki issue agent %s", err, conf.Name)
+	}
+	if have.Kind != want.Kind || have.Name != want.Name {
+		return fmt.Errorf("tls.cert: %s is the certificate of %s, this is %s: no tower would believe it; issue one with haechi pki issue agent %s",
+			conf.TLS.Cert, have, want, conf.Name)
+	}
+	return nil
 }
 
 // open makes a unit of each declared one. What a kind's settings are, its driver knows.
