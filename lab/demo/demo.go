@@ -17,7 +17,6 @@ import (
 	"github.com/haechi/haechi/lab"
 	"github.com/haechi/haechi/lab/talk"
 	"github.com/haechi/haechi/lab/trial"
-	"github.com/haechi/haechi/tower/web"
 )
 
 // Options say what to show.
@@ -126,7 +125,8 @@ func show(ctx context.Context, o Options, s *script) (trial.Figures, error) {
 		return trial.Figures{}, err
 	}
 	from := otherThan(o.Lose)
-	n, err := ready(ctx, l, from)
+	haechi := trial.Haechi{Lab: l}
+	n, err := haechi.Ready(ctx, from)
 	if err != nil {
 		return trial.Figures{}, err
 	}
@@ -138,7 +138,7 @@ func show(ctx context.Context, o Options, s *script) (trial.Figures, error) {
 	defer stop()
 	tale := newStory()
 	all.Go(func() {
-		follow(ctx, l, from, func(n web.Now) {
+		haechi.Follow(ctx, from, func(n trial.Page) {
 			for _, row := range tale.hear(n) {
 				s.add(row)
 			}
@@ -146,7 +146,7 @@ func show(ctx context.Context, o Options, s *script) (trial.Figures, error) {
 	})
 	all.Go(func() { s.run(ctx) })
 	f, err := trial.Trial{
-		Lab: l, System: trial.Haechi{Lab: l}, Site: o.Lose, Gone: true, Clients: o.Clients, Rate: o.Rate, Seed: o.Lab.Seed, Acks: o.Acks,
+		Lab: l, System: haechi, Site: o.Lose, Gone: true, Clients: o.Clients, Rate: o.Rate, Seed: o.Lab.Seed, Acks: o.Acks,
 		Settle: 4 * time.Second, Least: Least, Say: func(row string) { s.say("talk", "%s", row) },
 		Fault: func(ctx context.Context) (lab.Proof, error) {
 			s.say("", "")
@@ -161,44 +161,6 @@ func show(ctx context.Context, o Options, s *script) (trial.Figures, error) {
 	}.Run(ctx)
 	s.flush(time.Now().Add(time.Hour))
 	return f, err
-}
-
-// ready waits until haechi shows every site up and every store as it must be.
-func ready(ctx context.Context, l *lab.Lab, p lab.Place) (web.Now, error) {
-	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
-	defer cancel()
-	for {
-		n, err := now(ctx, l, p)
-		if err == nil {
-			if err = unready(n); err == nil {
-				return n, nil
-			}
-		}
-		select {
-		case <-ctx.Done():
-			return n, fmt.Errorf("haechi is not ready: %w", err)
-		case <-time.After(100 * time.Millisecond):
-		}
-	}
-}
-
-// unready says what is not yet as it must be for haechi to act by itself.
-func unready(n web.Now) error {
-	var errs []error
-	for _, s := range n.Sites {
-		if s.State != "up" {
-			errs = append(errs, fmt.Errorf("%s is %s: %s", s.ID, s.State, strings.Join(s.Because, "; ")))
-		}
-	}
-	for _, s := range n.Stores {
-		if s.Epoch == 0 || len(s.Unmet) > 0 {
-			errs = append(errs, fmt.Errorf("%s, epoch %d: %s", s.ID, s.Epoch, strings.Join(s.Unmet, "; ")))
-		}
-	}
-	if len(n.Armed) == 0 {
-		errs = append(errs, errors.New("it is not armed"))
-	}
-	return errors.Join(errs...)
 }
 
 // run prints until ctx ends.

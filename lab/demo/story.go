@@ -6,7 +6,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/haechi/haechi/tower/web"
+	"github.com/haechi/haechi/lab/trial"
 )
 
 // story turns what haechi's page shows, again and again, into what is worth
@@ -24,7 +24,7 @@ func newStory() *story {
 }
 
 // opening says how things are before anything happens.
-func opening(n web.Now) (out []string) {
+func opening(n trial.Page) (out []string) {
 	var sites []string
 	for _, s := range n.Sites {
 		sites = append(sites, fmt.Sprintf("%s %s", s.ID, s.State))
@@ -47,12 +47,12 @@ func opening(n web.Now) (out []string) {
 }
 
 // hear returns what is new. What was there at the first look is not.
-func (s *story) hear(n web.Now) (out []line) {
+func (s *story) hear(n trial.Page) (out []line) {
 	for _, site := range n.Sites {
 		if before := s.sites[site.ID]; before != site.State {
 			s.sites[site.ID] = site.State
 			if s.begun && site.State != "up" {
-				out = append(out, believed(site))
+				out = append(out, believed(site.ID, site.State, site.Since, site.Because))
 			}
 		}
 	}
@@ -72,15 +72,15 @@ func (s *story) hear(n web.Now) (out []line) {
 }
 
 // believed says what haechi makes of a site, and on which sightings that rests.
-func believed(site web.Site) line {
+func believed(site, state string, since time.Time, because []string) line {
 	word := "verdict"
-	if site.State == "suspect" || site.State == "unknown" {
+	if state == "suspect" || state == "unknown" {
 		word = "sees"
 	}
-	return line{at: site.Since, word: word, loud: word == "verdict", text: fmt.Sprintf("%s is %s: %s", site.ID, strings.ToUpper(site.State), strings.Join(site.Because, "; "))}
+	return line{at: since, word: word, loud: word == "verdict", text: fmt.Sprintf("%s is %s: %s", site, strings.ToUpper(state), strings.Join(because, "; "))}
 }
 
-func (s *story) hearRun(r web.Run) (out []line) {
+func (s *story) hearRun(r trial.PageRun) (out []line) {
 	if _, known := s.steps[r.ID]; !known {
 		s.steps[r.ID] = "known"
 		if s.begun {
@@ -93,11 +93,11 @@ func (s *story) hearRun(r web.Run) (out []line) {
 			continue
 		}
 		s.steps[key] = step.State
-		if s.begun && step.State != web.StepWaiting && step.State != web.StepRunning {
+		if s.begun && step.State != "waiting" && step.State != "running" {
 			out = append(out, ended(step))
 		}
 	}
-	if !r.Open() && !s.closed[r.ID] {
+	if !r.Ended.IsZero() && !s.closed[r.ID] {
 		s.closed[r.ID] = true
 		if s.begun {
 			out = append(out, line{at: r.Ended, word: "run", text: strings.TrimSuffix(fmt.Sprintf("%s is %s after %.2f s: %s", r.ID, r.Status, r.Ended.Sub(r.Started).Seconds(), r.Why), ": ")})
@@ -107,9 +107,9 @@ func (s *story) hearRun(r web.Run) (out []line) {
 }
 
 // ended is the end of one step.
-func ended(s web.Step) line {
+func ended(s trial.PageStep) line {
 	text := fmt.Sprintf("%-8s %-14s %5.2f s", s.Verb, s.Component, s.Seconds)
-	if s.State != web.StepDone {
+	if s.State != "done" {
 		text += "  " + strings.ToUpper(s.State)
 	}
 	if s.Note != "" {

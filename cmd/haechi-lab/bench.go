@@ -1,0 +1,65 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/haechi/haechi/lab/bench"
+)
+
+func benchCommand(name *string) *cobra.Command {
+	cmd, o := benching(name, bench.Haechi, &cobra.Command{
+		Use:   "bench --out FILE",
+		Short: "many fires and evacuations, measured as clients see them",
+		Args:  cobra.NoArgs,
+	}, 20)
+	cmd.Flags().IntVar(&o.Evacuations, "evacuations", 20, "evacuations in each profile")
+	cmd.Flags().StringSliceVar(&o.Profiles, "profiles", []string{"fast", "default"}, "profiles, by comma")
+	cmd.Flags().DurationVar(&o.Rest, "rest", 20*time.Second, "how long to look at what haechi costs at rest; 0 leaves it out")
+	return cmd
+}
+
+func benchPatroniCommand(name *string) *cobra.Command {
+	cmd, _ := benching(name, bench.Patroni, &cobra.Command{
+		Use:   "bench-patroni --out FILE",
+		Short: "the same fires for Debian's Patroni, beside haechi's",
+		Args:  cobra.NoArgs,
+	}, 10)
+	return cmd
+}
+
+// benching adds what both benches have in common.
+func benching(name *string, do func(context.Context, bench.Options) (bench.Report, error), cmd *cobra.Command, fires int) (*cobra.Command, *bench.Options) {
+	o := &bench.Options{}
+	var verbose bool
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		o.Lab.Name = *name
+		o.Say = func(line string) { fmt.Fprintln(cmd.ErrOrStderr(), time.Now().Format(time.TimeOnly), line) }
+		if verbose {
+			o.Lab.Progress = o.Say
+		}
+		if o.Seed == 0 {
+			o.Seed = rand.Uint64N(1_000_000) + 1
+		}
+		report, err := do(cmd.Context(), *o)
+		if err != nil {
+			return err
+		}
+		fmt.Fprint(cmd.OutOrStdout(), report)
+		return nil
+	}
+	f := cmd.Flags()
+	f.StringVar(&o.Out, "out", "", "`file` for the report, as JSON")
+	f.IntVar(&o.Fires, "fires", fires, "fires for each profile or setting")
+	f.Uint64Var(&o.Seed, "seed", 0, "seed of everything; 0 takes another each time")
+	f.BoolVar(&o.Resume, "resume", false, "go on with the report in the file, if it is of the same seed, load and machine")
+	f.IntVar(&o.Clients, "clients", 200, "number of clients")
+	f.Float64Var(&o.Rate, "rate", 500, "messages a second over all clients")
+	f.StringVar(&o.Lab.Dir, "dir", "/var/tmp/haechi-lab-bench", "directory of everything, on a disk")
+	f.BoolVar(&verbose, "verbose", false, "tell how each lab is raised")
+	return cmd, o
+}
