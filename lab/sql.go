@@ -3,9 +3,11 @@ package lab
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 )
 
 // DSN reaches the member of a site over its local socket, as root on this
@@ -21,7 +23,8 @@ func (l *Lab) DSN(p Place, user string) string {
 
 // SQL asks one member, over its local socket, and returns every value as text;
 // NULL is an empty text. User is postgres or talk. A warning from the server is
-// an error: "committed locally" is no success.
+// an error where it says that the wait for a follower was given up: "committed
+// locally" is no success.
 func (l *Lab) SQL(ctx context.Context, p Place, user, sql string) ([][]string, error) {
 	conn, err := l.connect(ctx, p, user)
 	if err != nil {
@@ -37,6 +40,11 @@ func (l *Lab) connect(ctx context.Context, p Place, user string) (*pgx.Conn, err
 		return nil, fmt.Errorf("sql in %s: %w", p, err)
 	}
 	c.DefaultQueryExecMode = pgx.QueryExecModeSimpleProtocol
+	c.OnNotice = func(conn *pgconn.PgConn, n *pgconn.Notice) {
+		if strings.Contains(n.Message, "synchronous replication") {
+			conn.CustomData()[unconfirmed] = n.Message
+		}
+	}
 	conn, err := pgx.ConnectConfig(ctx, c)
 	if err != nil {
 		return nil, fmt.Errorf("sql in %s: %w", p, err)
@@ -44,12 +52,19 @@ func (l *Lab) connect(ctx context.Context, p Place, user string) (*pgx.Conn, err
 	return conn, nil
 }
 
+// unconfirmed is under what a connection keeps the server's word that it did not
+// wait for a follower: the statement looks like a success otherwise.
+const unconfirmed = "unconfirmed"
+
 func query(ctx context.Context, conn *pgx.Conn, p Place, sql string) ([][]string, error) {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
 	results, err := conn.PgConn().Exec(ctx, sql).ReadAll()
 	if err != nil {
 		return nil, fmt.Errorf("sql in %s: %w: %s", p, err, sql)
+	}
+	if why, warned := conn.PgConn().CustomData()[unconfirmed]; warned {
+		return nil, fmt.Errorf("sql in %s: committed here alone: %v: %s", p, why, sql)
 	}
 	var out [][]string
 	for _, r := range results {
