@@ -82,10 +82,10 @@ func adoptable(primary string, facts map[string]map[string]string) []error {
 		case m != primary && f["in_recovery"] != "true":
 			bad("the estate has another primary (%s), its server is no standby", primary)
 		}
-		if f["system"] != p["system"] {
+		if p["answers"] == "true" && f["system"] != p["system"] {
 			bad("system identifier %s, the primary's is %s: another cluster", f["system"], p["system"])
 		}
-		if toNumber(f["version_num"])/10000 != toNumber(p["version_num"])/10000 {
+		if p["answers"] == "true" && toNumber(f["version_num"])/10000 != toNumber(p["version_num"])/10000 {
 			bad("PostgreSQL %s, the primary has %s", f["version"], p["version"])
 		}
 		if v := toNumber(f["version_num"]); v < 140000 {

@@ -1,0 +1,41 @@
+package postgres
+
+import (
+	"errors"
+	"maps"
+	"strings"
+	"testing"
+)
+
+// Every member is judged before anything changes, and all that is wrong is said at once.
+func TestAdoptableSaysEverythingThatIsWrong(t *testing.T) {
+	fine := map[string]string{"answers": "true", "in_recovery": "true", "system": "7", "version_num": "150010", "version": "15.10", "replication_role": "ok"}
+	tests := map[string]struct {
+		member string
+		spoil  map[string]string
+		want   string
+	}{
+		"AnotherCluster":    {"b", map[string]string{"system": "8"}, "member b: system identifier 8, the primary's is 7: another cluster"},
+		"AnotherVersion":    {"b", map[string]string{"version_num": "160004", "version": "16.4"}, "member b: PostgreSQL 16.4, the primary has 15.10"},
+		"TooOld":            {"a", map[string]string{"version_num": "130001", "version": "13.1"}, "member a: PostgreSQL 13.1; 14 is the oldest that haechi knows"},
+		"NoRole":            {"b", map[string]string{"replication_role": ""}, "CREATE ROLE haechi_replication REPLICATION LOGIN"},
+		"RoleWithoutRight":  {"a", map[string]string{"replication_role": "without REPLICATION or LOGIN"}, "without REPLICATION or LOGIN"},
+		"AgentIsLockedOut":  {"b", map[string]string{"answers": "false", "error": "no pg_hba.conf entry"}, "member b: the server does not answer its agent: no pg_hba.conf entry"},
+		"PrimaryIsAStandby": {"a", map[string]string{"in_recovery": "true"}, "member a: the estate calls it the primary, its server is a standby"},
+		"TwoPrimaries":      {"b", map[string]string{"in_recovery": "false"}, "member b: the estate has another primary (a), its server is no standby"},
+		"Fenced":            {"b", map[string]string{"fenced": "true"}, "member b: its agent remembers it as sealed or fenced"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			facts := map[string]map[string]string{"a": maps.Clone(fine), "b": maps.Clone(fine), "c": maps.Clone(fine)}
+			facts["a"]["in_recovery"] = "false"
+			if errs := adoptable("a", facts); len(errs) > 0 {
+				t.Fatalf("a whole cluster: %v", errs)
+			}
+			maps.Copy(facts[tt.member], tt.spoil)
+			if err := errors.Join(adoptable("a", facts)...); err == nil || !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("%v\ndoes not say %q", err, tt.want)
+			}
+		})
+	}
+}
