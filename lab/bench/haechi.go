@@ -9,6 +9,7 @@ import (
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.uber.org/zap"
 	"google.golang.org/grpc"
 
 	"github.com/haechi/haechi/lab"
@@ -71,11 +72,29 @@ func evacuate(ctx context.Context, l *lab.Lab, site lab.Place) (lab.Proof, error
 // arrange has haechi stand as the kind of trial wants it, and returns the site
 // that it is about: the primary's. For a fire together that is also the site of
 // etcd's leader and of the tower that drives; for a fire apart it is neither's.
+// While the machine is busy towers may change places meanwhile: then it begins anew.
 func arrange(ctx context.Context, l *lab.Lab, kind string) (lab.Place, error) {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	for {
+		site, err := arrangeOnce(ctx, l, kind)
+		if err == nil {
+			return site, nil
+		}
+		if wait(ctx, 300*time.Millisecond) != nil {
+			return "", err
+		}
+	}
+}
+
+func arrangeOnce(ctx context.Context, l *lab.Lab, kind string) (lab.Place, error) {
 	h := trial.Haechi{Lab: l}
 	page, err := h.Ready(ctx, lab.Pangyo)
-	if err != nil || len(page.Stores) != 1 {
-		return "", errors.Join(err, fmt.Errorf("%d stores, not one", len(page.Stores)))
+	if err != nil {
+		return "", err
+	}
+	if len(page.Stores) != 1 || page.Driver.Tower == "" {
+		return "", fmt.Errorf("%d stores, not one, and %q drives", len(page.Stores), page.Driver.Tower)
 	}
 	store := page.Stores[0]
 	driver := lab.Place(strings.TrimPrefix(page.Driver.Tower, "tower-"))
@@ -181,7 +200,7 @@ func etcd(l *lab.Lab, p lab.Place, do func(*clientv3.Client) error) error {
 	}
 	dial := l.DialIn(p)
 	c, err := clientv3.New(clientv3.Config{
-		Endpoints: []string{etcdAddr}, TLS: tls, DialTimeout: 2 * time.Second,
+		Endpoints: []string{etcdAddr}, TLS: tls, DialTimeout: 2 * time.Second, Logger: zap.NewNop(),
 		DialOptions: []grpc.DialOption{grpc.WithContextDialer(inside(dial))},
 	})
 	if err != nil {

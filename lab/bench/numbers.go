@@ -46,7 +46,7 @@ func numbers(r Report) (out []Number) {
 	}
 	wrong, seen := 0, false
 	for _, s := range r.Summary {
-		if strings.HasPrefix(s.System, "haechi") && s.Kind != FireTogether && s.Kind != FireApart {
+		if strings.HasPrefix(s.System, "haechi") && s.Acknowledged > 0 && s.Kind != FireTogether && s.Kind != FireApart {
 			wrong, seen = wrong+s.Lost+s.Duplicated+s.OutOfOrder, true
 		}
 	}

@@ -106,7 +106,7 @@ func total(all []talk.Event) int {
 }
 
 // steady says whether acknowledgements came at the wanted rate for as long as n
-// counts, without a hole of a whole second.
+// counts, without a hole of three counts in which messages were due.
 func steady(all []talk.Event, n int, perSecond float64) bool {
 	last := rates(all, n)
 	if len(last) < n {
@@ -116,7 +116,7 @@ func steady(all []talk.Event, n int, perSecond float64) bool {
 	for _, c := range last {
 		if sum += c; c > 0 {
 			hole = 0
-		} else if hole++; float64(hole)*perSecond/10 > 20 {
+		} else if hole++; hole > 2 && float64(hole)*perSecond/10 > 10 {
 			return false
 		}
 	}

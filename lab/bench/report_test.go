@@ -1,0 +1,73 @@
+package bench
+
+import (
+	"math"
+	"path/filepath"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/haechi/haechi/lab/trial"
+)
+
+func TestSpreadCountsWhatNeverHappenedAsWorst(t *testing.T) {
+	for _, c := range []struct {
+		all  []trial.Seconds
+		want Spread
+	}{
+		{nil, Spread{trial.Never, trial.Never, trial.Never}},
+		{[]trial.Seconds{3, 1, 2}, Spread{2, 1, 3}},
+		{[]trial.Seconds{trial.Never, 1, 2}, Spread{2, 1, trial.Never}},
+		{[]trial.Seconds{trial.Never, trial.Never, 2}, Spread{trial.Never, 2, trial.Never}},
+	} {
+		if got := spread(c.all); got != c.want {
+			t.Errorf("%v: %v", c.all, got)
+		}
+	}
+}
+
+func fireOf(system string, n int, first trial.Seconds) Trial {
+	return Trial{System: system, Kind: FireTogether, Number: n, Figures: trial.Figures{
+		Acknowledged: 3000, Verdict: first / 2, Opened: first/2 + .01, Sealed: first/2 + .1, Promoted: first - .1, FirstAck: first, AllServed: first + 1, LongestPause: first,
+	}}
+}
+
+func TestReportSumsUpAndCompares(t *testing.T) {
+	r := Report{Rest: map[string]Rest{"fast": {Tower: Cost{60, 4}, Agent: Cost{40, 1}}}, Trials: []Trial{
+		fireOf("haechi, fast", 1, 1), fireOf("haechi, fast", 2, 1.1), fireOf("haechi, fast", 3, 5),
+		fireOf(patroniTightest, 1, 22), {System: "haechi, fast", Kind: FireApart, Number: 4, Failed: "no"},
+	}}
+	path := filepath.Join(t.TempDir(), "out", "bench.json")
+	if err := r.save(path); err != nil {
+		t.Fatal(err)
+	}
+	back, err := Load(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	nearly := cmp.Comparer(func(a, b trial.Seconds) bool { return math.Abs(float64(a-b)) < 1e-4 })
+	if diff := cmp.Diff(r.Summary, back.Summary, nearly); diff != "" {
+		t.Error(diff)
+	}
+	if !back.has("haechi, fast", FireTogether, 2) || back.has("haechi, fast", FireApart, 4) {
+		t.Error("a trial that measured nothing counts as done, or one that did does not")
+	}
+	got := map[string]string{}
+	for _, n := range back.Numbers {
+		got[n.Figure] = n.Reached
+	}
+	want := map[string]string{
+		"fire: first acknowledgement, median": "goal", "fire: first acknowledgement, worst": "no", "fire: all clients served again, median": "goal",
+		"messages lost, duplicated or out of order": "goal", "tower at rest: resident memory": "goal", "tower at rest: share of a core": "must",
+		"agent at rest: resident memory": "no", "Patroni's write gap over ours, its tightest settings": "must",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestLoadOfNothingIsEmpty(t *testing.T) {
+	if r, err := Load(filepath.Join(t.TempDir(), "none.json")); err != nil || len(r.Trials) != 0 {
+		t.Error(r, err)
+	}
+}

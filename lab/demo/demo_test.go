@@ -1,0 +1,132 @@
+package demo
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/haechi/haechi/lab"
+	"github.com/haechi/haechi/lab/trial"
+)
+
+var fire = time.Date(2026, 11, 23, 15, 19, 0, 0, time.UTC)
+
+func at(ms int) time.Time { return fire.Add(time.Duration(ms) * time.Millisecond) }
+
+func TestScriptPrintsInTheOrderOfEvents(t *testing.T) {
+	var out bytes.Buffer
+	s := newScript(&out, false)
+	s.add(line{at: at(900), word: "talk", text: "first acknowledgement"})
+	s.add(line{at: at(530), word: "verdict", text: "pangyo is LOST"})
+	s.burn(fire)
+	s.add(line{at: fire, word: "FIRE", text: "fire in pangyo"})
+	s.flush(at(600))
+	if got := out.String(); strings.Contains(got, "first") {
+		t.Fatalf("a line was printed before its time: %s", got)
+	}
+	s.flush(at(5000))
+	want := "   T+0.00s  FIRE      fire in pangyo\n" +
+		"  T+0.53s  verdict   pangyo is LOST\n" +
+		"  T+0.90s  talk      first acknowledgement\n"
+	if diff := cmp.Diff(strings.TrimLeft(want, " "), strings.TrimLeft(out.String(), " ")); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestWrapKeepsEveryWord(t *testing.T) {
+	text := strings.Repeat("가나다 word ", 40)
+	rows := wrap(text, 30)
+	if diff := cmp.Diff(strings.Fields(text), strings.Fields(strings.Join(rows, " "))); diff != "" {
+		t.Error(diff)
+	}
+	for _, r := range rows {
+		if len([]rune(r)) > 30 {
+			t.Errorf("too long: %q", r)
+		}
+	}
+}
+
+func page(t *testing.T, step, status string) trial.Page {
+	t.Helper()
+	var n trial.Page
+	r := trial.PageRun{ID: "r-2", Kind: "lose-site", Subject: "pangyo", Status: status, Started: at(540), Driver: "tower-ansan"}
+	if step != "" {
+		r.Steps = []trial.PageStep{{ID: 1, Verb: "seal", Component: "talk-db", State: step, Started: at(545), Seconds: .2}}
+		n.Runs = []trial.PageRun{r}
+	}
+	return n
+}
+
+func TestStoryTellsEachThingOnce(t *testing.T) {
+	s := newStory()
+	if got := s.hear(page(t, "", "")); len(got) != 0 {
+		t.Fatalf("told before anything happened: %v", got)
+	}
+	begin := s.hear(page(t, "running", "running"))
+	if len(begin) != 1 || !strings.Contains(begin[0].text, "r-2 begins: lose-site pangyo") || begin[0].at != at(540) {
+		t.Fatalf("%v", begin)
+	}
+	end := s.hear(page(t, "done", "running"))
+	if len(end) != 1 || !strings.Contains(end[0].text, "seal") || end[0].at != at(745) {
+		t.Fatalf("%v", end)
+	}
+	if again := s.hear(page(t, "done", "running")); len(again) != 0 {
+		t.Fatalf("told twice: %v", again)
+	}
+}
+
+func figures() trial.Figures {
+	f := trial.Figures{
+		Site: "pangyo", At: fire, Seed: 7, Clients: 200, Rate: 500, Acknowledged: 12345, Verdict: .53, Sealed: .7, Promoted: .95, FirstAck: 1.04, AllServed: 1.9,
+		LongestPause: 1.02, Run: "r-000002", PlanHash: "0123456789abcdef", Judged: []string{"ansan (primary, and through talk)"}, Bars: trial.Bars{From: 2},
+	}
+	for i := range 60 {
+		n := 50
+		if i >= 20 && i < 30 {
+			n = 0
+		}
+		f.Bars.Count = append(f.Bars.Count, n)
+	}
+	return f
+}
+
+func TestBoardIsForStrangers(t *testing.T) {
+	got := board(figures())
+	for _, want := range []string{"PANGYO burned at 15:19:00.000", "12,345", "of these lost", "1.04 s", "NOTHING WAS LOST.", "^         |", "fire      +1s", "▄▄▄▄▄▄▄▄▄▄          ▄▄▄"} {
+		if !strings.Contains(got, want) {
+			t.Errorf("%q is missing in\n%s", want, got)
+		}
+	}
+}
+
+func TestOnlyAWholeDemoIsOK(t *testing.T) {
+	for name, spoil := range map[string]func(*trial.Figures){
+		"lost":         func(f *trial.Figures) { f.Lost = 1 },
+		"duplicated":   func(f *trial.Figures) { f.Duplicated = 1 },
+		"out of order": func(f *trial.Figures) { f.OutOfOrder = 1 },
+		"too few":      func(f *trial.Figures) { f.Acknowledged = Least - 1 },
+		"not served":   func(f *trial.Figures) { f.AllServed = trial.Never },
+	} {
+		f := figures()
+		if !result(f).OK {
+			t.Fatal("a good demo is not OK")
+		}
+		if spoil(&f); result(f).OK || strings.Contains(board(f), "NOTHING WAS LOST") {
+			t.Errorf("%s: OK", name)
+		}
+	}
+}
+
+func TestOptionsAreChecked(t *testing.T) {
+	good := Options{Lose: lab.Ansan, Clients: 10, Rate: 100}
+	if err := good.Validate(); err != nil {
+		t.Error(err)
+	}
+	err := Options{Lose: "busan", Clients: 0, Rate: 1e6}.Validate()
+	if err == nil || strings.Count(err.Error(), "--") != 3 {
+		t.Errorf("not every problem is said: %v", err)
+	}
+}
