@@ -1,7 +1,9 @@
 package demo
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/haechi/haechi/lab/trial"
@@ -48,26 +50,17 @@ func board(f trial.Figures) string {
 	rule := "  " + strings.Repeat("─", 92)
 	fmt.Fprintf(&b, "%s\n  %s burned at %s UTC\n%s\n", rule, strings.ToUpper(string(f.Site)), f.At.UTC().Format("15:04:05.000"), rule)
 	row("messages that users were told are sent", thousands(f.Acknowledged), fmt.Sprintf("%d clients, %.0f a second", f.Clients, f.Rate))
-	row("of these lost", thousands(f.Lost), "looked for in "+strings.Join(f.Judged, "; "))
+	row("of these lost", thousands(f.Lost), "")
 	row("there twice", thousands(f.Duplicated), "")
 	row("out of order", thousands(f.OutOfOrder), "")
 	if f.Changed > 0 {
 		row("altered", thousands(f.Changed), "")
 	}
-	fmt.Fprintf(&b, "\n  from the fire\n")
-	for _, x := range []struct {
-		what, note string
-		at         trial.Seconds
-	}{
-		{"haechi believed that the site is lost", "", f.Verdict},
-		{"the old side could acknowledge nothing more", "", f.Sealed},
-		{"another member took over", "", f.Promoted},
-		{"first new message acknowledged", "", f.FirstAck},
-		{fmt.Sprintf("all %d clients served", f.Clients), "", f.AllServed},
-		{"longest silence between two acknowledgements", "", f.LongestPause},
-	} {
-		row(x.what, clock(x.at), x.note)
+	fmt.Fprintf(&b, "  every one was looked for in %s\n\n  from the fire\n", strings.Join(f.Judged, " and in "))
+	for _, x := range inOrder(f) {
+		row(x.what, clock(x.at), "")
 	}
+	row("longest silence between two acknowledgements", clock(f.LongestPause), "")
 	fmt.Fprintf(&b, "\n  acknowledged messages, each letter a tenth of a second\n")
 	for _, l := range chart(f.Bars, 1, 6.8) {
 		fmt.Fprintf(&b, "  %s\n", l)
@@ -80,6 +73,30 @@ func board(f trial.Figures) string {
 		fmt.Fprintf(&b, "  run %s, plan %s, seed %d\n", f.Run, short(f.PlanHash), f.Seed)
 	}
 	return b.String() + rule + "\n"
+}
+
+// moment is one instant after the fire.
+type moment struct {
+	what string
+	at   trial.Seconds
+}
+
+// inOrder are the moments of a fire as they came; those that never came are last.
+func inOrder(f trial.Figures) []moment {
+	all := []moment{
+		{"haechi believed that the site is lost", f.Verdict},
+		{"the old side could acknowledge nothing more", f.Sealed},
+		{"another member took over, confirmed", f.Promoted},
+		{"first new message acknowledged", f.FirstAck},
+		{fmt.Sprintf("all %d clients served", f.Clients), f.AllServed},
+	}
+	slices.SortStableFunc(all, func(a, b moment) int {
+		if never := b.at == trial.Never; never != (a.at == trial.Never) {
+			return map[bool]int{true: -1, false: 1}[never]
+		}
+		return cmp.Compare(a.at, b.at)
+	})
+	return all
 }
 
 // judgement is the end in one sentence.

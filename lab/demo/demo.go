@@ -68,7 +68,7 @@ func Run(ctx context.Context, o Options) (err error) {
 	greet(people, o)
 	o.Lab.Progress = func(l string) {
 		if !strings.HasPrefix(l, "    ") { // what commands printed
-			fmt.Fprintf(people, "%9s  %-8s  %s\n", "", "lab", l)
+			s.now("lab", l)
 		}
 	}
 	defer func() {
@@ -147,7 +147,7 @@ func show(ctx context.Context, o Options, s *script) (trial.Figures, error) {
 	all.Go(func() { s.run(ctx) })
 	f, err := trial.Trial{
 		Lab: l, System: haechi, Site: o.Lose, Gone: true, Clients: o.Clients, Rate: o.Rate, Seed: o.Lab.Seed, Acks: o.Acks,
-		Settle: 4 * time.Second, Least: Least, Say: func(row string) { s.say("talk", "%s", row) },
+		Phase: 1500 * time.Millisecond, Settle: 4 * time.Second, Least: Least, Say: func(row string) { s.say("talk", "%s", row) },
 		Fault: func(ctx context.Context) (lab.Proof, error) {
 			s.say("", "")
 			p, err := lab.NewControl(o.Lab.SocketFile()).Act(ctx, "fire", string(o.Lose))

@@ -47,6 +47,13 @@ func (s *script) say(word, format string, args ...any) {
 	s.add(line{at: time.Now(), word: word, text: fmt.Sprintf(format, args...)})
 }
 
+// now prints a line at once, before everything that waits.
+func (s *script) now(word, text string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	fmt.Fprintln(s.out, s.drawLocked(line{at: time.Now(), word: word, text: text}))
+}
+
 // burn says when the fire was: times are told from then on.
 func (s *script) burn(at time.Time) {
 	s.mu.Lock()
@@ -75,6 +82,9 @@ func (s *script) flush(before time.Time) {
 
 // drawLocked writes one line, long texts over several.
 func (s *script) drawLocked(l line) string {
+	if l.text == "" {
+		return ""
+	}
 	when := ""
 	if !s.fire.IsZero() && !l.at.Before(s.fire.Add(-time.Second)) {
 		when = fmt.Sprintf("T%+.2fs", l.at.Sub(s.fire).Seconds())
@@ -89,6 +99,9 @@ func (s *script) drawLocked(l line) string {
 
 // wrap breaks a text at spaces into rows of at most width letters where it can.
 func wrap(text string, width int) []string {
+	if len([]rune(text)) <= width {
+		return []string{text} // with its columns
+	}
 	var rows []string
 	row, length := "", 0
 	for _, word := range strings.Fields(text) {

@@ -61,7 +61,7 @@ func (s *story) hear(n trial.Page) (out []line) {
 			continue
 		}
 		if s.seq = l.Seq; s.begun && (l.Kind == "decision" || l.Kind == "ask" || l.Kind == "premise") {
-			out = append(out, line{at: l.At, word: "decides", text: l.Text})
+			out = append(out, line{at: l.At, word: "decides", text: decision(l.Text)})
 		}
 	}
 	for _, r := range slices.Backward(n.Runs) {
@@ -69,6 +69,14 @@ func (s *story) hear(n trial.Page) (out []line) {
 	}
 	s.begun = true
 	return out
+}
+
+// decision leaves the reasons of a decision to act out: the verdict says them.
+func decision(text string) string {
+	if act, _, ok := strings.Cut(text, ": "); ok && strings.HasPrefix(text, "haechi starts ") {
+		return act
+	}
+	return text
 }
 
 // believed says what haechi makes of a site, and on which sightings that rests.

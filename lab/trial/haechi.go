@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"regexp"
 	"time"
 
 	"github.com/haechi/haechi/core/journal"
@@ -137,16 +138,25 @@ func account(entries []journal.Entry, since time.Time) (a Account, open bool, er
 	return t.into(a), t.closed.IsZero(), nil
 }
 
-// verdictAt is when the verdict fell, which is a little before it was written.
+// verdictAt is when the verdict fell, a little before it was written: it says so.
 func verdictAt(e journal.Entry) time.Time {
-	var v struct {
-		Since time.Time `json:"since"`
+	said := sinceWhen.FindStringSubmatch(e.Text)
+	if said == nil {
+		return e.At
 	}
-	if json.Unmarshal(e.Data, &v) == nil && !v.Since.IsZero() {
-		return v.Since
+	clock, err := time.Parse("15:04:05.000", said[1])
+	if err != nil {
+		return e.At
 	}
-	return e.At
+	y, m, d := e.At.UTC().Date()
+	at := time.Date(y, m, d, clock.Hour(), clock.Minute(), clock.Second(), clock.Nanosecond(), time.UTC)
+	if at.After(e.At) { // of the day before
+		at = at.AddDate(0, 0, -1)
+	}
+	return at
 }
+
+var sinceWhen = regexp.MustCompile(` since (\d\d:\d\d:\d\d\.\d{3}):`)
 
 // tale is one run as its events tell it.
 type tale struct {

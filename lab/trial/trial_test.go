@@ -98,7 +98,8 @@ func entries(t *testing.T) []journal.Entry {
 	}
 	event(-500, "r-1", run.Opened, 0, 0, p) // adoption or whatever was before
 	event(-400, "r-1", run.Closed, 0, 0, nil)
-	add(560, "verdict", map[string]any{"since": at(530)})
+	add(560, "verdict", nil)
+	out[len(out)-1].Text = "pangyo is lost since " + at(530).Format("15:04:05.000") + ": nobody sees it"
 	event(561, "r-2", run.Opened, 0, 0, dns)
 	event(570, "r-3", run.Opened, 0, 0, p)
 	event(572, "r-3", run.Began, 1, 0, nil)
