@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -103,6 +104,9 @@ func follow(ctx context.Context, o lab.Options, ended <-chan error, say func(str
 	for {
 		if _, err := os.Stat(o.SocketFile()); err == nil {
 			err := control.Follow(ctx, say)
+			if errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) { // it ended in the middle of what it said
+				return why(o, <-ended)
+			}
 			if err != lab.ErrNotUp {
 				return err
 			}
@@ -112,10 +116,15 @@ func follow(ctx context.Context, o lab.Options, ended <-chan error, say func(str
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		case err := <-ended:
-			b, _ := os.ReadFile(o.Dir + "/serve.log") // what it said is the reason
-			return fmt.Errorf("the daemon ended (%v): %s", err, b)
+			return why(o, err)
 		}
 	}
+}
+
+// why is the reason for which the daemon ended: what it said last.
+func why(o lab.Options, err error) error {
+	b, _ := os.ReadFile(o.Dir + "/serve.log") // without it the exit status has to do
+	return fmt.Errorf("the daemon ended (%v): %s", err, b)
 }
 
 func serveCommand(name *string) *cobra.Command {
