@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/haechi/haechi/pki"
 )
@@ -35,11 +36,17 @@ func (l *Lab) makeSecrets(context.Context) error {
 			return fmt.Errorf("secret %s: %w", s.name, err)
 		}
 	}
+	return l.Certify(0)
+}
+
+// Certify gives every tower, agent, observer and person of the lab a new certificate
+// in the place of the old one, valid for so long; see [pki.Issue].
+func (l *Lab) Certify(validity time.Duration) error {
 	for _, c := range l.certificates() {
 		if err := os.MkdirAll(filepath.Dir(c.dir), 0o755); err != nil {
 			return err
 		}
-		if _, err := pki.Issue(l.path("ca"), c.id, c.dir, c.ips, nil, 0); err != nil {
+		if _, err := pki.Issue(l.path("ca"), c.id, c.dir, c.ips, nil, validity); err != nil {
 			return err
 		}
 		for _, f := range []string{c.dir, filepath.Join(c.dir, "ca.pem"), filepath.Join(c.dir, "cert.pem"), filepath.Join(c.dir, "key.pem")} {
