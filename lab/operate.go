@@ -7,6 +7,8 @@ import (
 	"os"
 	"strings"
 	"time"
+
+	"github.com/miekg/dns"
 )
 
 // operate does what an operator does with a new cluster, with the operator's
@@ -32,7 +34,31 @@ func (l *Lab) operate(ctx context.Context) error {
 		}
 		l.say("operator: haechi %s", strings.Join(args, " "))
 	}
+	if l.o.Disarmed || !l.o.wants(RoleNamed) {
+		return nil
+	}
+	for _, p := range sites {
+		if err := until(ctx, 30*time.Second, func() error { return l.nameAnswers(ctx, p) }); err != nil {
+			return fmt.Errorf("the name server in %s was not opened: %w", p, err)
+		}
+	}
 	return nil
+}
+
+// nameAnswers asks the name server of a site as a user would. It starts locked, and is
+// opened by a run of haechi once its zone was seen to be level.
+func (l *Lab) nameAnswers(ctx context.Context, p Place) error {
+	conn, err := l.DialIn(Users)(ctx, "udp", p.nameAddr())
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	q := new(dns.Msg).SetQuestion("talk.example.", dns.TypeA)
+	a, _, err := (&dns.Client{Timeout: time.Second}).ExchangeWithConnContext(ctx, q, &dns.Conn{Conn: conn})
+	if err == nil && a.Rcode != dns.RcodeSuccess {
+		err = fmt.Errorf("it answers %s", dns.RcodeToString[a.Rcode])
+	}
+	return err
 }
 
 // configureOperator writes the file with which the operator's commands find the towers.

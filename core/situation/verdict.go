@@ -96,11 +96,25 @@ func (f *Fold) users(site estate.SiteID, now time.Time) (reach, cut []string) {
 		case sees:
 			reach = append(reach, o.say)
 		case silence:
-			cut = append(cut, o.say)
+			if f.longSilent(f.views[name], site) {
+				cut = append(cut, o.say)
+			}
 		case nothing:
 		}
 	}
 	return reach, cut
+}
+
+// longSilent says whether what users use in a site is silent for twice as long as counts
+// between sites. A site that burns is silent to users first; it must be judged as lost, not
+// as cut off and then as lost, which would be two runs in each other's way.
+func (f *Fold) longSilent(h heard, site estate.SiteID) bool {
+	for _, t := range f.of[site] {
+		if l, ok := h.looks[t.ID]; ok && usersUse(t.Kind) && l.Silent < 2*f.profile.Silence {
+			return false
+		}
+	}
+	return true
 }
 
 // alive gathers what proves that a site lives although a majority hears nothing
