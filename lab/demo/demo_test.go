@@ -81,7 +81,7 @@ func TestStoryTellsEachThingOnce(t *testing.T) {
 func figures() trial.Figures {
 	f := trial.Figures{
 		Site: "pangyo", At: fire, Seed: 7, Clients: 200, Rate: 500, Acknowledged: 12345, Verdict: .53, Sealed: .7, Promoted: .95, FirstAck: 1.04, AllServed: 1.9,
-		LongestPause: 1.02, Run: "r-000002", PlanHash: "0123456789abcdef", Judged: []string{"ansan (primary, and through talk)"}, Bars: trial.Bars{From: 2},
+		LongestPause: 1.02, Steps: []trial.Step{{Verb: "seal"}, {Verb: "promote"}}, Run: "r-000002", PlanHash: "0123456789abcdef", Judged: []string{"ansan (primary, and through talk)"}, Bars: trial.Bars{From: 2},
 	}
 	for i := range 60 {
 		n := 50

@@ -26,8 +26,15 @@ type Page struct {
 		Since   time.Time `json:"since"`
 		Because []string  `json:"because"`
 	} `json:"sites"`
-	Stores  []PageStore `json:"stores"`
-	Runs    []PageRun   `json:"runs"`
+	Stores []PageStore `json:"stores"`
+	Names  []struct {
+		Name    string `json:"name"`
+		Servers []struct {
+			Host  string `json:"host"`
+			State string `json:"state"`
+		} `json:"servers"`
+	} `json:"names"`
+	Runs    []PageRun `json:"runs"`
 	Journal []struct {
 		Seq  uint64    `json:"seq"`
 		At   time.Time `json:"at"`
@@ -157,6 +164,13 @@ func (n Page) unready() error {
 	for _, s := range n.Stores {
 		if s.Epoch == 0 || len(s.Unmet) > 0 {
 			errs = append(errs, fmt.Errorf("%s, epoch %d: %s", s.ID, s.Epoch, strings.Join(s.Unmet, "; ")))
+		}
+	}
+	for _, name := range n.Names {
+		for _, server := range name.Servers {
+			if server.State != "up" {
+				errs = append(errs, fmt.Errorf("%s is %s at %s", name.Name, server.State, server.Host))
+			}
 		}
 	}
 	for _, r := range n.Runs {
