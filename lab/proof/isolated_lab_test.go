@@ -1,0 +1,311 @@
+//go:build lab
+
+package proof
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/haechi/haechi/core/run"
+	"github.com/haechi/haechi/lab"
+	"github.com/haechi/haechi/lab/trial"
+	"github.com/haechi/haechi/tower/web"
+)
+
+// Row 4: the primary's site is cut from both others, lives on, and users still reach it.
+func TestIsolatedPrimaryAcknowledgesNothing(t *testing.T) {
+	isolate(t, false)
+}
+
+// Row 5: the same, while everything that waits there is cancelled and sent again.
+func TestCancelledWaitsOfAnIsolatedPrimaryAreNoAcknowledgement(t *testing.T) {
+	isolate(t, true)
+}
+
+func isolate(t *testing.T, cancelWaits bool) {
+	w := raise(t, "fast")
+	if _, err := w.SQL(t.Context(), lab.Pangyo, "talk", "CREATE TABLE alone (n int)"); err != nil {
+		t.Fatal(err)
+	}
+	f := w.under(func() lab.Proof {
+		p := w.must(w.CutSite(t.Context(), lab.Pangyo))
+		stop := w.pester(cancelWaits)
+		took := w.sends(lab.Pangyo, 10*time.Second, others(lab.Pangyo)...)
+		t.Logf("the isolated site's own name server sends users elsewhere %v after the cut", time.Since(p.At).Round(time.Millisecond))
+		if time.Since(p.At) > 2*time.Second+took/10 {
+			t.Errorf("the isolated site's name server sent users there for %v, must be at most 2 s", time.Since(p.At).Round(time.Millisecond))
+		}
+		w.eventually(20*time.Second, "the others take over", func() error {
+			_, err := w.primary(others(lab.Pangyo)...)
+			return err
+		})
+		t.Logf("another is primary %v after the cut", time.Since(p.At).Round(time.Millisecond))
+		for _, q := range others(lab.Pangyo) {
+			w.sends(q, 5*time.Second, others(lab.Pangyo)...)
+		}
+		w.ended(lab.Ansan, 20*time.Second, p.At, "lose-site", run.StatusDone)
+		w.writesNothing(lab.Pangyo)
+		if acked := stop(); acked > 0 {
+			t.Errorf("the isolated site acknowledged %d sends", acked)
+		}
+		only := w.aloneRows(lab.Pangyo)
+		if only == 0 {
+			t.Error("nothing was written by the isolated primary alone, so the test shows nothing")
+		}
+		w.must(w.Heal(t.Context()))
+		w.fenced(lab.Pangyo, p.At, only)
+		return p
+	}, gone(lab.Pangyo))
+	w.served(f, 10)
+}
+
+// pester sends messages to the isolated site's gateway, each again and again with
+// its id, and writes there by SQL; with cancel it ends every wait for a
+// follower. The function that it returns ends that, and counts what was acknowledged.
+func (w world) pester(cancelWaits bool) func() int {
+	ctx, cancel := context.WithCancel(w.Context())
+	var all sync.WaitGroup
+	var mu sync.Mutex
+	acked := 0
+	client := &http.Client{Timeout: 2 * time.Second, Transport: &http.Transport{DialContext: w.DialIn(lab.Users)}}
+	for i := range 4 {
+		url := fmt.Sprintf("http://%s/rooms/pester/messages/00000000-0000-4000-8000-%012d", lab.Pangyo.GatewayAddr(), i)
+		all.Go(func() {
+			for ctx.Err() == nil {
+				if ok(ctx, client, url) {
+					mu.Lock()
+					acked++
+					mu.Unlock()
+				}
+			}
+		})
+	}
+	all.Go(func() {
+		within, cancel := context.WithTimeout(ctx, 3*time.Second)
+		defer cancel()
+		if _, err := w.SQL(within, lab.Pangyo, "talk", "INSERT INTO alone VALUES (1)"); err == nil {
+			w.Error("the isolated primary acknowledged a write by SQL")
+		}
+	})
+	if cancelWaits {
+		all.Go(func() {
+			for ctx.Err() == nil {
+				_, _ = w.SQL(ctx, lab.Pangyo, "postgres", "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'")
+				w.while(20 * time.Millisecond)
+			}
+		})
+	}
+	return func() int {
+		cancel()
+		all.Wait()
+		return acked
+	}
+}
+
+func ok(ctx context.Context, c *http.Client, url string) bool {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPut, url, bytes.NewReader([]byte(`{"author": "pest", "body": "again"}`)))
+	if err != nil {
+		return false
+	}
+	resp, err := c.Do(req)
+	if err != nil {
+		return false
+	}
+	defer resp.Body.Close()
+	_, _ = io.Copy(io.Discard, resp.Body)
+	return resp.StatusCode == http.StatusOK
+}
+
+// writesNothing fails the test if a write in p is acknowledged.
+func (w world) writesNothing(p lab.Place) {
+	w.Helper()
+	ctx, cancel := context.WithTimeout(w.Context(), time.Second)
+	defer cancel()
+	if _, err := w.SQL(ctx, p, "talk", "INSERT INTO alone VALUES (2)"); err == nil {
+		w.Errorf("a write in %s is acknowledged", p)
+	}
+}
+
+// aloneRows counts what stands in a member's table alone.
+func (w world) aloneRows(p lab.Place) int {
+	w.Helper()
+	rows, err := w.SQL(w.Context(), p, "talk", "SELECT n FROM alone")
+	if err != nil {
+		w.Fatal(err)
+	}
+	return len(rows)
+}
+
+// fenced waits until a former primary is stopped, counted nowhere, and checks that what only it holds is kept.
+func (w world) fenced(p lab.Place, since time.Time, only int) {
+	w.Helper()
+	w.ended(lab.Ansan, 30*time.Second, since, "fence-old", run.StatusDone)
+	n := w.shows(lab.Ansan, 10*time.Second, string(p)+" as a former primary", func(n web.Now) bool {
+		return slices.ContainsFunc(n.Stores[0].Members, func(m web.Member) bool { return m.Site == string(p) && m.Role == web.RoleFormer && !m.Sync })
+	})
+	now, err := w.primary(others(p)...)
+	if err != nil || n.Stores[0].Primary != string(now) {
+		w.Errorf("the primary is %q, the towers say %s (%v)", now, n.Stores[0].Primary, err)
+	}
+	w.always(3*time.Second, string(p)+" is not primary again", func() error {
+		if yes, err := w.IsPrimary(w.Context(), p); err == nil && yes {
+			return errors.New("it is")
+		}
+		return nil
+	})
+	rows, err := w.SQL(w.Context(), now, "postgres", "SHOW synchronous_standby_names; SELECT application_name FROM pg_stat_replication")
+	if err != nil {
+		w.Fatal(err)
+	}
+	if strings.Contains(fmt.Sprint(rows), string(p)) {
+		w.Errorf("%s is counted: %v", p, rows)
+	}
+	if kept := w.salvage(p); kept < only {
+		w.Errorf("%d rows that only %s held are kept of %d", kept, p, only)
+	}
+}
+
+// salvage reads the rows of the table alone from a copy of a stopped member's data.
+func (w world) salvage(p lab.Place) int {
+	w.Helper()
+	data, copied := w.At(p, "pg", "data"), filepath.Join(w.At(p, "pg"), "copy")
+	sh := fmt.Sprintf("cp -a %s %s && rm -f %s/postmaster.pid && cd / && echo 'SELECT n FROM alone' | runuser -u postgres -- /usr/lib/postgresql/15/bin/postgres --single -D %s talk", data, copied, copied, copied)
+	out, err := exec.CommandContext(w.Context(), "sh", "-c", sh).CombinedOutput()
+	if err != nil {
+		w.Fatalf("salvage: %v: %s", err, out)
+	}
+	return strings.Count(string(out), "n = \"")
+}
+
+// Row 6: the link between two sites is cut, and the third sees both.
+func TestOneCutLinkMovesNothing(t *testing.T) {
+	w := raise(t, "fast")
+	f := w.under(func() lab.Proof {
+		p := w.must(w.CutLink(t.Context(), lab.Pangyo, lab.Ansan))
+		w.always(long(30*time.Second, 6*time.Second), "nothing moves", func() error { return w.noRuns(lab.Anyang, p.At) })
+		w.must(w.Heal(t.Context()))
+		return p
+	}, unmoved)
+	if f.LongestPause > 1 {
+		t.Errorf("writes paused for %.2f s", f.LongestPause)
+	}
+	w.stays(lab.Pangyo, f.At)
+}
+
+// Row 7: one-way cuts, each direction, between the primary's site and one or both others.
+func TestOneWayCutsNeverMakeTwo(t *testing.T) {
+	w := raise(t, "fast")
+	for _, c := range []struct {
+		name string
+		cuts [][2]lab.Place
+	}{
+		{"ToOne", [][2]lab.Place{{lab.Pangyo, lab.Ansan}}},
+		{"FromOne", [][2]lab.Place{{lab.Ansan, lab.Pangyo}}},
+		{"ToBoth", [][2]lab.Place{{lab.Pangyo, lab.Ansan}, {lab.Pangyo, lab.Anyang}}},
+		{"FromBoth", [][2]lab.Place{{lab.Ansan, lab.Pangyo}, {lab.Anyang, lab.Pangyo}}},
+		{"ToOneFromTheOther", [][2]lab.Place{{lab.Pangyo, lab.Ansan}, {lab.Anyang, lab.Pangyo}}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w := world{w.Lab, t}
+			if _, err := w.primary(lab.Pangyo); err != nil {
+				w = raiseAgain(w)
+			}
+			oneWay(w, c.name, c.cuts)
+		})
+	}
+}
+
+// raiseAgain gives a test a lab in which everything is as at first.
+func raiseAgain(w world) world {
+	w.Helper()
+	for _, do := range []func(context.Context) error{w.Down, w.Up} {
+		if err := do(w.Context()); err != nil {
+			w.Fatal(err)
+		}
+	}
+	return w
+}
+
+func oneWay(w world, name string, cuts [][2]lab.Place) {
+	f := w.under(func() lab.Proof {
+		var p lab.Proof
+		for _, c := range cuts {
+			p = w.must(w.CutOneWay(w.Context(), c[0], c[1]))
+		}
+		w.eventually(30*time.Second, "service goes on, or a tower says why not", func() error {
+			acked, err := w.acknowledges()
+			if len(acked) > 0 {
+				return nil
+			}
+			for _, q := range lab.Sites() {
+				if n, err := w.now(q); err == nil && n.Headline.Level == web.Bad {
+					w.Logf("the tower in %s says: %s", q, brief(n))
+					return nil
+				}
+			}
+			return err
+		})
+		w.always(long(20*time.Second, 4*time.Second), "never two acknowledge", func() error {
+			for range 2 { // the first of two may have handed over between the looks
+				if acked, _ := w.acknowledges(); len(acked) < 2 {
+					return nil
+				}
+			}
+			return errors.New("two acknowledge, one after the other and again")
+		})
+		w.must(w.Heal(w.Context()))
+		return p
+	}, func(t *trial.Trial) { t.Seed = uint64(len(name)) + 100 }, gone(lab.Pangyo), stillThere)
+	w.served(f, 60)
+}
+
+// stillThere has the trial ask everywhere after all.
+func stillThere(t *trial.Trial) { t.Gone = false }
+
+// acknowledges tries a write on every member that says it is primary, and returns those that acknowledged it.
+func (w world) acknowledges() (out []lab.Place, err error) {
+	for _, p := range lab.Sites() {
+		yes, e := w.IsPrimary(w.Context(), p)
+		if e != nil || !yes {
+			continue
+		}
+		ctx, cancel := context.WithTimeout(w.Context(), time.Second)
+		if _, e = w.SQL(ctx, p, "talk", "CREATE TABLE IF NOT EXISTS beat (n int); INSERT INTO beat VALUES (1)"); e == nil {
+			out = append(out, p)
+		}
+		err = errors.Join(err, e)
+		cancel()
+	}
+	return out, err
+}
+
+// Row 8: users cannot reach a site, and the other sites can.
+func TestSiteCutOffFromUsersLosesTrafficAndKeepsData(t *testing.T) {
+	w := raise(t, "fast")
+	f := w.under(func() lab.Proof {
+		p := w.must(w.CutUsers(t.Context(), lab.Pangyo))
+		for _, q := range others(lab.Pangyo) {
+			w.sends(q, 10*time.Second, others(lab.Pangyo)...)
+		}
+		t.Logf("names were withdrawn %v after the cut", time.Since(p.At).Round(time.Millisecond))
+		return p
+	})
+	w.served(f, 10)
+	w.stays(lab.Pangyo, f.At)
+	r := w.ended(lab.Ansan, 10*time.Second, f.At, "cut-users", run.StatusDone)
+	t.Logf("%d steps", len(r.Plan.Steps))
+	if n, err := w.now(lab.Ansan); err != nil || n.Sites[0].State == "" {
+		t.Errorf("%s, %v", brief(n), err)
+	}
+}
