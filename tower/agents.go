@@ -41,7 +41,17 @@ func (a *agents) at(name, address string) (agent.Caller, error) {
 
 func (n *Node) startAgents() (func() error, error) {
 	n.agents = &agents{files: n.cfg.TLS.pki(), clients: map[string]*agent.Client{}}
-	return nothing, nil
+	return n.agents.close, nil
+}
+
+// close hangs up everywhere.
+func (a *agents) close() error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, c := range a.clients {
+		c.Close()
+	}
+	return nil
 }
 
 // agentOf reaches the agent of a host. Hosts that share an agent share its certificate,

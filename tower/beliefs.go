@@ -35,6 +35,12 @@ func (b *beliefs) facts(id estate.StoreID, m estate.MemberID) map[string]string 
 	return b.now.Facts[situation.DatabaseTarget(b.estate, id, m)]
 }
 
+// shows says whether the records, as they are believed, hold a run.
+func (b *beliefs) shows(id run.ID) bool {
+	_, ok := b.snap.Index[id]
+	return ok
+}
+
 // known remembers what members said of themselves while they lived, since premises are
 // judged as they were before a loss.
 type known map[estate.StoreID]map[estate.MemberID]map[string]string

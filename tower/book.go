@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 
 	"github.com/haechi/haechi/core/estate"
@@ -22,7 +23,6 @@ type book struct {
 
 	mu    sync.Mutex // guards what follows
 	plans map[run.ID]plan.Plan
-	first []journal.Entry // for the journal, before the run that is opened next
 }
 
 var _ executor.Book = (*book)(nil)
@@ -36,10 +36,8 @@ func (b *book) Append(ctx context.Context, term uint64, events []run.Event, c ex
 	}
 	b.learn(events)
 	batch := state.Batch{Events: events, Text: b.text, Changes: changes(c), Basis: c.Basis}
-	if len(events) > 0 && events[0].Kind == run.Opened {
-		b.mu.Lock()
-		batch.Before = b.first
-		b.mu.Unlock()
+	if slices.ContainsFunc(events, func(ev run.Event) bool { return ev.Kind == run.Opened }) {
+		batch.Before, _ = ctx.Value(first{}).([]journal.Entry)
 	}
 	err := b.store.AppendBatch(ctx, d, batch)
 	if err == nil {
@@ -59,12 +57,13 @@ func (b *book) forget(events []run.Event) {
 	}
 }
 
-// before says what stands in the journal before the run that is opened next: the
-// verdicts and the decision that it rests on, in the same transaction.
-func (b *book) before(entries []journal.Entry) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.first = entries
+// first is the key of what before leaves in a context.
+type first struct{}
+
+// before says what stands in the journal before the run that is opened with the context:
+// the verdicts and the decision that it rests on, in the same transaction.
+func before(ctx context.Context, entries []journal.Entry) context.Context {
+	return context.WithValue(ctx, first{}, entries)
 }
 
 // refusedFor says of an error what the executor branches on.

@@ -85,18 +85,14 @@ func (n *Node) Plan(_ context.Context, ask web.Ask) (plan.Plan, error) {
 	if err != nil {
 		return plan.Plan{}, err
 	}
-	p, err := plan.Make(in)
-	if err != nil && len(p.Blocked) > 0 && len(p.Steps) == 0 {
-		return p, err
-	}
-	return p, err
+	return plan.Make(in)
 }
 
 // planInput is what a person's wish means now.
 func (n *Node) planInput(ask web.Ask) (plan.Input, error) {
 	b := n.beliefs()
-	if b.estate.Name == "" && len(b.estate.Sites) == 0 {
-		return plan.Input{}, &web.Refused{Code: web.Unmet, Why: "there is no estate yet", Do: "apply one: haechi estate apply FILE"}
+	if b.snap.Estate.Version == 0 {
+		return plan.Input{}, noEstate()
 	}
 	in := plan.Input{
 		Estate: b.estate, Now: b.now, Stores: b.snap.Stores, Kind: ask.Kind, Subject: ask.Subject,
@@ -110,20 +106,27 @@ func (n *Node) planInput(ask web.Ask) (plan.Input, error) {
 	return in, nil
 }
 
+func noEstate() error {
+	return &web.Refused{Code: web.Unmet, Why: "there is no estate yet", Do: "apply one: haechi estate apply FILE"}
+}
+
 // Start opens a run for a person's wish.
 func (n *Node) Start(ctx context.Context, by string, ask web.Ask) (run.ID, error) {
 	if ask.Kind == plan.LoseSite {
 		return "", &web.Refused{Code: web.BadRequest, Why: "a site is not lost by order", Do: "evacuate it while it lives: haechi evacuate " + ask.Subject}
 	}
-	s := n.store.Snapshot()
-	for _, h := range s.Holds {
-		return "", &web.Refused{Code: web.Conflict, Why: fmt.Sprintf("%s holds all acts: %s", h.By, h.Why), Do: "haechi hold --release, once it is safe"}
-	}
-	for _, r := range s.OpenRuns() {
-		return "", &web.Refused{Code: web.Conflict, Why: fmt.Sprintf("run %s (%s %s) is open", r.ID, r.Kind, r.Subject), Do: "wait for its end, or haechi run abort " + string(r.ID)}
+	if err := idle(n.store.Snapshot()); err != nil {
+		return "", err
 	}
 	d, err := n.drive(ctx)
 	if err != nil {
+		return "", err
+	}
+	s, err := n.shows(ctx, d)
+	if err != nil {
+		return "", refusal(err)
+	}
+	if err := idle(s); err != nil {
 		return "", err
 	}
 	in, err := n.planInput(ask)
@@ -131,17 +134,27 @@ func (n *Node) Start(ctx context.Context, by string, ask web.Ask) (run.ID, error
 		return "", err
 	}
 	in.Because = []string{by + " asked for it"}
-	p, err := plan.Make(in)
-	if err != nil {
-		return "", err
+	first := []journal.Entry{{Kind: "decision", Subject: ask.Subject, Text: fmt.Sprintf("%s orders: %s %s", by, ask.Kind, ask.Subject)}}
+	known := func(id run.ID) bool { return !s.Index[id].Opened.IsZero() }
+	id, err := n.open(ctx, d, known, first, func(ctx context.Context) (run.ID, error) {
+		p, err := n.plan(ctx, in)
+		if err != nil {
+			return "", err
+		}
+		return n.exec.Open(ctx, d.Term, executor.Opening{Plan: p, Estate: in.Estate, Version: s.Estate.Version, By: by, Basis: s.Acts})
+	})
+	return id, refusal(err)
+}
+
+// idle refuses while a person holds all acts, or a run is open.
+func idle(s state.Snapshot) error {
+	for _, h := range s.Holds {
+		return &web.Refused{Code: web.Conflict, Why: fmt.Sprintf("%s holds all acts: %s", h.By, h.Why), Do: "haechi hold --release, once it is safe"}
 	}
-	n.book.before([]journal.Entry{{Kind: "decision", Subject: ask.Subject, Text: fmt.Sprintf("%s orders: %s %s", by, ask.Kind, ask.Subject)}})
-	id, err := n.exec.Open(ctx, d.Term, executor.Opening{Plan: p, Estate: in.Estate, Version: s.Estate.Version, By: by, Basis: s.Acts})
-	if err != nil {
-		return "", refusal(err)
+	for _, r := range s.OpenRuns() {
+		return &web.Refused{Code: web.Conflict, Why: fmt.Sprintf("run %s (%s %s) is open", r.ID, r.Kind, r.Subject), Do: "wait for its end, or haechi run abort " + string(r.ID)}
 	}
-	n.carry(id, d.Term)
-	return id, nil
+	return nil
 }
 
 // drive returns this tower's drive, claiming it where nobody drives.
@@ -157,9 +170,27 @@ func (n *Node) drive(ctx context.Context) (state.Drive, error) {
 	return d, refusal(err)
 }
 
+// shows waits until the records show that d drives, and with it all that was written before.
+func (n *Node) shows(ctx context.Context, d state.Drive) (state.Snapshot, error) {
+	ctx, cancel := context.WithTimeout(ctx, claimFor)
+	defer cancel()
+	for s := range n.store.Watch(ctx) {
+		if s.Drive == d {
+			return s, nil
+		}
+		if s.Drive.Term > d.Term {
+			return s, fmt.Errorf("%w: %s", state.ErrDeposed, s.Drive.Tower)
+		}
+	}
+	return state.Snapshot{}, fmt.Errorf("%w: the records do not show who drives", state.ErrNoQuorum)
+}
+
 // Arm lets haechi act by itself. It is refused while a premise of a store fails.
 func (n *Node) Arm(ctx context.Context, by, what string) error {
 	b := n.beliefs()
+	if b.snap.Estate.Version == 0 {
+		return noEstate()
+	}
 	if err := armable(b.estate, what); err != nil {
 		return err
 	}
@@ -185,10 +216,15 @@ func (n *Node) Disarm(ctx context.Context, by, what string) error {
 	return refusal(n.store.Disarm(ctx, what, by))
 }
 
-// Hold stops all acts. Where there is no quorum it stops this tower's own.
+// Hold stops all acts. Where there is no quorum it stops this tower's own. Once the records
+// hold it, they alone count, so that any tower can release it: a run that was decided before is
+// refused there.
 func (n *Node) Hold(ctx context.Context, by, why string) error {
 	n.held.Store(&why)
 	_, err := n.store.Hold(ctx, state.Hold{By: by, Why: why})
+	if err == nil {
+		n.held.Store(nil)
+	}
 	return refusal(err)
 }
 
@@ -242,7 +278,7 @@ func refusal(err error) error {
 		code, do = web.NoQuorum, "it may have happened: look (haechi status), then ask a tower that reaches the others"
 	case errors.Is(err, state.ErrNoSpace):
 		code, do = web.NoQuorum, "make room on the towers' disks: haechi doctor"
-	case errors.Is(err, state.ErrDeposed), errors.Is(err, state.ErrConflict), errors.Is(err, state.ErrStale):
+	case errors.Is(err, state.ErrDeposed), errors.Is(err, state.ErrConflict), errors.Is(err, state.ErrStale), errors.Is(err, executor.ErrDeposed), errors.Is(err, executor.ErrRefused):
 		code, do = web.Conflict, "look again, then ask again"
 	case errors.Is(err, state.ErrNotFound):
 		code = web.NotFound

@@ -8,6 +8,7 @@ import (
 
 	"github.com/haechi/haechi/core/estate"
 	"github.com/haechi/haechi/core/journal"
+	"github.com/haechi/haechi/core/plan"
 	"github.com/haechi/haechi/core/run"
 	"github.com/haechi/haechi/core/situation"
 	"github.com/haechi/haechi/tower/executor"
@@ -19,6 +20,9 @@ const claimFor = 3 * time.Second
 
 // again is how long a run that could not be carried is left before the next attempt.
 const again = 300 * time.Millisecond
+
+// afterDeposed is how long a tower that was deposed does not claim.
+const afterDeposed = time.Second
 
 // driving returns this tower's drive, if it has one as far as it knows. The records know
 // better: each write under it is compared there.
@@ -56,9 +60,13 @@ func (n *Node) trusted(d state.Drive) bool {
 	return true
 }
 
-// claimSoon claims beside the mind; one attempt at a time.
+// claimSoon claims beside the mind; one attempt at a time. A tower that was deposed a moment
+// ago leaves the other alone, so that two that believe each other dead do not take turns.
 func (n *Node) claimSoon(ctx context.Context, from state.Drive) {
-	if !n.claiming.CompareAndSwap(false, true) {
+	n.mu.Lock()
+	rest := n.now().Sub(n.deposedAt) < afterDeposed
+	n.mu.Unlock()
+	if rest || !n.claiming.CompareAndSwap(false, true) {
 		return
 	}
 	n.spawn(ctx, func(ctx context.Context) {
@@ -80,6 +88,7 @@ func (n *Node) claim(ctx context.Context, from state.Drive) (state.Drive, error)
 	n.log.Info("this tower drives", "term", d.Term)
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	n.leaveLocked(d)
 	n.mine = d
 	n.driveCtx, n.driveEnd = context.WithCancelCause(n.ctx)
 	return d, nil
@@ -93,17 +102,54 @@ func (n *Node) deposed(now state.Drive) {
 		return
 	}
 	n.log.Warn("another tower drives", "tower", now.Tower, "term", now.Term)
-	n.mine = state.Drive{}
+	n.leaveLocked(now)
+	n.deposedAt = n.now()
+}
+
+// leaveLocked ends what this tower does under a drive that is over.
+func (n *Node) leaveLocked(now state.Drive) {
+	if n.mine.Tower == "" {
+		return
+	}
 	n.driveEnd(fmt.Errorf("%w: %s under term %d", executor.ErrDeposed, now.Tower, now.Term))
+	n.mine = state.Drive{}
+}
+
+// open has one run planned and opened at a time, and carries it. known says of a run whether
+// the decision took it into account: where another was opened since, it is not opened, so that no
+// two runs move one store. first stands in the journal before the run.
+func (n *Node) open(ctx context.Context, d state.Drive, known func(run.ID) bool, first []journal.Entry, do func(context.Context) (run.ID, error)) (run.ID, error) {
+	select {
+	case n.opening <- struct{}{}:
+		defer func() { <-n.opening }()
+	case <-ctx.Done():
+		return "", context.Cause(ctx)
+	}
+	if n.newest != "" && !known(n.newest) {
+		return "", fmt.Errorf("run %s was opened since this was decided: %w", n.newest, executor.ErrRefused)
+	}
+	id, err := do(before(ctx, first))
+	if err != nil {
+		return "", err
+	}
+	n.newest = id
+	n.carry(id, d.Term)
+	return id, nil
+}
+
+// plan makes a plan from the records as the quorum has them: what this tower has seen of
+// them may be behind, and a plan that rests on the wrong primary would seal the wrong members.
+func (n *Node) plan(ctx context.Context, in plan.Input) (plan.Plan, error) {
+	var err error
+	in.Stores, in.Withdrawn, err = n.store.Agreed(ctx, in.Estate.StoreIDs(), in.Estate.NameIDs())
+	if err != nil {
+		return plan.Plan{}, err
+	}
+	return plan.Make(in)
 }
 
 // carryAll carries every open run, and puts people's words to them.
-func (n *Node) carryAll(ctx context.Context, s state.Snapshot) {
-	d, ok := n.driving()
-	if !ok || s.Drive != d {
-		n.deposed(s.Drive)
-		return
-	}
+func (n *Node) carryAll(ctx context.Context, d state.Drive, s state.Snapshot) {
 	for _, r := range s.OpenRuns() {
 		n.carry(r.ID, d.Term)
 	}
@@ -117,14 +163,14 @@ func (n *Node) carryAll(ctx context.Context, s state.Snapshot) {
 func (n *Node) carry(id run.ID, term uint64) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if n.carried[id] || n.mine.Term != term {
+	if n.carried[id] || n.mine.Tower == "" || n.mine.Term != term {
 		return
 	}
 	n.carried[id] = true
 	n.spawn(n.driveCtx, func(ctx context.Context) {
 		err := n.exec.Carry(ctx, id, term)
 		switch {
-		case err == nil, errors.Is(err, executor.ErrRefused):
+		case err == nil:
 		case ctx.Err() != nil, errors.Is(err, executor.ErrDeposed):
 			n.log.Info("left a run", "run", id, "why", err)
 		default:

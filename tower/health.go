@@ -23,8 +23,8 @@ const expireSoon = 14 * 24 * time.Hour
 // quorum says whether this tower reaches a majority of the voters.
 func (n *Node) quorum() web.Quorum {
 	if n.member == nil {
-		if n.store.Snapshot().Revision == 0 {
-			return web.Quorum{Why: "the etcd cluster at " + fmt.Sprint(n.cfg.Etcd.Endpoints) + " has not answered yet"}
+		if !n.answered.Load() {
+			return web.Quorum{Why: "the etcd cluster at " + fmt.Sprint(n.cfg.Etcd.Endpoints) + " does not answer"}
 		}
 		return web.Quorum{Have: true}
 	}
@@ -36,6 +36,19 @@ func (n *Node) quorum() web.Quorum {
 		why = "its own member has stopped: " + f
 	}
 	return web.Quorum{Why: why}
+}
+
+// externalEvery is how often an external cluster is asked whether it has a quorum.
+const externalEvery = time.Second
+
+// askExternal keeps what quorum says of an external cluster true, until ctx ends.
+func (n *Node) askExternal(ctx context.Context) {
+	for ctx.Err() == nil {
+		asking, cancel := context.WithTimeout(ctx, externalEvery)
+		n.answered.Store(etcd.ClientHealth(asking, n.client).Quorum)
+		cancel()
+		pause(ctx, externalEvery)
+	}
 }
 
 // silentMS is how long ago an observer's last view came; -1: never.
@@ -78,10 +91,10 @@ func (n *Node) own(at time.Time) (out []web.Finding) {
 	do := ""
 	switch {
 	case n.member.Failure() != "":
-		level, text, do = web.Bad, "its etcd member has stopped: "+n.member.Failure(), "make room on the disk of "+n.cfg.Data+", then restart the tower"
+		level, text, do = web.Bad, "its etcd member has stopped: "+n.member.Failure(), "make room on the disk of "+n.cfg.Data+": the tower then starts anew by itself"
 	case !s.HasLeader:
 		level, do = web.Bad, "bring the other towers back; until then nothing is started, and nothing that is guarded is touched"
-	case s.FreeBytes < 64<<20:
+	case s.FreeBytes < etcd.LeastFree:
 		level, do = web.Warn, "make room on the disk of "+n.cfg.Data+" before etcd cannot write"
 	}
 	return append(out, web.Finding{Subject: n.cfg.Name, Level: level, Text: text, Do: do})

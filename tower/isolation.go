@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"path/filepath"
 	"slices"
 	"sync/atomic"
@@ -28,10 +29,17 @@ type isolation struct {
 	exec  *executor.Executor
 	busy  atomic.Bool
 	next  atomic.Int64 // unix nanoseconds before which nothing is tried again
+	fails int          // in a row; only who made busy true touches it
 }
 
 // isolatedFor is how long a run of an isolated tower may take.
 const isolatedFor = 5 * time.Second
+
+// mostFails bounds how rarely something that fails is tried again: 2^mostFails seconds.
+const mostFails = 5
+
+// handedOver is how many events of the spool go into the journal in one transaction.
+const handedOver = 50
 
 func newIsolation(n *Node) (*isolation, error) {
 	i := &isolation{n: n}
@@ -43,7 +51,7 @@ func newIsolation(n *Node) (*isolation, error) {
 	if err != nil {
 		return nil, err
 	}
-	i.exec, err = executor.New(executor.Config{Tower: n.cfg.Name, Book: i.spool, Drivers: n.drivers(), Now: n.now, Log: n.log})
+	i.exec, err = executor.New(executor.Config{Tower: n.cfg.Name, Book: i.spool, Drivers: n.orders(n), Now: n.now, Log: n.log})
 	return i, err
 }
 
@@ -63,13 +71,12 @@ func (i *isolation) consider(ctx context.Context, b *beliefs) {
 	if i.n.now().UnixNano() < i.next.Load() || b.snap.Estate.Version == 0 {
 		return
 	}
-	alone := b.now.Alone(i.n.cfg.Site) && !i.n.quorum().Have
-	spooled := len(i.spool.held()) > 0
+	quorum := i.n.quorum().Have
 	var act func(context.Context, *beliefs) error
-	switch {
-	case alone && !spooled:
+	switch alone := b.now.Alone(i.n.cfg.Site); {
+	case alone && !quorum && !i.withdrawn():
 		act = i.withdraw
-	case !alone && spooled && i.n.quorum().Have:
+	case !alone && quorum && len(i.spool.held()) > 0:
 		act = i.rejoin
 	default:
 		return
@@ -81,50 +88,82 @@ func (i *isolation) consider(ctx context.Context, b *beliefs) {
 		defer i.busy.Store(false)
 		ctx, cancel := context.WithTimeout(ctx, isolatedFor)
 		defer cancel()
-		if err := act(ctx, b); err != nil && !errors.Is(err, plan.ErrNothing) {
+		if err := act(ctx, b); err == nil || errors.Is(err, plan.ErrNothing) {
+			i.fails = 0
+		} else {
 			i.n.log.Warn("isolated", "error", err)
+			i.fails = min(i.fails+1, mostFails)
 		}
-		i.next.Store(i.n.now().Add(time.Second).UnixNano())
+		i.next.Store(i.n.now().Add(time.Second << i.fails).UnixNano())
 	})
 }
 
-// withdraw takes the own site's answers out of its own servers.
+// withdrawn says whether the own answers are out already: the last that was done alone is a
+// withdrawal that came to its end.
+func (i *isolation) withdrawn() bool {
+	r, ok := i.spool.last()
+	return ok && r.Plan.Kind == plan.CutUsers && r.Status() == run.StatusDone
+}
+
+// withdraw takes the own site's answers out of its own servers. A run that was not ended, since the
+// process died or the servers were slow, is gone on with.
 func (i *isolation) withdraw(ctx context.Context, b *beliefs) error {
 	if i.n.held.Load() != nil || len(b.snap.Holds) > 0 || len(b.snap.Armed) == 0 {
 		return nil
 	}
-	return i.run(ctx, b, plan.Input{Kind: plan.CutUsers, Subject: string(i.n.cfg.Site),
+	if r, ok := i.spool.last(); ok && r.Plan.Kind == plan.CutUsers && r.Closed == "" {
+		return i.exec.Carry(ctx, r.ID, b.snap.Drive.Term)
+	}
+	return i.run(ctx, b, plan.Input{Kind: plan.CutUsers, Subject: string(i.n.cfg.Site), Stores: b.snap.Stores, Withdrawn: b.snap.Withdrawn,
 		Because: []string{fmt.Sprintf("%s hears no other site, so its site must send nobody to itself", i.n.cfg.Name)}})
 }
 
 // rejoin brings the own servers level with what the towers agreed, and hands over the spool.
+// What they agreed is asked of the quorum: what this tower saw last is from before it was alone.
 func (i *isolation) rejoin(ctx context.Context, b *beliefs) error {
-	for host, h := range b.estate.Hosts {
+	stores, withdrawn, err := i.n.store.Agreed(ctx, b.estate.StoreIDs(), b.estate.NameIDs())
+	if err != nil {
+		return err
+	}
+	for _, host := range slices.Sorted(maps.Keys(b.estate.Hosts)) {
+		h := b.estate.Hosts[host]
 		if h.Site != i.n.cfg.Site || h.Address == "" || len(b.estate.NamesOf(host)) == 0 {
 			continue
 		}
-		err := i.run(ctx, b, plan.Input{Kind: plan.LevelDNS, Subject: string(host), Because: []string{i.n.cfg.Name + " hears the other sites again"}})
+		err := i.run(ctx, b, plan.Input{Kind: plan.LevelDNS, Subject: string(host), Stores: stores, Withdrawn: withdrawn,
+			Because: []string{i.n.cfg.Name + " hears the other sites again"}})
 		if err != nil {
 			return err
 		}
 	}
-	var entries []journal.Entry
-	for _, ev := range i.spool.held() {
-		data, err := json.Marshal(ev)
-		if err != nil {
+	return i.handOver(ctx)
+}
+
+// handOver brings the spool into the towers' journal, a piece at a time.
+func (i *isolation) handOver(ctx context.Context) error {
+	for events := i.spool.held(); len(events) > 0; events = i.spool.held() {
+		some := events[:min(len(events), handedOver)]
+		var entries []journal.Entry
+		for _, ev := range some {
+			data, err := json.Marshal(ev)
+			if err != nil {
+				return err
+			}
+			entries = append(entries, journal.Entry{At: ev.At, Kind: "spool", Subject: string(ev.Run), Data: data,
+				Text: i.n.cfg.Name + ", alone: " + run.Text(ev)})
+		}
+		if _, err := i.n.store.Note(ctx, entries...); err != nil {
 			return err
 		}
-		entries = append(entries, journal.Entry{At: ev.At, Kind: "spool", Subject: string(ev.Run), Data: data,
-			Text: i.n.cfg.Name + ", alone: " + run.Text(ev)})
+		if err := i.spool.forget(len(some)); err != nil {
+			return err
+		}
 	}
-	if _, err := i.n.store.Note(ctx, entries...); err != nil {
-		return err
-	}
-	return i.spool.clear()
+	return nil
 }
 
 func (i *isolation) run(ctx context.Context, b *beliefs, in plan.Input) error {
-	in.Estate, in.Stores, in.Withdrawn = i.own(b.estate), b.snap.Stores, b.snap.Withdrawn
+	in.Estate = i.own(b.estate)
 	in.Now = situation.Situation{At: b.now.At} // what this tower believes of the others says nothing now
 	p, err := plan.Make(in)
 	if err != nil {

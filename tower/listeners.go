@@ -47,8 +47,8 @@ func (n *Node) startListeners() (func() error, error) {
 		return nil, err
 	}
 	conf.NextProtos = []string{"h2", "http/1.1"}
-	secure := &http.Server{Handler: mux, TLSConfig: conf, ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute, ErrorLog: quiet(n.log)}
-	page := &http.Server{Handler: web.Page(n.ctx, n, n.log), ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute, ErrorLog: quiet(n.log)}
+	secure, page := n.server(mux), n.server(web.Page(n.ctx, n, n.log))
+	secure.TLSConfig = conf
 	var stops []func() error
 	stop := func() error {
 		var errs []error
@@ -82,6 +82,22 @@ func (n *Node) startListeners() (func() error, error) {
 		stops = append(stops, l.server.Close)
 	}
 	return stop, nil
+}
+
+// server serves h until the node stops. Requests end with the node, and Stop waits for them.
+func (n *Node) server(h http.Handler) *http.Server {
+	return &http.Server{
+		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if !n.enter() {
+				w.WriteHeader(http.StatusServiceUnavailable)
+				return
+			}
+			defer n.tasks.Done()
+			h.ServeHTTP(w, r)
+		}),
+		BaseContext:       func(net.Listener) context.Context { return n.ctx },
+		ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute, ErrorLog: quiet(n.log),
+	}
 }
 
 // siteOf is where a tower stands, by the estate, or by this tower's own file until there is one.

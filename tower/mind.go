@@ -19,8 +19,13 @@ import (
 	"github.com/haechi/haechi/tower/state"
 )
 
-// tick is how often the mind looks again when nothing arrives.
-const tick = 25 * time.Millisecond
+// How often the mind believes anew. While all that it hears of is well nothing is urgent; as
+// soon as anything is silent or refuses, each view counts.
+const (
+	breath = 10 * time.Millisecond  // at least between two beliefs, so that views that come together are believed together
+	uneasy = 25 * time.Millisecond  // at most, while something is not well
+	atRest = 100 * time.Millisecond // at most, else; half of the profile's Every where that is less
+)
 
 // mind is the goroutine that believes and decides. Only think touches its fields;
 // everybody else sees the beliefs that it publishes.
@@ -29,10 +34,13 @@ type mind struct {
 	fold   *situation.Fold
 	b      beliefs
 	known  known
+	ill    map[string]bool             // observers that see something that is not well
+	last   time.Time                   // when it believed last
+	judged time.Time                   // when it judged the premises last; zero: records have changed since
 	opened map[run.ID]response.OpenRun // by this tower, until the snapshot shows them
 	said   map[string]bool             // decisions that were journaled, as long as they stay
 	since  map[string]time.Time        // when a decision that is not acted on was first made
-	failed map[string]time.Time        // when a decision could not be carried out
+	failed map[string]time.Time        // until when a decision that could not be carried out is left
 	told   map[string]string           // why there was no plan, as it was journaled
 	runs   map[run.ID]response.OpenRun // as the snapshot shows them
 	busy   bool                        // a decision is being carried out
@@ -49,39 +57,79 @@ type settled struct {
 func newMind(n *Node) *mind {
 	p, _ := situation.Named("")
 	return &mind{n: n, fold: situation.New(estate.Estate{}, p), b: beliefs{profile: p, views: map[string]timedView{}},
-		known: known{}, opened: map[run.ID]response.OpenRun{}, said: map[string]bool{}, since: map[string]time.Time{}, failed: map[string]time.Time{}, told: map[string]string{}, done: make(chan settled, 8)}
+		known: known{}, ill: map[string]bool{}, opened: map[run.ID]response.OpenRun{}, said: map[string]bool{}, since: map[string]time.Time{}, failed: map[string]time.Time{}, told: map[string]string{}, done: make(chan settled, 8)}
 }
 
 // think runs until ctx ends.
-func (m *mind) think(ctx context.Context) error {
+func (m *mind) think(ctx context.Context) {
 	snaps := m.n.store.Watch(ctx)
-	t := time.NewTicker(tick)
+	t := time.NewTimer(0)
 	defer t.Stop()
-	for {
+	for due := m.n.now(); ; {
 		select {
 		case <-ctx.Done():
-			return nil
+			return
 		case s, ok := <-snaps:
 			if !ok {
-				return nil
+				return
 			}
 			m.learn(s)
+			due = m.last
 		case v := <-m.n.views:
-			at := m.n.now()
-			if m.fold.Heard(v, at) {
-				m.b.views = maps.Clone(m.b.views)
-				m.b.views[v.Observer] = timedView{v, at}
-			}
-			if len(m.n.views) > 0 {
-				continue // believe once, with all of them
+			if soon := m.last.Add(breath); m.hear(v) && soon.Before(due) {
+				due = soon
 			}
 		case s := <-m.done:
 			m.settle(ctx, s)
+			due = m.last
 		case <-t.C:
 		}
+		if wait := due.Sub(m.n.now()); wait > 0 {
+			t.Reset(wait)
+			continue
+		}
+		m.drain()
 		m.believe()
 		m.decide(ctx)
+		due = m.last.Add(m.pace())
+		t.Reset(m.pace())
 	}
+}
+
+// drain hears what has arrived meanwhile, so that it is believed together.
+func (m *mind) drain() {
+	for {
+		select {
+		case v := <-m.n.views:
+			m.hear(v)
+		default:
+			return
+		}
+	}
+}
+
+// pace is how long a belief holds while nothing arrives.
+func (m *mind) pace() time.Duration {
+	if slices.Contains(slices.Collect(maps.Values(m.ill)), true) {
+		return uneasy
+	}
+	return min(atRest, m.b.profile.Every/2)
+}
+
+// hear takes a view in and says whether it is urgent: somebody sees, or has just seen,
+// something that is not well.
+func (m *mind) hear(v situation.View) bool {
+	at := m.n.now()
+	if !m.fold.Heard(v, at) {
+		return false
+	}
+	m.b.views = maps.Clone(m.b.views)
+	m.b.views[v.Observer] = timedView{v, at}
+	was := m.ill[v.Observer]
+	m.ill[v.Observer] = slices.ContainsFunc(v.Looks, func(l situation.Look) bool {
+		return l.Refused || !l.Ever || l.Silent >= 2*m.b.profile.Every
+	})
+	return was || m.ill[v.Observer]
 }
 
 // learn takes a new snapshot of the records.
@@ -100,7 +148,8 @@ func (m *mind) learn(s state.Snapshot) {
 		}
 	}
 	m.replay(s)
-	m.b.snap = s
+	m.b.snap, m.judged = s, time.Time{}
+	m.n.deposed(s.Drive)
 }
 
 // replay keeps what the response knows of runs; only those with new events are read again.
@@ -132,11 +181,15 @@ func (m *mind) adopt(e estate.Estate) {
 	m.n.look(e, p, m.b.targets)
 }
 
-// believe makes and publishes what is believed now.
+// believe makes and publishes what is believed now. What members say of themselves changes
+// slowly, so the premises are judged once for each look at them.
 func (m *mind) believe() {
-	m.b.now = m.fold.At(m.n.now())
+	m.last = m.n.now()
+	m.b.now = m.fold.At(m.last)
 	m.known.learn(m.b.estate, m.b.now)
-	m.b.premises = m.known.premises(m.b.estate, m.b.snap.Stores)
+	if m.last.Sub(m.judged) >= m.b.profile.Every {
+		m.b.premises, m.judged = m.known.premises(m.b.estate, m.b.snap.Stores), m.last
+	}
 	b := m.b
 	m.n.believed.Store(&b)
 }
@@ -145,14 +198,15 @@ func (m *mind) believe() {
 func (m *mind) decide(ctx context.Context) {
 	m.n.isolation.consider(ctx, m.n.believed.Load())
 	quorum := m.n.quorum().Have
-	if quorum && !m.n.isDriving() && !m.n.trusted(m.b.snap.Drive) {
+	drive, driving := m.n.driving()
+	if quorum && !driving && !m.n.trusted(m.b.snap.Drive) {
 		m.n.claimSoon(ctx, m.b.snap.Drive)
 		return
 	}
-	if !m.n.isDriving() || m.b.snap.Estate.Version == 0 {
-		return
+	if !driving || m.b.snap.Drive != drive || m.b.snap.Estate.Version == 0 {
+		return // until the records show the claim, they may lack what was written just before it
 	}
-	m.n.carryAll(ctx, m.b.snap)
+	m.n.carryAll(ctx, drive, m.b.snap)
 	if m.busy || m.n.held.Load() != nil {
 		return
 	}
@@ -161,7 +215,7 @@ func (m *mind) decide(ctx context.Context) {
 	for _, d := range decisions {
 		switch d.Act {
 		case response.Start, response.Supersede, response.Ask:
-			if m.said[d.Key()] || m.b.now.At.Sub(m.failed[d.Key()]) < lasting {
+			if m.said[d.Key()] || m.last.Before(m.failed[d.Key()]) {
 				continue
 			}
 			m.start(ctx, d)
@@ -213,9 +267,13 @@ func (m *mind) start(ctx context.Context, d response.Decision) {
 		return
 	}
 	m.busy = true
-	b := m.b
+	b, opened := m.b, maps.Clone(m.opened)
+	known := func(id run.ID) bool {
+		_, own := opened[id]
+		return own || b.shows(id)
+	}
 	m.n.spawn(ctx, func(ctx context.Context) {
-		o, err := m.n.respond(ctx, drive, &b, d)
+		o, err := m.n.respond(ctx, drive, &b, known, d)
 		m.done <- settled{d.Key(), o, err}
 	})
 }
@@ -229,8 +287,11 @@ func (m *mind) settle(ctx context.Context, s settled) {
 		m.opened[s.run.ID] = *s.run
 	case errors.Is(s.err, plan.ErrNothing):
 		m.said[s.key] = true
+	case errors.Is(s.err, executor.ErrRefused):
+		m.failed[s.key] = m.n.now().Add(again) // decided on what has changed since
+		m.n.log.Info("respond", "decision", s.key, "why", s.err)
 	default:
-		m.failed[s.key] = m.n.now()
+		m.failed[s.key] = m.n.now().Add(lasting)
 		m.stuck(ctx, s)
 		m.n.log.Warn("respond", "decision", s.key, "error", s.err)
 	}
@@ -259,43 +320,39 @@ func (m *mind) append(ctx context.Context, e journal.Entry) {
 	})
 }
 
-// respond plans and opens the run of one decision.
-func (n *Node) respond(ctx context.Context, d state.Drive, b *beliefs, what response.Decision) (*response.OpenRun, error) {
+// respond plans and opens the run of one decision. known says of a run whether the decision
+// took it into account.
+func (n *Node) respond(ctx context.Context, d state.Drive, b *beliefs, known func(run.ID) bool, what response.Decision) (*response.OpenRun, error) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	var p plan.Plan
-	make := func(ctx context.Context) (executor.Opening, error) {
-		now := n.beliefs()
-		in := plan.Input{Estate: b.estate, Now: b.now, Stores: now.snap.Stores, Kind: what.Kind, Subject: what.Subject, Lost: what.Lost,
-			Target: what.Member, Withdrawn: now.snap.Withdrawn, Because: what.Because}
+	next := func(ctx context.Context) (o executor.Opening, err error) {
+		in := plan.Input{Estate: b.estate, Now: b.now, Kind: what.Kind, Subject: what.Subject, Lost: what.Lost, Target: what.Member, Because: what.Because}
 		if what.Kind == plan.LoseSite {
 			in.StoresOnly = what.StoresOnly()
 		}
-		var err error
-		if p, err = plan.Make(in); err != nil && (len(p.Steps) == 0 || !errors.As(err, new(*plan.Stuck))) {
-			return executor.Opening{}, err
+		if p, err = n.plan(ctx, in); err != nil && (len(p.Steps) == 0 || !errors.As(err, new(*plan.Stuck))) {
+			return o, err
 		}
-		o := executor.Opening{Plan: p, Estate: b.estate, Version: b.snap.Estate.Version, Basis: b.snap.Acts}
+		o = executor.Opening{Plan: p, Estate: b.estate, Version: b.snap.Estate.Version, Basis: b.snap.Acts}
 		if what.Act == response.Ask {
 			o.Ask, o.People = strings.Join(what.Because, "; "), what.People
 		}
 		return o, nil
 	}
-	n.book.before(verdicts(b, what))
-	var id run.ID
-	var err error
-	if len(what.Supersedes) > 0 {
-		id, err = n.exec.Supersede(ctx, d.Term, what.Supersedes, components(what), make)
-	} else {
-		var o executor.Opening
-		if o, err = make(ctx); err == nil {
-			id, err = n.exec.Open(ctx, d.Term, o)
+	id, err := n.open(ctx, d, known, verdicts(b, what), func(ctx context.Context) (run.ID, error) {
+		if len(what.Supersedes) > 0 {
+			return n.exec.Supersede(ctx, d.Term, what.Supersedes, components(what), next)
 		}
-	}
+		o, err := next(ctx)
+		if err != nil {
+			return "", err
+		}
+		return n.exec.Open(ctx, d.Term, o)
+	})
 	if err != nil {
 		return nil, fmt.Errorf("%s %s: %w", what.Kind, what.Subject, err)
 	}
-	n.carry(id, d.Term)
 	o := openRun(run.Run{ID: id, Plan: p})
 	return &o, nil
 }

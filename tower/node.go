@@ -18,6 +18,7 @@ import (
 	"github.com/haechi/haechi/core/plan"
 	"github.com/haechi/haechi/core/run"
 	"github.com/haechi/haechi/core/situation"
+	"github.com/haechi/haechi/driver"
 	"github.com/haechi/haechi/tower/etcd"
 	"github.com/haechi/haechi/tower/executor"
 	"github.com/haechi/haechi/tower/peer"
@@ -26,14 +27,18 @@ import (
 
 // Node is one tower. Start brings it up, Stop takes it down again.
 type Node struct {
-	cfg Config
-	log *slog.Logger
-	now func() time.Time
+	cfg    Config
+	log    *slog.Logger
+	orders func(*Node) map[string]driver.Driver
+	now    func() time.Time
 
 	ctx    context.Context // ends when the node stops
 	cancel context.CancelFunc
-	tasks  sync.WaitGroup // every goroutine that the node started
+	tasks  sync.WaitGroup // every goroutine that the node started, and every request that it serves
 	undo   []stopper
+
+	life     sync.Mutex // guards what follows, and tasks against additions after Stop
+	stopping bool
 
 	member    *etcd.Member // nil with an external cluster
 	client    *clientv3.Client
@@ -52,10 +57,15 @@ type Node struct {
 	believed atomic.Pointer[beliefs]
 	logins   atomic.Pointer[map[string]string]
 	held     atomic.Pointer[string] // why a person stopped this tower, where the records may not know
+	broken   chan error             // see Broken
 	claiming atomic.Bool
+	answered atomic.Bool   // an external cluster has a quorum
+	opening  chan struct{} // holds one while a run is planned and opened; guards newest
+	newest   run.ID        // the last run that this process opened
 
 	mu        sync.Mutex // guards what follows
 	mine      state.Drive
+	deposedAt time.Time
 	driveCtx  context.Context
 	driveEnd  context.CancelCauseFunc
 	carried   map[run.ID]bool
@@ -71,7 +81,12 @@ type stopper struct {
 // Start brings a tower up. It waits for no quorum: without one the tower looks, shows
 // and starts nothing.
 func Start(cfg Config, log *slog.Logger) (*Node, error) {
-	n := &Node{cfg: cfg, log: log, now: time.Now, views: make(chan situation.View, 64),
+	return start(cfg, log, (*Node).drivers)
+}
+
+// start is Start with other drivers, for tests.
+func start(cfg Config, log *slog.Logger, orders func(*Node) map[string]driver.Driver) (*Node, error) {
+	n := &Node{cfg: cfg, log: log, orders: orders, now: time.Now, views: make(chan situation.View, 64), opening: make(chan struct{}, 1), broken: make(chan error, 1),
 		carried: map[run.ID]bool{}, answering: map[string]bool{}}
 	n.ctx, n.cancel = context.WithCancel(context.Background())
 	n.believed.Store(&beliefs{views: map[string]timedView{}})
@@ -80,6 +95,7 @@ func Start(cfg Config, log *slog.Logger) (*Node, error) {
 		name  string
 		start func() (func() error, error)
 	}{
+		{"certificate", n.startCertificate},
 		{"etcd", n.startEtcd},
 		{"state", n.startState},
 		{"agents", n.startAgents},
@@ -102,6 +118,9 @@ func Start(cfg Config, log *slog.Logger) (*Node, error) {
 // Stop brings the parts down in the reverse of the order they came up. It goes on past
 // failures and reports them all. What it was carrying is in doubt for the next tower.
 func (n *Node) Stop() error {
+	n.life.Lock()
+	n.stopping = true
+	n.life.Unlock()
 	n.cancel()
 	n.tasks.Wait()
 	var errs []error
@@ -114,14 +133,30 @@ func (n *Node) Stop() error {
 	return errors.Join(errs...)
 }
 
+// enter announces something that Stop waits for, which ends with tasks.Done. It is false
+// once the node stops: what comes then is not begun.
+func (n *Node) enter() bool {
+	n.life.Lock()
+	defer n.life.Unlock()
+	if n.stopping {
+		return false
+	}
+	n.tasks.Add(1)
+	return true
+}
+
 // spawn runs f in a goroutine that Stop waits for. f's context ends with ctx and with the node.
 func (n *Node) spawn(ctx context.Context, f func(context.Context)) {
-	n.tasks.Go(func() {
+	if !n.enter() {
+		return
+	}
+	go func() {
+		defer n.tasks.Done()
 		ctx, cancel := context.WithCancelCause(ctx)
 		defer cancel(nil)
 		defer context.AfterFunc(n.ctx, func() { cancel(context.Canceled) })()
 		f(ctx)
-	})
+	}()
 }
 
 func nothing() error { return nil }
@@ -133,6 +168,7 @@ func (n *Node) startEtcd() (func() error, error) {
 			return nil, err
 		}
 		n.client = c
+		n.spawn(n.ctx, n.askExternal)
 		return c.Close, nil
 	}
 	peers := map[string]string{}
@@ -147,6 +183,7 @@ func (n *Node) startEtcd() (func() error, error) {
 		return nil, err
 	}
 	n.member, n.client = m, m.Client()
+	n.spawn(n.ctx, n.watchMember)
 	return m.Stop, nil
 }
 
@@ -160,7 +197,7 @@ func (n *Node) startState() (func() error, error) {
 func (n *Node) startExecutor() (func() error, error) {
 	n.book = &book{store: n.store, drive: n.driving, plans: map[run.ID]plan.Plan{}}
 	var err error
-	n.exec, err = executor.New(executor.Config{Tower: n.cfg.Name, Book: n.book, Drivers: n.drivers(), Now: n.now, Log: n.log})
+	n.exec, err = executor.New(executor.Config{Tower: n.cfg.Name, Book: n.book, Drivers: n.orders(n), Now: n.now, Log: n.log})
 	if err != nil {
 		return nil, err
 	}
@@ -185,11 +222,7 @@ func (n *Node) startPeers() (func() error, error) {
 
 func (n *Node) startMind() (func() error, error) {
 	m := newMind(n)
-	n.spawn(n.ctx, func(ctx context.Context) {
-		if err := m.think(ctx); err != nil {
-			n.log.Error("mind", "error", err)
-		}
-	})
+	n.spawn(n.ctx, m.think)
 	return nothing, nil
 }
 

@@ -32,6 +32,7 @@ func Observe(ctx context.Context, cfg ObserverConfig, log *slog.Logger) error {
 	e := &eyes{files: cfg.TLS.pki(), observer: cfg.Name, boot: boot(), out: sender.Send, log: log, zone: func(string) string { return "." }}
 	defer e.close()
 	o := &observer{cfg: cfg, clients: map[string]*http.Client{}}
+	defer o.close()
 	t := time.NewTicker(targetsEvery)
 	defer t.Stop()
 	log.Info("observer looks", "observer", cfg.Name, "towers", len(peers))
@@ -71,6 +72,12 @@ func (o *observer) ask(ctx context.Context) (aims, error) {
 		errs = append(errs, fmt.Errorf("%s: %w", name, err))
 	}
 	return aims{}, errors.Join(errs...)
+}
+
+func (o *observer) close() {
+	for _, c := range o.clients {
+		c.CloseIdleConnections()
+	}
 }
 
 func (o *observer) one(ctx context.Context, name, address string) (aims, error) {

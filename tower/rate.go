@@ -67,6 +67,7 @@ func (r *rate) at(now time.Time) web.Rate {
 func (r *rate) read(ctx context.Context, now func() time.Time) {
 	t := time.NewTicker(rateEvery)
 	defer t.Stop()
+	defer r.client.CloseIdleConnections()
 	for {
 		select {
 		case <-ctx.Done():

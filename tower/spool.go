@@ -1,12 +1,13 @@
 package tower
 
 import (
-	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"sync"
 
 	"github.com/haechi/haechi/core/estate"
@@ -25,6 +26,7 @@ type spool struct {
 
 	mu     sync.Mutex // guards what follows
 	events []run.Event
+	size   int64 // of the file, as far as it is whole
 }
 
 var _ executor.Book = (*spool)(nil)
@@ -32,24 +34,18 @@ var _ executor.Book = (*spool)(nil)
 // openSpool reads what an earlier process left.
 func openSpool(path string, site estate.SiteID, on func() (estate.Estate, uint64)) (*spool, error) {
 	s := &spool{path: path, site: site, on: on}
-	f, err := os.Open(path)
-	if errors.Is(err, os.ErrNotExist) {
-		return s, nil
-	}
-	if err != nil {
+	data, err := os.ReadFile(path)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("spool: %w", err)
 	}
-	defer f.Close()
-	lines := bufio.NewScanner(f)
-	lines.Buffer(nil, 16<<20)
-	for lines.Scan() {
+	for line := range bytes.Lines(data) {
 		var ev run.Event
-		if err := json.Unmarshal(lines.Bytes(), &ev); err != nil {
-			break // the last line was cut off with the power; nothing rests on it
+		if line[len(line)-1] != '\n' || json.Unmarshal(line, &ev) != nil {
+			break // the end was cut off with the power; nothing rests on it, and it is overwritten
 		}
-		s.events = append(s.events, ev)
+		s.events, s.size = append(s.events, ev), s.size+int64(len(line))
 	}
-	return s, lines.Err()
+	return s, nil
 }
 
 // NewID numbers local runs by what the spool holds.
@@ -65,29 +61,43 @@ func (s *spool) NewID(context.Context) (run.ID, error) {
 	return run.ID(fmt.Sprintf("local-%s-%d", s.site, n)), nil
 }
 
-// Append writes events to the disk. Records do not change without the others.
+// Append writes events to the disk. Records do not change without the others. An append
+// that failed leaves nothing that the next one, or the same again, would be added to.
 func (s *spool) Append(_ context.Context, _ uint64, events []run.Event, _ executor.Change) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	f, err := os.OpenFile(s.path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	lines, err := inLines(events)
+	if err != nil {
+		return err
+	}
+	f, err := os.OpenFile(s.path, os.O_CREATE|os.O_WRONLY, 0o600)
 	if err != nil {
 		return fmt.Errorf("spool: %w", err)
 	}
 	defer f.Close()
-	for _, ev := range events {
-		line, err := json.Marshal(ev)
-		if err != nil {
-			return fmt.Errorf("spool: %w", err)
-		}
-		if _, err := f.Write(append(line, '\n')); err != nil {
-			return fmt.Errorf("spool: %w", err)
-		}
+	if err := f.Truncate(s.size); err != nil {
+		return fmt.Errorf("spool: %w", err)
+	}
+	if _, err := f.WriteAt(lines, s.size); err != nil {
+		return fmt.Errorf("spool: %w", err)
 	}
 	if err := f.Sync(); err != nil {
 		return fmt.Errorf("spool: %w", err)
 	}
-	s.events = append(s.events, events...)
+	s.events, s.size = append(s.events, events...), s.size+int64(len(lines))
 	return nil
+}
+
+func inLines(events []run.Event) ([]byte, error) {
+	var out []byte
+	for _, ev := range events {
+		line, err := json.Marshal(ev)
+		if err != nil {
+			return nil, fmt.Errorf("spool: %w", err)
+		}
+		out = append(append(out, line...), '\n')
+	}
+	return out, nil
 }
 
 func (s *spool) Load(_ context.Context, id run.ID) ([]run.Event, error) {
@@ -115,16 +125,40 @@ func (s *spool) Estate(context.Context, uint64) (estate.Estate, error) {
 func (s *spool) held() []run.Event {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.events
+	return slices.Clone(s.events)
 }
 
-// clear empties the spool once its events stand in the towers' journal.
-func (s *spool) clear() error {
+// last is the newest local run; false if there is none, or if it cannot be read.
+func (s *spool) last() (run.Run, bool) {
+	events := s.held()
+	for _, ev := range slices.Backward(events) {
+		if ev.Kind != run.Opened {
+			continue
+		}
+		of := slices.DeleteFunc(events, func(other run.Event) bool { return other.Run != ev.Run })
+		r, err := run.Replay(of)
+		return r, err == nil
+	}
+	return run.Run{}, false
+}
+
+// forget drops the first n events once they stand in the towers' journal.
+func (s *spool) forget(n int) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if err := os.Remove(s.path); err != nil && !errors.Is(err, os.ErrNotExist) {
+	rest := s.events[n:]
+	lines, err := inLines(rest)
+	if err != nil {
+		return err
+	}
+	if len(rest) == 0 {
+		err = os.Remove(s.path)
+	} else if err = os.WriteFile(s.path+".new", lines, 0o600); err == nil {
+		err = os.Rename(s.path+".new", s.path)
+	}
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("spool: %w", err)
 	}
-	s.events = nil
+	s.events, s.size = slices.Clone(rest), int64(len(lines))
 	return nil
 }

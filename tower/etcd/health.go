@@ -13,11 +13,12 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
-// What counts as nearly full. A member takes 32 MB for its log alone.
-const (
-	leastFree   = 64 << 20 // bytes on the disk of the data directory
-	quotaNearly = quotaBytes / 10 * 9
-)
+// LeastFree is how many bytes the disk of the data directory should have free. A member
+// takes 32 MB for its log alone.
+const LeastFree = 64 << 20
+
+// quotaNearly is when the quota counts as nearly used up.
+const quotaNearly = quotaBytes / 10 * 9
 
 // Status is what a member knows at once, without asking anybody.
 type Status struct {
@@ -77,7 +78,7 @@ func (m *Member) Health(ctx context.Context) Health {
 	}
 	h := clientHealth(ctx, m.client)
 	st := m.Status()
-	if st.FreeBytes < leastFree {
+	if st.FreeBytes < LeastFree {
 		h.Problems = append(h.Problems, fmt.Sprintf("the disk of %s has %d MB left; etcd stops when it is full", m.cfg.DataDir, st.FreeBytes>>20))
 	}
 	if st.DBBytes > quotaNearly {

@@ -24,6 +24,9 @@ const (
 	pause        = 10 * time.Millisecond
 )
 
+// maxOps is how many operations etcd takes in one transaction, less some for what is always there.
+const maxOps = 100
+
 // record is a key's value and the revision of its last change, 0 if it does not exist.
 type record struct {
 	value []byte

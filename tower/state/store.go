@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -143,6 +144,40 @@ func (s *Store) StoreRecord(ctx context.Context, id estate.StoreID) (situation.S
 		return situation.Store{}, fmt.Errorf("store %s: %w", id, err)
 	}
 	return decode[situation.Store](storeKey(id), have[storeKey(id)].value)
+}
+
+// Agreed returns what the towers have agreed about stores, and which sites' answers are out of
+// names, confirmed by the quorum and at one revision.
+func (s *Store) Agreed(ctx context.Context, stores []estate.StoreID, names []estate.NameID) (map[estate.StoreID]situation.Store, map[estate.NameID][]estate.SiteID, error) {
+	recs, out := map[estate.StoreID]situation.Store{}, map[estate.NameID][]estate.SiteID{}
+	var keys []string
+	for _, id := range stores {
+		keys = append(keys, storeKey(id))
+	}
+	for _, id := range names {
+		keys = append(keys, withdrawnKey(id))
+	}
+	for some := range slices.Chunk(keys, maxOps) {
+		have, err := s.read(ctx, some)
+		if err != nil {
+			return nil, nil, fmt.Errorf("what was agreed: %w", err)
+		}
+		for _, id := range stores {
+			if r, ok := have[storeKey(id)]; ok {
+				if recs[id], err = decode[situation.Store](storeKey(id), r.value); err != nil {
+					return nil, nil, err
+				}
+			}
+		}
+		for _, id := range names {
+			if r, ok := have[withdrawnKey(id)]; ok {
+				if out[id], err = decode[[]estate.SiteID](withdrawnKey(id), r.value); err != nil {
+					return nil, nil, err
+				}
+			}
+		}
+	}
+	return recs, out, nil
 }
 
 // drives fails unless d is the drive in have.

@@ -1,0 +1,48 @@
+package tower
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/haechi/haechi/tower/etcd"
+)
+
+// ErrBroken means that a tower can go on only as a new process.
+var ErrBroken = errors.New("the tower has to be started anew")
+
+// When a tower whose etcd member has given up is started anew.
+const (
+	roomEvery = time.Second
+	restFor   = 5 * time.Second // at least, whatever the reason, so that it does not spin
+)
+
+// Broken tells once, with [ErrBroken], that the tower's etcd member has given up and that
+// a new process would now be better off: there is room on the disk again. Until then the
+// tower goes on looking and showing; it starts nothing. The member cannot be started
+// again in this process, since what is left of the old one holds its files.
+func (n *Node) Broken() <-chan error { return n.broken }
+
+// watchMember waits for the member to give up, and then for room.
+func (n *Node) watchMember(ctx context.Context) {
+	select {
+	case <-n.member.Failed():
+	case <-ctx.Done():
+		return
+	}
+	why := n.member.Failure()
+	n.log.Error("etcd has given up; this tower looks and shows, and starts nothing", "why", why, "data", n.cfg.Data)
+	if awaitRoom(ctx, func() uint64 { return n.member.Status().FreeBytes }, restFor, roomEvery) {
+		n.broken <- fmt.Errorf("%w: its etcd member had given up (%s), and there is room now", ErrBroken, why)
+	}
+}
+
+// awaitRoom waits for rest, and then until there is room for etcd to run. False means that ctx ended.
+func awaitRoom(ctx context.Context, free func() uint64, rest, every time.Duration) bool {
+	pause(ctx, rest)
+	for free() < etcd.LeastFree && ctx.Err() == nil {
+		pause(ctx, every)
+	}
+	return ctx.Err() == nil
+}
