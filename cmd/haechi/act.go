@@ -29,6 +29,12 @@ func adoptCommand(o *options) *cobra.Command {
 	}, "adopt", func(args []string) any { return map[string]string{"store": args[0]} })
 }
 
+func serveCommand(o *options) *cobra.Command {
+	return starting(o, &cobra.Command{
+		Use: "serve SITE", Short: "Let a site answer users again that was emptied, lost or cut off", Args: cobra.ExactArgs(1),
+	}, "serve", func(args []string) any { return map[string]string{"site": args[0]} })
+}
+
 // starting makes a command that opens a run, and follows it to its end.
 func starting(o *options, c *cobra.Command, path string, in func(args []string) any) *cobra.Command {
 	noWait := c.Flags().Bool("no-wait", false, "do not follow the run")

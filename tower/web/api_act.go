@@ -42,6 +42,14 @@ func (a desk) postAdopt(w http.ResponseWriter, r *http.Request, by string) (any,
 	return a.start(r, by, Ask{Kind: plan.AdoptNew, Subject: in.Store}, "store")
 }
 
+func (a desk) postServe(w http.ResponseWriter, r *http.Request, by string) (any, error) {
+	var in struct{ Site string }
+	if err := body(w, r, &in); err != nil {
+		return nil, err
+	}
+	return a.start(r, by, Ask{Kind: plan.Serve, Subject: in.Site}, "site")
+}
+
 func (a desk) start(r *http.Request, by string, ask Ask, field string) (any, error) {
 	if ask.Subject == "" {
 		return nil, missing(field)

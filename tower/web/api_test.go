@@ -65,6 +65,7 @@ func TestRolesAreRefused(t *testing.T) {
 		{person("viewer"), "POST evacuate"},
 		{person("viewer"), "POST failover"},
 		{person("viewer"), "POST adopt"},
+		{person("viewer"), "POST serve"},
 		{person("viewer"), "POST estate"},
 		{person("viewer"), "POST arm"},
 		{person("viewer"), "DELETE arm"},
@@ -115,6 +116,7 @@ func TestOrdersReachTheDesk(t *testing.T) {
 		{"POST", "evacuate", `{"site":"pangyo"}`},
 		{"POST", "failover", `{"store":"talk-db","to":"ansan"}`},
 		{"POST", "adopt", `{"store":"talk-db"}`},
+		{"POST", "serve", `{"site":"pangyo"}`},
 		{"POST", "arm", `{"what":"*"}`},
 		{"POST", "runs/r-000007/approve", ``},
 		{"GET", "plan?lose=pangyo", ``},
@@ -125,7 +127,7 @@ func TestOrdersReachTheDesk(t *testing.T) {
 		}
 	}
 	want := []string{
-		"kim: evacuate pangyo ", "kim: failover talk-db ansan", "kim: adopt talk-db ", "kim: arm *",
+		"kim: evacuate pangyo ", "kim: failover talk-db ansan", "kim: adopt talk-db ", "kim: serve pangyo ", "kim: arm *",
 		"kim: approve r-000007", "plan lose-site pangyo ", "plan failover talk-db ansan",
 	}
 	if strings.Join(got, "|") != strings.Join(want, "|") {
