@@ -159,9 +159,9 @@ func (t Trial) String() string {
 	if t.Failed != "" {
 		return fmt.Sprintf("%-20s %-15s %2d  seed %-7d NOT MEASURED: %s", t.System, t.Kind, t.Number, f.Seed, t.Failed)
 	}
-	out := fmt.Sprintf("%-20s %-15s %2d  seed %-7d %6d acked, %d lost; verdict %s, sealed %s, promoted %s, first ack %s, all served %s, longest pause %s",
+	out := fmt.Sprintf("%-20s %-15s %2d  seed %-7d %6d acked, %d lost; verdict %s, sealed %s, writable %s, first ack %s, all served %s, longest pause %s",
 		t.System, t.Kind, t.Number, f.Seed, f.Acknowledged, f.Lost+f.Duplicated+f.OutOfOrder+f.Changed,
-		clock(f.Verdict), clock(f.Sealed), clock(f.Promoted), clock(f.FirstAck), clock(f.AllServed), clock(f.LongestPause))
+		clock(f.Verdict), clock(f.Sealed), clock(f.Writable), clock(f.FirstAck), clock(f.AllServed), clock(f.LongestPause))
 	for _, trouble := range f.Trouble {
 		out += "; " + trouble
 	}

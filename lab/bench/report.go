@@ -65,7 +65,7 @@ type Summary struct {
 	Detection Spread `json:"detection_s"` // the fire until the verdict
 	Decision  Spread `json:"decision_s"`  // until the run is opened
 	Seal      Spread `json:"seal_s"`      // until the old side is sealed
-	Promotion Spread `json:"promotion_s"` // until another member takes writes
+	Promotion Spread `json:"promotion_s"` // until PostgreSQL begins its new timeline; of Patroni since the fire
 	Reconnect Spread `json:"reconnect_s"` // until a client is acknowledged
 }
 
@@ -84,7 +84,12 @@ func spread(all []trial.Seconds) Spread {
 	order := slices.SortedFunc(slices.Values(all), func(a, b trial.Seconds) int {
 		return cmp.Or(cmp.Compare(b2i(a < 0), b2i(b < 0)), cmp.Compare(a, b))
 	})
-	return Spread{Median: order[len(order)/2], Best: order[0], Worst: order[len(order)-1]}
+	low, high := order[(len(order)-1)/2], order[len(order)/2]
+	out := Spread{Median: (low + high) / 2, Best: order[0], Worst: order[len(order)-1]}
+	if high == trial.Never {
+		out.Median = trial.Never
+	}
+	return out
 }
 
 func b2i(b bool) int {
@@ -132,8 +137,8 @@ func summarise(system, kind string, trials []Trial, ok func(Trial) bool) Summary
 		detections = append(detections, between(0, f.Verdict)...)
 		decisions = append(decisions, between(f.Verdict, f.Opened)...)
 		seals = append(seals, between(f.Opened, f.Sealed)...)
-		promotions = append(promotions, between(f.Sealed, f.Promoted)...)
-		reconnects = append(reconnects, between(f.Promoted, f.FirstAck)...)
+		promotions = append(promotions, between(max(0, f.Sealed), f.Writable)...)
+		reconnects = append(reconnects, between(f.Writable, f.FirstAck)...)
 	}
 	s.FirstAck, s.AllServed, s.LongestPause = spread(firsts), spread(alls), spread(pauses)
 	s.Detection, s.Decision, s.Seal = spread(detections), spread(decisions), spread(seals)

@@ -18,6 +18,8 @@ func TestSpreadCountsWhatNeverHappenedAsWorst(t *testing.T) {
 		{nil, Spread{trial.Never, trial.Never, trial.Never}},
 		{[]trial.Seconds{3, 1, 2}, Spread{2, 1, 3}},
 		{[]trial.Seconds{trial.Never, 1, 2}, Spread{2, 1, trial.Never}},
+		{[]trial.Seconds{1, 2, 4, 9}, Spread{3, 1, 9}},
+		{[]trial.Seconds{trial.Never, 1}, Spread{trial.Never, 1, trial.Never}},
 		{[]trial.Seconds{trial.Never, trial.Never, 2}, Spread{trial.Never, 2, trial.Never}},
 	} {
 		if got := spread(c.all); got != c.want {
@@ -28,7 +30,7 @@ func TestSpreadCountsWhatNeverHappenedAsWorst(t *testing.T) {
 
 func fireOf(system string, n int, first trial.Seconds) Trial {
 	return Trial{System: system, Kind: FireTogether, Number: n, Figures: trial.Figures{
-		Acknowledged: 3000, Verdict: first / 2, Opened: first/2 + .01, Sealed: first/2 + .1, Promoted: first - .1, FirstAck: first, AllServed: first + 1, LongestPause: first,
+		Acknowledged: 3000, Verdict: first / 2, Opened: first/2 + .01, Sealed: first/2 + .1, Promoted: first, Writable: first - .1, FirstAck: first, AllServed: first + 1, LongestPause: first,
 	}}
 }
 

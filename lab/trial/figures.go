@@ -52,7 +52,8 @@ type Figures struct {
 	Verdict  Seconds `json:"verdict_s"`  // the system believed that the site is lost
 	Opened   Seconds `json:"opened_s"`   // it began to act
 	Sealed   Seconds `json:"sealed_s"`   // the old side could acknowledge nothing any more
-	Promoted Seconds `json:"promoted_s"` // another member took writes
+	Promoted Seconds `json:"promoted_s"` // it knew that another member takes writes
+	Writable Seconds `json:"writable_s"` // PostgreSQL itself began its new timeline
 
 	FirstAck           Seconds `json:"first_ack_s"`  // of a message first sent after the fault
 	AllServed          Seconds `json:"all_served_s"` // every client had one

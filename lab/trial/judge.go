@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strconv"
 	"time"
 
 	"github.com/haechi/haechi/lab"
@@ -20,6 +21,9 @@ func (t Trial) judge(ctx context.Context, y talk.Tally, alive []lab.Place, f *Fi
 		f.Acknowledged, f.Lost = len(y.Acks), len(y.Acks)
 		f.Trouble = append(f.Trouble, err.Error())
 		return nil
+	}
+	if f.Writable, err = t.writable(ctx, primary, f.At); err != nil {
+		f.Trouble = append(f.Trouble, err.Error())
 	}
 	end, err := t.Lab.Position(ctx, primary)
 	if err != nil {
@@ -78,6 +82,25 @@ func (t Trial) primary(ctx context.Context, alive []lab.Place) (lab.Place, error
 		return "", fmt.Errorf("the members that say they are primary are %v, not one", found)
 	}
 	return found[0], nil
+}
+
+// writable is when PostgreSQL began the timeline that it is on, by the file that
+// it writes at that moment; never, if that was before the fault.
+func (t Trial) writable(ctx context.Context, primary lab.Place, at time.Time) (Seconds, error) {
+	const newest = `SELECT extract(epoch FROM (pg_stat_file('pg_wal/' || name)).modification)::numeric(20,6)
+		FROM pg_ls_waldir() WHERE name LIKE '%.history' ORDER BY name DESC LIMIT 1`
+	rows, err := t.Lab.SQL(ctx, primary, "postgres", newest)
+	if err != nil || len(rows) == 0 {
+		return Never, err
+	}
+	seconds, err := strconv.ParseFloat(rows[0][0], 64)
+	if err != nil {
+		return Never, fmt.Errorf("when %s was promoted: %w", primary, err)
+	}
+	if begun := time.UnixMicro(int64(seconds * 1e6)); begun.After(at) {
+		return since(at, begun), nil
+	}
+	return Never, nil
 }
 
 // replayed waits until a follower has replayed up to a position.

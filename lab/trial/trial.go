@@ -84,7 +84,7 @@ func (t Trial) Run(ctx context.Context) (Figures, error) {
 		return Figures{}, fmt.Errorf("trial: %w", err)
 	}
 	defer load.Kill() //nolint:errcheck // it has ended, or nothing more can be done about it
-	f := Figures{System: t.System.Name(), Site: t.Site, Seed: t.Seed}
+	f := Figures{System: t.System.Name(), Site: t.Site, Seed: t.Seed, Writable: Never}
 	if err := t.hurt(ctx, load, events, &f); err != nil {
 		return Figures{}, fmt.Errorf("trial: %w", err)
 	}
