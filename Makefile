@@ -15,6 +15,7 @@ deps: ## install the Debian packages that the lab needs (quick when nothing is m
 
 build: ## bin/haechi, bin/haechi-agent, bin/haechi-lab
 	@mkdir -p bin
+	@[ -e bin/haechi-lab ] || echo "building haechi; the first time this takes a few minutes"
 	$(GO) build -ldflags '-s -w' -o bin/ ./cmd/haechi ./cmd/haechi-agent ./cmd/haechi-lab
 
 demo: deps build ## three sites, a fire, a scoreboard (DEMO='--lose ansan --stay' passes options)
