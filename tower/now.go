@@ -94,7 +94,7 @@ func (b *beliefs) silence(target string) int64 {
 			if l.Target != target || !l.Ever {
 				continue
 			}
-			if since := l.Silent + b.now.At.Sub(v.at); best < 0 || since < best {
+			if since := l.Silent + l.Waived + b.now.At.Sub(v.at); best < 0 || since < best {
 				best = since
 			}
 		}

@@ -1,6 +1,7 @@
 package situation_test
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -30,6 +31,41 @@ func TestOldAndForeignViewsAreIgnored(t *testing.T) {
 		if got := f.Heard(x.view, at); got != x.want {
 			t.Errorf("%s: taken in = %v", x.what, got)
 		}
+	}
+}
+
+// Where an observer was stopped its silences begin anew. That is no sign of life.
+func TestWaivedSilenceIsNoAnswer(t *testing.T) {
+	e, at := sitesOf(false, "pangyo", "ansan", "anyang"), time.Unix(0, 0)
+	f := situation.New(e, situation.Profiles()["fast"])
+	seen := func(not string, waived time.Duration) (out []situation.Look) {
+		for _, x := range situation.Targets(e) {
+			l := situation.Look{Target: x.ID, Ever: true, Silent: 10 * time.Millisecond, Facts: map[string]string{"role": "primary"}}
+			if string(x.Site) == not {
+				l.Silent, l.Waived = 600*time.Millisecond, 0
+				if waived > 0 {
+					l.Silent, l.Waived = 10*time.Millisecond, waived
+				}
+			}
+			out = append(out, l)
+		}
+		return out
+	}
+	tell := func(seq uint64, waived time.Duration) situation.Situation {
+		f.Heard(situation.View{Observer: "tower-ansan", Site: "ansan", Boot: "a", Seq: seq, Looks: seen("pangyo", 0)}, at)
+		f.Heard(situation.View{Observer: "tower-anyang", Site: "anyang", Boot: "a", Seq: seq, Looks: seen("pangyo", waived)}, at)
+		return f.At(at)
+	}
+	if got := tell(1, 0); got.Sites["pangyo"].State != situation.Lost {
+		t.Fatalf("pangyo is %+v", got.Sites["pangyo"])
+	}
+	at = at.Add(100 * time.Millisecond)
+	got := tell(2, 20*time.Second)
+	if v := got.Sites["pangyo"]; v.State != situation.Lost || strings.Contains(strings.Join(v.Because, ";"), "tower-anyang sees") {
+		t.Errorf("pangyo is %+v", v)
+	}
+	if facts := got.Facts["pangyo/database/talk-db/pangyo"]; len(facts) > 0 {
+		t.Errorf("a server that is gone says %v", facts)
 	}
 }
 

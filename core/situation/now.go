@@ -84,7 +84,7 @@ func (f *Fold) freshest(target string, now time.Time) (found map[string]string) 
 			if !ok || !l.Ever || l.Refused || len(l.Facts) == 0 {
 				continue
 			}
-			if age := l.Silent + f.age(h, now); age < best {
+			if age := l.answered() + f.age(h, now); age < best {
 				best, found = age, l.Facts
 			}
 		}

@@ -36,7 +36,7 @@ func (f *Fold) silent(l Look) bool {
 // answers. The age of a view adds to what it says of life, and never to what it
 // says of silence.
 func (f *Fold) answers(l Look, age time.Duration) bool {
-	return l.Ever && l.Silent+age < f.profile.Silence
+	return l.Ever && l.answered()+age < f.profile.Silence
 }
 
 // dead says whether a look at a single thing counts against it.
@@ -169,7 +169,7 @@ func (f *Fold) beside(h heard, t Target) bool {
 		if other.ID == t.ID || other.Site != t.Site && h.view.Site != t.Site {
 			continue
 		}
-		if l, ok := h.looks[other.ID]; ok && l.Ever && l.Silent <= f.profile.Silence/2 {
+		if l, ok := h.looks[other.ID]; ok && l.Ever && l.answered() <= f.profile.Silence/2 {
 			return true
 		}
 	}

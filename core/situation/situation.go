@@ -46,11 +46,15 @@ type View struct {
 type Look struct {
 	Target  string            `json:"target"`
 	Silent  time.Duration     `json:"silent"`            // since it last answered, or since the observer began to look, or since its own last stall ended
+	Waived  time.Duration     `json:"waived,omitempty"`  // silence before that, which does not count since the observer itself was stopped: the last answer is Silent+Waived ago
 	Ever    bool              `json:"ever"`              // it has answered this observer at least once
 	Refused bool              `json:"refused,omitempty"` // the host answers, the thing does not (RST, "stopped")
 	Why     string            `json:"why,omitempty"`     // the last failure in words
 	Facts   map[string]string `json:"facts,omitempty"`   // what the thing says of itself
 }
+
+// answered is how long ago the target last answered, where it ever did.
+func (l Look) answered() time.Duration { return l.Silent + l.Waived }
 
 // State is what is believed of a site or a thing.
 type State string

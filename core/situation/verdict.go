@@ -141,9 +141,9 @@ func (f *Fold) proof(h heard, site estate.SiteID, now time.Time) string {
 	var answered []Kind
 	newest := f.profile.recent() + 1
 	for _, t := range f.of[site] {
-		if l, ok := h.looks[t.ID]; ok && l.Ever && l.Silent+age <= f.profile.recent() {
+		if l, ok := h.looks[t.ID]; ok && l.Ever && l.answered()+age <= f.profile.recent() {
 			answered = append(answered, t.Kind)
-			newest = min(newest, l.Silent+age)
+			newest = min(newest, l.answered()+age)
 		}
 	}
 	if len(answered) == 0 {

@@ -224,6 +224,9 @@ func TestOwnStallIsNotTheSilenceOfOthers(t *testing.T) {
 		if after < 0 || v.Late < 1900*time.Millisecond || v.Looks[0].Silent > 200*time.Millisecond {
 			t.Errorf("after a stall of 2 s: late %v, silent %v", v.Late, v.Looks[0].Silent)
 		}
+		if got := v.Looks[0].Silent + v.Looks[0].Waived; got < 2*time.Second {
+			t.Errorf("after a stall of 2 s it answered %v ago, as it says", got)
+		}
 		time.Sleep(time.Second)
 		if v := w.last(); v.Late > time.Millisecond || v.Looks[0].Silent < 900*time.Millisecond {
 			t.Errorf("a second later: late %v, silent %v", v.Late, v.Looks[0].Silent)

@@ -153,8 +153,13 @@ func (s *sheet) crosses(at time.Time) time.Time {
 func (s *sheet) looks(now time.Time) []situation.Look {
 	out := make([]situation.Look, 0, len(s.rows))
 	for id, w := range s.rows {
+		from := s.from(w)
+		waived := time.Duration(0)
+		if w.ever {
+			waived = max(0, from.Sub(w.last))
+		}
 		out = append(out, situation.Look{
-			Target: id, Silent: max(0, now.Sub(s.from(w))), Ever: w.ever, Refused: w.refused, Why: w.why, Facts: w.facts,
+			Target: id, Silent: max(0, now.Sub(from)), Waived: waived, Ever: w.ever, Refused: w.refused, Why: w.why, Facts: w.facts,
 		})
 	}
 	slices.SortFunc(out, func(a, b situation.Look) int { return cmp.Compare(a.Target, b.Target) })
