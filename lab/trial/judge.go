@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"strconv"
+	"os"
+	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/haechi/haechi/lab"
@@ -22,7 +24,7 @@ func (t Trial) judge(ctx context.Context, y talk.Tally, alive []lab.Place, f *Fi
 		f.Trouble = append(f.Trouble, err.Error())
 		return nil
 	}
-	if f.Writable, err = t.writable(ctx, primary, f.At); err != nil {
+	if f.Writable, err = t.writable(primary, f.At); err != nil {
 		f.Trouble = append(f.Trouble, err.Error())
 	}
 	end, err := t.Lab.Position(ctx, primary)
@@ -86,18 +88,20 @@ func (t Trial) primary(ctx context.Context, alive []lab.Place) (lab.Place, error
 
 // writable is when PostgreSQL began the timeline that it is on, by the file that
 // it writes at that moment; never, if that was before the fault.
-func (t Trial) writable(ctx context.Context, primary lab.Place, at time.Time) (Seconds, error) {
-	const newest = `SELECT extract(epoch FROM (pg_stat_file('pg_wal/' || name)).modification)::numeric(20,6)
-		FROM pg_ls_waldir() WHERE name LIKE '%.history' ORDER BY name DESC LIMIT 1`
-	rows, err := t.Lab.SQL(ctx, primary, "postgres", newest)
-	if err != nil || len(rows) == 0 {
+func (t Trial) writable(primary lab.Place, at time.Time) (Seconds, error) {
+	w, err := t.Lab.Wanted(primary)
+	if err != nil {
 		return Never, err
 	}
-	seconds, err := strconv.ParseFloat(rows[0][0], 64)
-	if err != nil {
-		return Never, fmt.Errorf("when %s was promoted: %w", primary, err)
+	files, err := filepath.Glob(filepath.Join(w.Data, "pg_wal", "*.history"))
+	if err != nil || len(files) == 0 {
+		return Never, err
 	}
-	if begun := time.UnixMicro(int64(seconds * 1e6)); begun.After(at) {
+	info, err := os.Stat(slices.Max(files))
+	if err != nil {
+		return Never, err
+	}
+	if begun := info.ModTime(); begun.After(at) {
 		return since(at, begun), nil
 	}
 	return Never, nil
