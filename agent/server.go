@@ -43,7 +43,23 @@ func NewServer(statePath, hold string, units map[string]Unit, log *slog.Logger) 
 	if err != nil {
 		return nil, err
 	}
-	return &Server{hold: hold, units: units, state: st, turn: newTurn(), log: log}, nil
+	s := &Server{hold: hold, units: units, state: st, turn: newTurn(), log: log}
+	s.wake()
+	return s, nil
+}
+
+// wake brings about what has to hold before the first order. An agent that fails at it
+// serves all the same: it may be needed to stop the thing.
+func (s *Server) wake() {
+	ctx, cancel := context.WithTimeout(context.Background(), lookLimit)
+	defer cancel()
+	for name, unit := range s.units {
+		if w, ok := unit.(Wakes); ok {
+			if err := w.Wake(ctx, s.state.memory(name)); err != nil {
+				s.log.Error("wake", "unit", name, "error", err)
+			}
+		}
+	}
 }
 
 // Serve answers on l until ctx ends. conf comes from [pki.ServerTLS] and lets only

@@ -26,6 +26,14 @@ type SavesFirst interface {
 	SavesFirst()
 }
 
+// Wakes is a unit of which something may have to hold on the host before any order comes,
+// because of what is remembered of it; a machine that started again has forgotten it.
+type Wakes interface {
+	Unit
+	// Wake is called once, when the agent starts. m cannot save.
+	Wake(ctx context.Context, m *Memory) error
+}
+
 // Refusal is a unit's answer to an order that it does not carry out. Nothing was changed.
 type Refusal struct {
 	Code Code

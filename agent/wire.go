@@ -39,8 +39,11 @@ type Order struct {
 	// Promote: the members that may acknowledge, and how many of them must.
 	Sync []string `json:"sync,omitempty"`
 	Any  int      `json:"any,omitempty"`
-	// Alone with Promote: an empty list is meant; with a mandate that ends by itself.
+	// Alone with Promote: an empty list is meant, with a mandate that ends by itself after
+	// Mandate unless it is given again. Renew: only where it is alone already, so that a
+	// renewal that is late never makes it so again.
 	Alone   bool          `json:"alone,omitempty"`
+	Renew   bool          `json:"renew,omitempty"`
 	Mandate time.Duration `json:"mandate,omitempty"`
 	// Self is the member's own name, which it shows to its upstream.
 	Self string `json:"self,omitempty"`

@@ -4,6 +4,7 @@ package driver
 
 import (
 	"context"
+	"time"
 
 	"github.com/haechi/haechi/core/estate"
 	"github.com/haechi/haechi/core/plan"
@@ -21,6 +22,17 @@ type Driver interface {
 	Do(ctx context.Context, t Task) (Result, error)
 	// Undo takes back what Do did, as far as the verb can be undone.
 	Undo(ctx context.Context, t Task) (Result, error)
+}
+
+// Mandate is for how long a member that goes on alone may do so unless the tower that drives
+// renews it. It is renewed four times as often, so that the next tower to drive has the time to.
+const Mandate = 5 * time.Second
+
+// Renewer is a driver whose alone is a mandate that ends by itself.
+type Renewer interface {
+	// Renew gives the mandate of the task's store anew, for [Mandate] from now on. It never
+	// makes a member alone that is not.
+	Renew(ctx context.Context, t Task) error
 }
 
 // Task is one step with what is needed to do it.

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/haechi/haechi/lab/talk"
 )
 
@@ -40,7 +42,7 @@ func (l *Lab) configureAgent(p Place) error {
 			"kind": "postgres", "store": "talk-db", "member": string(p), "bin": postgresBin,
 			"data": l.data(p), "socket": l.socket(p), "port": 5432,
 			"passfile": l.passfile(p), "secret_file": l.path("secrets", "replication-root"),
-			"log": l.at(p, "pg", "agent-started.log"),
+			"log": l.at(p, "pg", "agent-started.log"), "mandate": "nft",
 		}
 	}
 	if l.o.wants(RoleNamed) {
@@ -53,9 +55,10 @@ func (l *Lab) configureAgent(p Place) error {
 }
 
 // startAgent starts an agent below an init of its own, since it starts databases
-// that outlive it.
+// that outlive it. Of root's rights it has the one to the packet filter of its place, which
+// ends a mandate.
 func (l *Lab) startAgent(p Place) error {
-	_, err := l.start(spawn{ns: l.NS(p), user: postgresUser, dir: l.at(p, "agent"), log: string(p) + "-agent",
+	_, err := l.start(spawn{ns: l.NS(p), user: postgresUser, caps: []uintptr{unix.CAP_NET_ADMIN}, dir: l.at(p, "agent"), log: string(p) + "-agent",
 		args: []string{l.program("haechi-lab"), "init", l.program("haechi-agent"), "--config", l.at(p, "agent", "agent.yaml")}})
 	return err
 }

@@ -42,6 +42,9 @@ func (l *Lab) estateYAML() string {
 		line("      %s: {site: %s, host: %s, address: %q, unit: talk-db}", p, p, p.host(), p.postgresAddr())
 	}
 	line("    primary: pangyo\n    acknowledge: {any: 1}")
+	if l.o.Alone {
+		line("    alone: allow")
+	}
 	line("    settings: {monitor: {user: haechi_monitor, database: postgres, password: {file: %s}}}", l.path("secrets", "monitor"))
 	line("services:\n  talk:\n    tier: 0\n    rto: 30s\n    rpo: 0s\n    runs: {%s}", l.runs())
 	line("    requires: [talk-db]\n    probes: [{http: \"http://{address}/healthz\"}]\n    rate: talk_acknowledged_total")

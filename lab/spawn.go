@@ -13,12 +13,13 @@ import (
 
 // spawn is one long-lived process to start.
 type spawn struct {
-	ns   string   // network namespace
-	user string   // operating system user; empty: ourselves
-	dir  string   // working directory, below the lab's
-	log  string   // name of its log file, without ".log"
-	args []string // program and arguments
-	env  []string // besides the mark and what we have
+	ns   string    // network namespace
+	user string    // operating system user; empty: ourselves
+	caps []uintptr // capabilities that the user has besides
+	dir  string    // working directory, below the lab's
+	log  string    // name of its log file, without ".log"
+	args []string  // program and arguments
+	env  []string  // besides the mark and what we have
 }
 
 // start starts a process in its namespace, as its user, in a session of its
@@ -34,7 +35,7 @@ func (l *Lab) start(s spawn) (*exec.Cmd, error) {
 	cmd.Dir = s.dir
 	cmd.Env = append(l.environ(), s.env...)
 	cmd.Stdout, cmd.Stderr = log, log
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, AmbientCaps: s.caps}
 	if cmd.SysProcAttr.Credential, err = credential(s.user); err != nil {
 		return nil, fmt.Errorf("start %s: %w", name, err)
 	}

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/haechi/haechi/core/estate"
 	"github.com/haechi/haechi/core/plan"
@@ -43,7 +44,7 @@ func (in Input) oldPrimaries() (out []want) {
 }
 
 // acknowledgers looks whether the living primary of each store has enough others to
-// acknowledge, and whether one that goes on alone has them again.
+// acknowledge, and whether one that goes on alone, or may hold what nobody else does, has them again.
 func (in Input) acknowledgers() (out []want) {
 	for _, id := range slices.Sorted(maps.Keys(in.Stores)) {
 		s, known := in.Estate.Stores[id]
@@ -56,9 +57,9 @@ func (in Input) acknowledgers() (out []want) {
 		streaming := in.streaming(id, f)
 		acknowledge := slices.DeleteFunc(slices.Clone(streaming), func(m estate.MemberID) bool { return !slices.Contains(r.Sync, m) })
 		switch {
-		case r.Alone && s.Any > 0 && len(streaming) >= s.Any:
-			w.kind = plan.EndAlone
-			w.because = []string{fmt.Sprintf("%v receive from %s again; %d of them can acknowledge", streaming, r.Primary, s.Any)}
+		case (r.Alone || r.LeastAny < 1) && s.Any > 0 && len(acknowledge) >= s.Any:
+			w.kind, w.since = plan.EndAlone, in.since(id, acknowledge)
+			w.because = []string{fmt.Sprintf("%v receive from %s again; %d of them can acknowledge", acknowledge, r.Primary, s.Any)}
 		case !r.Alone && len(acknowledge) < r.Any:
 			in.tooFew(&w, s, r, acknowledge)
 		default:
@@ -74,19 +75,33 @@ func (in Input) acknowledgers() (out []want) {
 func (in Input) tooFew(w *want, s estate.Store, r situation.Store, acknowledge []estate.MemberID) {
 	w.kind = plan.GoAlone
 	w.because = []string{fmt.Sprintf("%s lives, but only %d of the %d members that must acknowledge do: %v; writes wait", r.Primary, len(acknowledge), r.Any, acknowledge)}
-	var living []estate.MemberID
+	var living, gone []estate.MemberID
 	for _, m := range r.Sync {
-		v := in.Now.Things[situation.DatabaseTarget(in.Estate, estate.StoreID(w.subject), m)]
-		if v.State != situation.Dead && v.State != situation.Lost && v.State != situation.Isolated {
+		switch in.Now.Things[situation.DatabaseTarget(in.Estate, estate.StoreID(w.subject), m)].State {
+		case situation.Dead, situation.Lost, situation.Isolated:
+			gone = append(gone, m)
+		default:
 			living = append(living, m)
 		}
 	}
+	w.since = in.since(estate.StoreID(w.subject), gone)
 	switch {
 	case s.Alone != "allow":
 		w.refuse = "the estate says alone: refuse, so writes wait until enough members are back"
 	case len(living) >= r.Any:
 		w.refuse = fmt.Sprintf("%v are not dead, so they are waited for; see why they do not receive (haechi doctor)", living)
 	}
+}
+
+// since is when the last of some members became what it is. What happened to one anew is a
+// new cause, though a run about the store ended a moment ago.
+func (in Input) since(id estate.StoreID, members []estate.MemberID) (last time.Time) {
+	for _, m := range members {
+		if v := in.Now.Things[situation.DatabaseTarget(in.Estate, id, m)]; v.Since.After(last) {
+			last = v.Since
+		}
+	}
+	return last
 }
 
 // streaming lists the members that receive from the primary now, by what it says itself. Former

@@ -192,7 +192,9 @@ func store(in *response.Input, id estate.StoreID, args map[string]string) {
 		case "alone":
 			s.Alone = v
 		case "mandate":
-			r.Alone = true
+			r.Alone, r.LeastAny = true, 0
+		case "unproven":
+			r.LeastAny = 0
 		}
 	}
 	in.Estate.Stores[id], in.Stores[id] = s, r

@@ -67,6 +67,8 @@ func (d *Driver) Look(ctx context.Context, t driver.Task) (driver.Result, error)
 		return s.lookReturn(ctx)
 	case plan.Fence:
 		return s.lookFence(ctx)
+	case plan.Alone:
+		return s.lookAlone(ctx)
 	case plan.Together:
 		return driver.Result{Outcome: run.NotDone, Note: "it is found out again"}, nil
 	}
@@ -99,13 +101,12 @@ func (d *Driver) Do(ctx context.Context, t driver.Task) (driver.Result, error) {
 	case plan.Together:
 		return s.doTogether(ctx)
 	case plan.Alone:
-		return driver.Result{Outcome: run.NotDone, Ask: fmt.Sprintf("%s would have to acknowledge alone, and its host has no way to end that by itself: writes wait until another member is back", t.Step.Component)},
-			errors.New("postgres: no mandate that ends by itself is set up on the host")
+		return s.doAlone(ctx)
 	}
 	return driver.Result{Outcome: run.NotDone}, fmt.Errorf("postgres: no verb %q", t.Step.Verb)
 }
 
-// Undo takes a seal or a halt back. What cannot be taken back is left, and said.
+// Undo takes a seal, a halt or a mandate back. What cannot be taken back is left, and said.
 func (d *Driver) Undo(ctx context.Context, t driver.Task) (driver.Result, error) {
 	s, err := d.open(t)
 	if err != nil {
@@ -116,6 +117,8 @@ func (d *Driver) Undo(ctx context.Context, t driver.Task) (driver.Result, error)
 		return s.undoSeal(ctx)
 	case plan.Halt:
 		return s.undoHalt(ctx)
+	case plan.Alone:
+		return s.undoAlone(ctx)
 	case plan.Choose:
 		return driver.Result{Outcome: run.Done, Note: "nothing was changed"}, nil
 	}

@@ -111,11 +111,21 @@ func (m *fakeMember) Look(context.Context, agent.Order, *agent.Memory) (map[stri
 
 func (m *fakeMember) facts() map[string]string {
 	f := map[string]string{"running": yes(!m.mem.Fenced), "answers": yes(!m.mem.Fenced), "in_recovery": yes(!m.primary), "lsn": m.lsn.String(), "replayed": m.lsn.String(),
-		"timeline": number(m.tl), "final": "true", "replayed_all": "true", "credential": "1", "sync_names": syncNames(m.mem.Any, m.mem.List)}
+		"timeline": number(m.tl), "final": "true", "replayed_all": "true", "credential": "1"}
+	f["sync_names"], _ = m.mem.names()
+	if m.mem.Alone != nil {
+		f["mandate_ms"] = "5000"
+	}
 	if m.primary {
 		f["credential"] = number(m.mem.Reign)
 		for _, n := range m.mem.List {
+			if m.w.members[n].mem.Fenced {
+				continue // it does not run
+			}
 			f["client/"+n] = "streaming quorum flush_lsn=" + m.lsn.String()
+			if m.mem.Alone != nil {
+				f["client/"+n] = "streaming async flush_lsn=" + m.lsn.String()
+			}
 		}
 	}
 	m.mem.facts(f)
@@ -140,6 +150,14 @@ func (m *fakeMember) Do(_ context.Context, o agent.Order, _ *agent.Memory) (map[
 	case agent.Follow:
 		m.mem.Upstream, m.mem.Sealed = o.Upstream, false
 	case agent.Promote:
+		if o.Alone {
+			u := &Unit{set: Settings{Member: m.name}, nft: func(context.Context, string) (string, error) { return "", nil }}
+			if err := u.mayBeAlone(o, m.mem); err != nil {
+				return nil, err
+			}
+			m.mem.Alone = &alone{Epoch: o.Epoch}
+			break
+		}
 		if !m.primary && (!m.mem.Sealed || m.mem.SealedEpoch != o.Epoch) {
 			return nil, agent.Refuse(agent.Unsafe, "not sealed under this epoch")
 		}
@@ -148,6 +166,7 @@ func (m *fakeMember) Do(_ context.Context, o agent.Order, _ *agent.Memory) (map[
 			m.mem.Reign = o.Epoch
 		}
 		m.primary, m.mem.Role, m.mem.Sealed, m.mem.List, m.mem.Any = true, asPrimary, false, o.Sync, o.Any
+		m.mem.Alone = nil
 	case agent.Fence:
 		m.mem.Fenced = true
 	default:
@@ -170,7 +189,7 @@ func (w *fakeWorld) acts() int {
 }
 
 func TestConform(t *testing.T) {
-	for _, v := range []plan.Verb{plan.Seal, plan.Follow, plan.Promote, plan.Fence} {
+	for _, v := range []plan.Verb{plan.Seal, plan.Follow, plan.Promote, plan.Fence, plan.Alone} {
 		t.Run(string(v), func(t *testing.T) {
 			drivertest.Conform(t, func(t *testing.T) drivertest.World {
 				w := newFakeWorld(t)
@@ -184,6 +203,9 @@ func TestConform(t *testing.T) {
 					maps.Copy(f, res.Facts)
 				}
 				members := []string{"ansan", "anyang"}
+				if v == plan.Alone {
+					w.allowAlone()
+				}
 				if v == plan.Fence {
 					w.store.Primary, members = "ansan", []string{"pangyo"}
 				}

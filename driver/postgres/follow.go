@@ -23,6 +23,9 @@ func (u *Unit) follow(ctx context.Context, o agent.Order, mem memory, m *agent.M
 	if err := u.mayFollow(ctx, o, mem); err != nil {
 		return nil, err
 	}
+	if err := u.aloneNoMore(ctx, &mem, m); err != nil { // mayFollow has seen that it does not run
+		return nil, fmt.Errorf("follow: %w", err)
+	}
 	former := mem.Role == asPrimary
 	if former {
 		// First of all: from here on it cannot start as a primary by mistake, and an

@@ -54,6 +54,9 @@ func (u *Unit) startAs(ctx context.Context, mem memory, m *agent.Memory) error {
 			return err
 		}
 	}
+	if err := u.mandateBeforeStart(ctx, &mem, m); err != nil {
+		return err
+	}
 	if mem.Role != "" {
 		if _, err := u.apply(mem); err != nil {
 			return err
@@ -154,6 +157,9 @@ func (u *Unit) halt(ctx context.Context, o agent.Order, mem memory, m *agent.Mem
 			return nil, err
 		}
 	}
+	if err := u.aloneNoMore(ctx, &mem, m); err != nil {
+		return nil, fmt.Errorf("stop: the server has ended, %w", err)
+	}
 	mem.facts(f)
 	return f, nil
 }
@@ -172,6 +178,9 @@ func (u *Unit) fence(ctx context.Context, _ agent.Order, mem memory, m *agent.Me
 	}
 	if u.postmaster() != 0 {
 		return nil, errors.New("fence: the server is running again; something else starts it: disable that")
+	}
+	if err := u.aloneNoMore(ctx, &mem, m); err != nil {
+		u.log.Warn("fenced", "but", err) // what is left in the kernel lets nothing through
 	}
 	f := map[string]string{"running": "false", "was_running": yes(was)}
 	mem.facts(f)

@@ -25,6 +25,23 @@ type memory struct {
 	Before      *agent.Upstream `json:"before,omitempty"`       // to go back to when the run is taken back
 	Halted      *halted         `json:"halted,omitempty"`       // of a primary that was stopped cleanly
 	Fenced      bool            `json:"fenced,omitempty"`       // must not be started
+	Alone       *alone          `json:"alone,omitempty"`        // of a primary: goes on without others, or still ends doing so
+}
+
+// alone is a primary that acknowledges without others, under a mandate. While it is
+// remembered, the host's kernel lets the server's clients through only under that mandate.
+type alone struct {
+	Epoch  uint64 `json:"epoch"`            // of the order that made it so
+	Ending bool   `json:"ending,omitempty"` // the list is to be in force again; the kernel is not told yet
+}
+
+// names is the list of synchronous members that the server is to have; false where nobody
+// has said yet.
+func (mem memory) names() (string, bool) {
+	if mem.Alone != nil && !mem.Alone.Ending {
+		return "", true
+	}
+	return syncNames(mem.Any, mem.List), len(mem.List) > 0
 }
 
 // halted is where a primary that was stopped cleanly ended.
@@ -46,6 +63,7 @@ func (mem memory) facts(f map[string]string) {
 	f["sealed"] = yes(mem.Sealed)
 	f["sealed_epoch"] = number(mem.SealedEpoch)
 	f["fenced"] = yes(mem.Fenced)
+	f["alone"] = yes(mem.Alone != nil)
 	if mem.Upstream != nil {
 		f["agent/upstream"] = mem.Upstream.Member
 		f["agent/upstream_reign"] = number(mem.Upstream.Reign)

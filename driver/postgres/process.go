@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -147,11 +148,26 @@ func (u *Unit) launch() error {
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.Dir = "/"
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
-	if err := cmd.Start(); err != nil {
+	if err := startPlain(cmd); err != nil {
 		return fmt.Errorf("start: %w", err)
 	}
 	go func() { _ = cmd.Wait() }() // reaped while the agent lives; by init afterwards
 	return nil
+}
+
+// startPlain starts a process without the rights that the agent has beyond its user's, such
+// as that to the kernel's packet filter. Those belong to a thread, and this one ends here.
+func startPlain(cmd *exec.Cmd) error {
+	done := make(chan error)
+	go func() {
+		runtime.LockOSThread()
+		err := unix.Prctl(unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0)
+		if err == nil || errors.Is(err, unix.EINVAL) { // a kernel that knows none
+			err = cmd.Start()
+		}
+		done <- err
+	}()
+	return <-done
 }
 
 // awaitReady waits until the server takes connections.

@@ -19,7 +19,7 @@ const (
 // brings its list and credential level.
 func (u *Unit) promote(ctx context.Context, o agent.Order, mem memory, m *agent.Memory) (map[string]string, error) {
 	if o.Alone {
-		return nil, agent.Refuse(agent.Unsafe, "no way to end a mandate is set up on this host, so it must not acknowledge alone")
+		return u.goAlone(ctx, o, mem, m)
 	}
 	if err := checkList(u.set.Member, o.Any, o.Sync); err != nil {
 		return nil, err
@@ -42,12 +42,16 @@ func (u *Unit) promote(ctx context.Context, o agent.Order, mem memory, m *agent.
 	}
 	mem.Role, mem.Sealed, mem.Halted = asPrimary, false, nil
 	mem.List, mem.Any = o.Sync, o.Any
+	mem.endAlone()
 	if err := m.Save(mem); err != nil {
 		return nil, err
 	}
 	watch.lap("remember")
 	if err := u.ruleInForce(ctx, mem); err != nil {
 		return nil, fmt.Errorf("promote: %w", err)
+	}
+	if err := u.endMandate(ctx, &mem, m); err != nil {
+		return nil, fmt.Errorf("promote: the list is in force, %w", err)
 	}
 	watch.lap("rule")
 	if inRecovery == "t" {

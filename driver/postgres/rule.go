@@ -15,7 +15,7 @@ func (u *Unit) ruleInForce(ctx context.Context, mem memory) error {
 	if err != nil {
 		return err
 	}
-	names := syncNames(mem.Any, mem.List)
+	names, _ := mem.names()
 	have, err := u.local.value(ctx, "SELECT current_setting('synchronous_standby_names')")
 	if err != nil {
 		return err
@@ -28,38 +28,66 @@ func (u *Unit) ruleInForce(ctx context.Context, mem memory) error {
 			return err
 		}
 	}
+	if names == "" {
+		_, err := u.checkpointerReads(ctx, 0) // and is believed only this once
+		return err
+	}
 	return u.proveRule(ctx)
 }
 
 // proveRule returns when the checkpointer has surely read a list that is not empty. It alone sets
-// the flag in shared memory without which no commit waits for anybody.
-//
-// The checkpointer is signalled and then must have gone to sleep at least once more, and be
-// asleep in its own loop, at whose top it reads the configuration. Once is enough for as
-// long as it lives, since a list never becomes empty again.
+// the flag in shared memory without which no commit waits for anybody. Once is enough for as
+// long as it lives, or until the list is to become empty: see [Unit.forgetRule].
 func (u *Unit) proveRule(ctx context.Context) error {
-	pid, _, err := u.checkpointer(ctx)
+	u.mu.Lock()
+	proven, rules := u.proven, u.rules
+	u.mu.Unlock()
+	pid, err := u.checkpointerReads(ctx, proven)
 	if err != nil {
 		return err
 	}
-	if u.ruleProven(pid) {
-		return nil
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.rules == rules {
+		u.proven = pid
+	}
+	return nil
+}
+
+// forgetRule makes the next list count only once it was proven anew, also against a proof that
+// goes on beside.
+func (u *Unit) forgetRule() {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.proven = 0
+	u.rules++
+}
+
+// checkpointerReads returns when the checkpointer has surely read the configuration as it
+// stands, at once if it is the one that is known to have.
+//
+// The checkpointer is signalled and then must have gone to sleep at least once more, and be
+// asleep in its own loop, at whose top it reads the configuration.
+func (u *Unit) checkpointerReads(ctx context.Context, known int) (int, error) {
+	pid, _, err := u.checkpointer(ctx)
+	if err != nil || pid == known {
+		return pid, err
 	}
 	before := sleeps(pid)
 	if err := syscall.Kill(pid, syscall.SIGHUP); err != nil {
-		return fmt.Errorf("checkpointer: %w", err)
+		return 0, fmt.Errorf("checkpointer: %w", err)
 	}
 	for seen := 0; seen < 2; {
 		if err := pause(ctx, time.Millisecond); err != nil {
-			return fmt.Errorf("the checkpointer has not read the list of synchronous members yet: %w", err)
+			return 0, fmt.Errorf("the checkpointer has not read the list of synchronous members yet: %w", err)
 		}
 		slept := sleeps(pid) > before
 		now, event, err := u.checkpointer(ctx)
 		if err != nil {
-			return err
+			return 0, err
 		}
 		if now != pid {
-			return errors.New("the checkpointer was replaced: the server restarted meanwhile")
+			return 0, errors.New("the checkpointer was replaced: the server restarted meanwhile")
 		}
 		if slept && event == "CheckpointerMain" {
 			seen++
@@ -67,16 +95,7 @@ func (u *Unit) proveRule(ctx context.Context) error {
 			seen = 0
 		}
 	}
-	u.mu.Lock()
-	u.proven = pid
-	u.mu.Unlock()
-	return nil
-}
-
-func (u *Unit) ruleProven(pid int) bool {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	return u.proven == pid
+	return pid, nil
 }
 
 // proveRuleSoon does the same beside a seal, so that the promotion finds it done.

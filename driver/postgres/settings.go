@@ -24,7 +24,11 @@ type Settings struct {
 	Passfile   string `yaml:"passfile"`    // outside the data directory
 	SecretFile string `yaml:"secret_file"` // the store's root secret, the same on every member's host
 	Log        string `yaml:"log"`         // where a started server writes
+	Mandate    string `yaml:"mandate"`     // how a mandate to acknowledge alone is ended: nft; empty: there is none
 }
+
+// byNFT is a mandate that is an element of an nftables set, with a timeout.
+const byNFT = "nft"
 
 var nameOK = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$`)
 
@@ -51,6 +55,9 @@ func (s Settings) Validate() error {
 	}
 	if s.Port < 1 || s.Port > 65535 {
 		bad("port", "%d is not a port", s.Port)
+	}
+	if s.Mandate != "" && s.Mandate != byNFT {
+		bad("mandate", "%q: the only way to end one is %s; leave it out where the member must never acknowledge alone", s.Mandate, byNFT)
 	}
 	if inside(s.Data, s.Passfile) || inside(s.Data, s.SecretFile) {
 		bad("passfile, secret_file", "must stand outside the data directory: a copy of the data must not carry them to another member")

@@ -129,26 +129,3 @@ func (s *step) lookAdopt(ctx context.Context) (driver.Result, error) {
 	}
 	return s.adopted(ctx, primary, others, p)
 }
-
-// doTogether ends the time in which the primary may have been the only one to hold a write:
-// when as many others as the rule says have flushed past its last position and its server shows the rule.
-func (s *step) doTogether(ctx context.Context) (driver.Result, error) {
-	primary := string(s.Store.Primary)
-	a, err := s.call(ctx, primary, s.order(agent.Status, primary))
-	if err != nil {
-		return driver.Result{Outcome: run.NotDone}, err
-	}
-	if want := syncNames(s.rule(), s.helpers()); a.Facts["sync_names"] != want {
-		o := s.order(agent.Promote, primary)
-		o.Sync, o.Any = s.helpers(), s.rule()
-		if a, err = s.call(ctx, primary, o); err != nil {
-			return driver.Result{Outcome: outcome(err)}, fmt.Errorf("together: %w", err)
-		}
-	}
-	if proven, have := s.prove(ctx, primary, s.helpers(), s.rule(), a.Facts); !proven {
-		return driver.Result{Outcome: run.NotDone}, fmt.Errorf("together: only %s hold what %s holds, %d are needed", have, primary, s.rule())
-	}
-	rec := s.Store
-	rec.Alone, rec.Any, rec.LeastAny = false, s.rule(), s.rule()
-	return driver.Result{Outcome: run.Done, Store: &rec, Note: "each write is held by another member again"}, nil
-}

@@ -97,8 +97,14 @@ func (s *step) promoted(chosen string, list []string, timeline uint64) situation
 	return rec
 }
 
-// prove waits until n of list hold what the primary held at first. It returns what was seen last.
+// prove waits until n of list are counted by the primary's rule and hold what it held at first. It
+// returns what was seen last.
 func (s *step) prove(ctx context.Context, primary string, list []string, n int, first map[string]string) (bool, string) {
+	return s.await(ctx, primary, n, first, func(f map[string]string, want LSN) []string { return holding(f, list, want) })
+}
+
+// await asks the primary until, by what it says, n members have all that it held at first.
+func (s *step) await(ctx context.Context, primary string, n int, first map[string]string, who func(map[string]string, LSN) []string) (bool, string) {
 	end := time.Now().Add(proveFor)
 	if d, ok := ctx.Deadline(); ok && d.Add(-spare).Before(end) {
 		end = d.Add(-spare)
@@ -107,7 +113,7 @@ func (s *step) prove(ctx context.Context, primary string, list []string, n int, 
 	defer cancel()
 	want := toLSN(first["lsn"])
 	for f, wait := first, 3*time.Millisecond; ; wait = min(2*wait, 100*time.Millisecond) {
-		have := holding(f, list, want)
+		have := who(f, want)
 		if len(have) >= n {
 			return true, listed(have)
 		}
@@ -126,10 +132,19 @@ func (s *step) prove(ctx context.Context, primary string, list []string, n int, 
 // holding are the members of list that a primary's facts show streaming, counted by its
 // rule, with at least want flushed.
 func holding(f map[string]string, list []string, want LSN) []string {
+	return slices.DeleteFunc(flushed(f, list, want), func(m string) bool {
+		c := parseClient(f["client/"+m])
+		return c.sync != "quorum" && c.sync != "sync"
+	})
+}
+
+// flushed are the members of list that a primary's facts show streaming with at least want
+// flushed, whether or not its rule counts them.
+func flushed(f map[string]string, list []string, want LSN) []string {
 	var out []string
 	for _, m := range list {
 		c := parseClient(f["client/"+m])
-		if c.state == "streaming" && (c.sync == "quorum" || c.sync == "sync") && want != 0 && c.flushed >= want {
+		if c.state == "streaming" && want != 0 && c.flushed >= want {
 			out = append(out, m)
 		}
 	}

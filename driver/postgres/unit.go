@@ -23,9 +23,13 @@ type Unit struct {
 	status  status
 	proving sync.Mutex // one checkpoint in the background at a time
 
+	nft nft // nil: nothing on this host could end a mandate
+
 	mu     sync.Mutex // guards what follows
 	known  known
-	proven int // the checkpointer that has surely read a list
+	proven int       // the checkpointer that has surely read a list
+	rules  int       // how often that was to be proven anew
+	ends   time.Time // when the mandate ends, as far as this process knows
 }
 
 // known spares the work of finding a credential's epoch again.
@@ -46,8 +50,12 @@ func NewUnit(set Settings, log *slog.Logger) (*Unit, error) {
 	if err != nil {
 		return nil, fmt.Errorf("postgres: %w", err)
 	}
-	return &Unit{set: set, secret: secret, local: &local{socket: set.Socket, port: set.Port},
-		log: log.With("store", set.Store, "member", set.Member)}, nil
+	u := &Unit{set: set, secret: secret, local: &local{socket: set.Socket, port: set.Port},
+		log: log.With("store", set.Store, "member", set.Member)}
+	if set.Mandate == byNFT {
+		u.nft = runNFT
+	}
+	return u, nil
 }
 
 // Look answers status and position.
@@ -59,7 +67,9 @@ func (u *Unit) Look(ctx context.Context, o agent.Order, m *agent.Memory) (map[st
 	if o.Verb == agent.Position {
 		return u.position(ctx, mem, m.Epoch()), nil
 	}
-	return u.look(ctx, o, mem, m.Epoch()), nil
+	f := u.look(ctx, o, mem, m.Epoch())
+	u.mandateFacts(mem, f)
+	return f, nil
 }
 
 // Do carries out what changes the member.
@@ -98,7 +108,10 @@ func (u *Unit) Do(ctx context.Context, o agent.Order, m *agent.Memory) (map[stri
 // SavesFirst: what the member is to be is on disk before anything is changed.
 func (u *Unit) SavesFirst() {}
 
-var _ agent.SavesFirst = (*Unit)(nil)
+var (
+	_ agent.SavesFirst = (*Unit)(nil)
+	_ agent.Wakes      = (*Unit)(nil)
+)
 
 // apply makes configuration and credential what mem says, durably, and says whether the
 // server has to read its configuration again.
@@ -126,8 +139,8 @@ func (u *Unit) applySoon(mem memory) (bool, error) {
 	} else if err := agent.Remove(u.set.Passfile); err != nil {
 		return false, err
 	}
-	if len(mem.List) > 0 {
-		set["synchronous_standby_names"] = syncNames(mem.Any, mem.List)
+	if names, ok := mem.names(); ok {
+		set["synchronous_standby_names"] = names
 	}
 	return setConf(u.set.Data, set)
 }
