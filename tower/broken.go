@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
+	"os"
+	"syscall"
 	"time"
 
 	"github.com/haechi/haechi/tower/etcd"
@@ -45,4 +48,21 @@ func awaitRoom(ctx context.Context, free func() uint64, rest, every time.Duratio
 		pause(ctx, every)
 	}
 	return ctx.Err() == nil
+}
+
+// Run runs a tower until ctx ends, and stops it in good order. A tower that is [Node.Broken]
+// becomes a new process of the same program with the same arguments: whoever supervises it
+// sees no end. Where even that fails the error is [ErrBroken], and the process has to end.
+func Run(ctx context.Context, cfg Config, log *slog.Logger) error {
+	n, err := Start(cfg, log)
+	if err != nil {
+		return err
+	}
+	select {
+	case <-ctx.Done():
+		return n.Stop()
+	case why := <-n.Broken():
+		log.Warn("starting anew", "why", why)
+		return fmt.Errorf("%w: %w", why, syscall.Exec("/proc/self/exe", os.Args, os.Environ()))
+	}
 }

@@ -71,6 +71,7 @@ func logged(t testing.TB) *slog.Logger {
 // town is some towers, tower-a in site a and so on, whose orders change one world.
 type town struct {
 	t     *testing.T
+	ca    string
 	world *testkit.World
 	cfg   map[string]Config
 	nodes map[string]*Node
@@ -79,7 +80,7 @@ type town struct {
 func newTown(t *testing.T, sites ...string) *town {
 	t.Helper()
 	p := newPlace(t)
-	w := &town{t, testkit.NewWorld(), map[string]Config{}, map[string]*Node{}}
+	w := &town{t, p.ca, testkit.NewWorld(), map[string]Config{}, map[string]*Node{}}
 	cluster := map[string]Seat{}
 	for _, s := range sites {
 		cluster["tower-"+s] = Seat{Site: estate.SiteID(s), Peer: free(t), Etcd: free(t)}

@@ -19,12 +19,7 @@ func towerCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			n, err := tower.Start(cfg, logger())
-			if err != nil {
-				return err
-			}
-			<-cmd.Context().Done()
-			return n.Stop()
+			return tower.Run(cmd.Context(), cfg, logger())
 		},
 	}
 	cmd.Flags().StringVar(&file, "config", "/etc/haechi/tower.yaml", "the tower's own file")
