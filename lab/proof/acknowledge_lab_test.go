@@ -3,6 +3,7 @@
 package proof
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -60,9 +61,20 @@ func TestBlockedReplayIsReportedAndTheSealHolds(t *testing.T) {
 	w.shows(lab.Anyang, 10*time.Second, "that replay is blocked", func(n web.Now) bool {
 		return n.Stores[0].Members[0].ReplayBlocked || says(n, "ansan", "replay")
 	})
-	f := w.under(func() lab.Proof { return w.must(w.Fire(t.Context(), lab.Pangyo)) }, gone(lab.Pangyo))
+	f := w.under(func() lab.Proof {
+		p := w.must(w.Fire(t.Context(), lab.Pangyo))
+		w.approve(lab.Ansan, p.At)
+		return p
+	}, gone(lab.Pangyo))
 	w.served(f, 15)
-	w.ended(lab.Ansan, 20*time.Second, f.At, "lose-site", run.StatusDone)
+	w.eventually(20*time.Second, "the run ends well", func() error {
+		for _, r := range mustRuns(w, lab.Ansan, f.At) {
+			if r.Status() != run.StatusDone {
+				return errors.New(tell([]tale{r}))
+			}
+		}
+		return nil
+	})
 	if len(f.Judged) != 2 {
 		t.Errorf("both members must hold everything in the end: %v, %v", f.Judged, f.Trouble)
 	}
@@ -98,8 +110,9 @@ func TestFollowerFarBehindIsReportedAndNotChosen(t *testing.T) {
 func TestTooFewSealedAreUnsealedAtOnce(t *testing.T) {
 	w := raise(t, "fast")
 	f := w.under(func() lab.Proof {
-		w.must(w.Stop(t.Context(), lab.Anyang, lab.RoleAgent))
 		p := w.must(w.Stop(t.Context(), lab.Pangyo, lab.RolePostgres))
+		w.while(time.Until(p.At.Add(300 * time.Millisecond))) // so that nobody knows yet that it will not answer
+		w.must(w.Stop(t.Context(), lab.Anyang, lab.RoleAgent))
 		sealed := w.sealedFor(lab.Ansan, 20*time.Second)
 		t.Logf("ansan was sealed for %v", sealed.Round(time.Millisecond))
 		w.must(w.Continue(t.Context(), lab.Pangyo, lab.RolePostgres))
@@ -128,9 +141,13 @@ func TestTooFewSealedAreUnsealedAtOnce(t *testing.T) {
 func (w world) fill(megabytes int) {
 	w.Helper()
 	begun := time.Now()
-	_, err := w.SQL(w.Context(), lab.Pangyo, "talk", fmt.Sprintf("CREATE TABLE ballast AS SELECT string_agg(md5(random()::text || j), '') AS t FROM generate_series(1, %d) i, generate_series(1, 32) j GROUP BY i", megabytes*1024))
-	if err != nil {
+	if _, err := w.SQL(w.Context(), lab.Pangyo, "talk", "CREATE TABLE ballast (t text); ALTER TABLE ballast ALTER t SET STORAGE EXTERNAL"); err != nil {
 		w.Fatal(err)
+	}
+	for left := megabytes; left > 0; left -= 50 {
+		if _, err := w.SQL(w.Context(), lab.Pangyo, "talk", fmt.Sprintf("INSERT INTO ballast SELECT repeat('x', 1000000) FROM generate_series(1, %d)", min(left, 50))); err != nil {
+			w.Fatal(err)
+		}
 	}
 	w.Logf("about %d MB of log were written in %v", megabytes, time.Since(begun).Round(time.Millisecond))
 }
@@ -138,8 +155,17 @@ func (w world) fill(megabytes int) {
 // approve waits for the question of a run, and lets a person with the right say yes.
 func (w world) approve(p lab.Place, since time.Time) {
 	w.Helper()
-	r := w.ended(p, 10*time.Second, since, "lose-site", run.StatusAsked)
-	w.Log(r.Questions())
+	var r tale
+	w.eventually(15*time.Second, "a run asks", func() error {
+		all := mustRuns(w, p, since)
+		for _, r = range all {
+			if r.Status() == run.StatusAsked {
+				return nil
+			}
+		}
+		return errors.New(tell(all))
+	})
+	w.Logf("%s asks: %v", r.ID, r.Questions())
 	dir := filepath.Join(w.Dir(), "approver")
 	files, err := pki.Issue(filepath.Join(w.Dir(), "ca"), pki.Identity{Kind: pki.Person, Name: "approver", Roles: []string{pki.Approver, pki.Viewer}}, dir, nil, nil, 0)
 	if err != nil {

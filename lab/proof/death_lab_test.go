@@ -3,7 +3,6 @@
 package proof
 
 import (
-	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
@@ -11,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -137,53 +137,27 @@ func (w world) finishes(p lab.Place, id run.ID, most time.Duration) tale {
 		}
 		return errors.New(tell(all))
 	})
-	for _, o := range w.orders(id, "promote") {
-		if o.done > 1 {
-			w.Errorf("run %s: %s was done %d times", id, o.what, o.done)
-		}
+	if err := w.twice(id, "promote"); err != nil {
+		w.Error(err)
 	}
 	return out
 }
 
-// order is what agents were told within a run.
-type order struct {
-	what    string
-	done    int
-	refused int
-}
-
-// orders reads from the agents' logs how often each order of a verb was done within a run.
-func (w world) orders(id run.ID, verb string) (out []order) {
+// twice complains of a verb that an agent did more than once within a run.
+func (w world) twice(id run.ID, verb string) error {
 	w.Helper()
 	for _, p := range lab.Sites() {
-		f, err := os.Open(filepath.Join(w.Dir(), "log", string(p)+"-agent.log"))
-		if err != nil {
-			w.Fatal(err)
-		}
-		all := bufio.NewScanner(f)
-		counts := map[string]*order{}
-		for all.Scan() {
-			line := all.Text()
-			if !strings.Contains(line, "msg=order") || !strings.Contains(line, "run="+string(id)+" ") || !strings.Contains(line, "verb="+verb+" ") {
-				continue
-			}
-			o := counts[verb]
-			if o == nil {
-				o = &order{what: fmt.Sprintf("%s in %s", verb, p)}
-				counts[verb] = o
-			}
-			if strings.Contains(line, `code="" `) {
-				o.done++
-			} else {
-				o.refused++
+		done := 0
+		for _, o := range w.toldTo(p, time.Time{}) {
+			if o.Done && strings.Contains(o.Line, " run="+string(id)+" ") && strings.Contains(o.Line, " verb="+verb+" ") {
+				done++
 			}
 		}
-		_ = f.Close()
-		for _, o := range counts {
-			out = append(out, *o)
+		if done > 1 {
+			return fmt.Errorf("run %s: %s was done %d times in %s", id, verb, done, p)
 		}
 	}
-	return out
+	return nil
 }
 
 // Row 13: the driving tower is killed after each journaled event of a run.
@@ -281,35 +255,63 @@ func (w world) stoppedTower() lab.Place {
 	return ""
 }
 
+// told is one line of an agent's log about an order.
+type told struct {
+	At   time.Time
+	Took time.Duration
+	Term uint64
+	Done bool
+	Line string
+}
+
+// toldTo reads what an agent was ordered since an instant.
+func (w world) toldTo(p lab.Place, since time.Time) (out []told) {
+	w.Helper()
+	b, err := os.ReadFile(filepath.Join(w.Dir(), "log", string(p)+"-agent.log"))
+	if err != nil {
+		w.Fatal(err)
+	}
+	value := func(line, key string) string {
+		_, after, _ := strings.Cut(" "+line, " "+key+"=")
+		word, _, _ := strings.Cut(after, " ")
+		return word
+	}
+	for _, line := range strings.Split(string(b), "\n") {
+		if value(line, "msg") != "order" {
+			continue
+		}
+		o := told{Line: line, Done: value(line, "code") == `""`}
+		o.At, _ = time.Parse(time.RFC3339Nano, value(line, "time"))
+		o.Took, _ = time.ParseDuration(value(line, "took"))
+		o.Term, _ = strconv.ParseUint(value(line, "term"), 10, 64)
+		if o.At.After(since) {
+			out = append(out, o)
+		}
+	}
+	return out
+}
+
 // lateOrders complains of orders that agents carried out since an instant for a term below one.
 func (w world) lateOrders(since time.Time, term uint64) error {
 	for _, p := range lab.Sites() {
-		b, err := os.ReadFile(filepath.Join(w.Dir(), "log", string(p)+"-agent.log"))
-		if err != nil {
-			return err
-		}
-		for _, line := range strings.Split(string(b), "\n") {
-			var at string
-			if !strings.Contains(line, "msg=order") || !strings.Contains(line, `code="" `) {
-				continue
-			}
-			if _, err := fmt.Sscanf(line, "time=%s", &at); err != nil {
-				continue
-			}
-			when, err := time.Parse(time.RFC3339Nano, at)
-			if err != nil || when.Before(since) {
-				continue
-			}
-			var got uint64
-			if _, after, ok := strings.Cut(line, "term="); ok {
-				_, _ = fmt.Sscanf(after, "%d", &got)
-			}
-			if got < term {
-				return fmt.Errorf("%s: %s", p, line)
+		for _, o := range w.toldTo(p, since) {
+			if o.Done && o.Term < term {
+				return fmt.Errorf("%s: %s", p, o.Line)
 			}
 		}
 	}
 	return nil
+}
+
+// lateWork is an order that an agent got before an instant, and carried out after it although it was stopped
+// for so long that nobody waited any more.
+func (w world) lateWork(p lab.Place, since time.Time) string {
+	for _, o := range w.toldTo(p, since) {
+		if o.Done && o.At.Add(-o.Took).Before(since.Add(-5*time.Second)) {
+			return o.Line
+		}
+	}
+	return ""
 }
 
 // Row 14, second half: an agent is stopped in mid-run, and goes on when the run is over.
@@ -331,7 +333,14 @@ func TestStoppedAgentDoesNothingLate(t *testing.T) {
 			t.Fatal(err)
 		}
 		t.Logf("while the agent was stopped: %s", before[len(before)-1].Text)
-		w.must(w.Continue(t.Context(), lab.Ansan, lab.RoleAgent))
+		again := w.must(w.Continue(t.Context(), lab.Ansan, lab.RoleAgent))
+		w.while(time.Second)
+		if late := w.lateWork(lab.Ansan, again.At); late != "" {
+			t.Errorf("what was ordered before the stop, and given up since, was carried out after it: %s", late)
+		}
+		if r := mustRuns(w, lab.Anyang, p.At); r[len(r)-1].Status() == run.StatusAsked {
+			w.approve(lab.Anyang, p.At)
+		}
 		w.eventually(40*time.Second, "one primary takes writes", func() error {
 			acked, err := w.acknowledges()
 			if len(acked) != 1 {

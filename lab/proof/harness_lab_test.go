@@ -42,10 +42,11 @@ func raise(t *testing.T, profile string) world {
 	if err != nil {
 		t.Fatal(err)
 	}
+	w := world{l, t}
 	if err := l.Up(t.Context()); err != nil {
+		w.keepLogs()
 		t.Fatalf("%v\n%s", err, strings.Join(story, "\n"))
 	}
-	w := world{l, t}
 	t.Cleanup(func() {
 		if t.Failed() {
 			w.keepLogs()
