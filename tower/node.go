@@ -223,6 +223,7 @@ func (n *Node) startPeers() (func() error, error) {
 func (n *Node) startMind() (func() error, error) {
 	m := newMind(n)
 	n.spawn(n.ctx, m.think)
+	n.spawn(n.ctx, n.keepMandates)
 	return nothing, nil
 }
 
