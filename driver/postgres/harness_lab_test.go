@@ -35,6 +35,10 @@ const bin = "/usr/lib/postgresql/15/bin"
 // TestMain goes on as the user postgres: the server refuses to run as root, and the agent is
 // let in over the socket because it is that user.
 func TestMain(m *testing.M) {
+	if asked, err := agentProcess(); asked {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
 	if os.Geteuid() != 0 {
 		os.Exit(m.Run())
 	}
@@ -91,6 +95,7 @@ type cluster struct {
 	members map[string]*member
 	driver  *Driver
 	clients map[string]*agent.Client
+	listen  string // listen_addresses of the servers
 	mu      sync.Mutex
 }
 
@@ -110,9 +115,14 @@ var names = []string{"pangyo", "ansan", "anyang"}
 // newCluster raises the members as a person would have: replicating, synchronous, unknown to haechi.
 func newCluster(t *testing.T) *cluster {
 	t.Helper()
+	return newClusterOn(t, "127.0.0.1")
+}
+
+func newClusterOn(t *testing.T, listen string) *cluster {
+	t.Helper()
 	dir, err := os.MkdirTemp("", "c-")
 	must(t, err)
-	c := &cluster{t: t, dir: dir, ca: filepath.Join(dir, "ca"), members: map[string]*member{}, clients: map[string]*agent.Client{}}
+	c := &cluster{t: t, dir: dir, ca: filepath.Join(dir, "ca"), members: map[string]*member{}, clients: map[string]*agent.Client{}, listen: listen}
 	must(t, pki.NewCA(c.ca))
 	c.issue(pki.Identity{Kind: pki.Tower, Name: "tower-1"})
 	must(t, os.WriteFile(filepath.Join(dir, "secret"), []byte("0123456789abcdef0123456789abcdef"), 0o600))
@@ -139,7 +149,7 @@ func (c *cluster) addMember(name string) {
 	must(c.t, os.MkdirAll(filepath.Join(d, "agent"), 0o700))
 	m := &member{c: c, name: name, port: freePort(c.t)}
 	m.set = Settings{Kind: Engine, Store: "talk-db", Member: name, Bin: bin, Data: filepath.Join(d, "data"), Socket: d, Port: m.port,
-		Passfile: filepath.Join(d, "passfile"), SecretFile: filepath.Join(c.dir, "secret"), Log: filepath.Join(d, "log")}
+		Passfile: filepath.Join(d, "passfile"), SecretFile: filepath.Join(c.dir, "secret"), Log: filepath.Join(d, "log"), Mandate: byNFT}
 	m.addr = fmt.Sprintf("127.0.0.1:%d", freePort(c.t))
 	c.issue(pki.Identity{Kind: pki.Agent, Name: "db-" + name})
 	c.members[name] = m
@@ -158,7 +168,7 @@ func freePort(t *testing.T) int {
 func (c *cluster) raise() {
 	p := c.members["pangyo"]
 	c.run("initdb", "-D", p.set.Data, "-U", "postgres", "-A", "peer", "--data-checksums", "--no-sync", "-E", "UTF8", "--locale=C")
-	hba := "local all postgres peer\nhost all all 127.0.0.1/32 scram-sha-256\nhost replication haechi_replication 127.0.0.1/32 scram-sha-256\n"
+	hba := "local all postgres peer\nhost all all 127.0.0.1/32 scram-sha-256\nhost replication haechi_replication 127.0.0.1/32 scram-sha-256\nhost all talk samenet scram-sha-256\n"
 	must(c.t, os.WriteFile(filepath.Join(p.set.Data, "pg_hba.conf"), []byte(hba), 0o600))
 	p.conf()
 	p.startByHand()
@@ -187,9 +197,9 @@ func (c *cluster) run(name string, args ...string) {
 }
 
 func (m *member) conf() {
-	text := fmt.Sprintf("listen_addresses = '127.0.0.1'\nport = %d\nunix_socket_directories = '%s'\ncluster_name = '%s'\n"+
+	text := fmt.Sprintf("listen_addresses = '%s'\nport = %d\nunix_socket_directories = '%s'\ncluster_name = '%s'\n"+
 		"wal_log_hints = on\nmax_wal_senders = 10\nhot_standby = on\nwal_keep_size = 128MB\nwal_retrieve_retry_interval = 100ms\nlogging_collector = off\n"+
-		"shared_buffers = 16MB\nmax_connections = 50\nautovacuum = on\nlog_line_prefix = '%%m [%%p] %%b '\nmax_standby_streaming_delay = 30s\n", m.port, m.set.Socket, m.name)
+		"shared_buffers = 16MB\nmax_connections = 50\nautovacuum = on\nlog_line_prefix = '%%m [%%p] %%b '\nmax_standby_streaming_delay = 30s\n", m.c.listen, m.port, m.set.Socket, m.name)
 	path := filepath.Join(m.set.Data, "postgresql.conf")
 	must(m.c.t, os.WriteFile(path, []byte(text), 0o600))
 }

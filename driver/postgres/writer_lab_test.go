@@ -23,6 +23,8 @@ type writer struct {
 	stop   context.CancelFunc
 	ended  sync.WaitGroup
 	commit time.Duration // how long a commit may wait; 0 for ever
+	host   string
+	dial   pgconn.DialFunc // nil: from where the test is
 }
 
 type ack struct {
@@ -32,8 +34,13 @@ type ack struct {
 
 // write starts n writers; each stays on the members given, in turn.
 func (c *cluster) write(n int, members ...string) *writer {
+	return c.writeFrom(n, "127.0.0.1", nil, members...)
+}
+
+// writeFrom has the writers come from elsewhere.
+func (c *cluster) writeFrom(n int, host string, dial pgconn.DialFunc, members ...string) *writer {
 	ctx, cancel := context.WithCancel(context.Background())
-	w := &writer{c: c, acked: map[int64]ack{}, stop: cancel}
+	w := &writer{c: c, acked: map[int64]ack{}, stop: cancel, host: host, dial: dial}
 	for i := range n {
 		w.ended.Go(func() { w.loop(ctx, int64(i+1)<<32, members) })
 	}
@@ -54,9 +61,12 @@ func (w *writer) loop(ctx context.Context, id int64, members []string) {
 // on writes to one member until it fails; an id is used until it is acknowledged.
 func (w *writer) on(ctx context.Context, m *member, id int64) int64 {
 	warned := false
-	conf, err := pgconn.ParseConfig(fmt.Sprintf("host=127.0.0.1 port=%d user=talk password=talk dbname=postgres sslmode=disable connect_timeout=1 target_session_attrs=read-write", m.port))
+	conf, err := pgconn.ParseConfig(fmt.Sprintf("host=%s port=%d user=talk password=talk dbname=postgres sslmode=disable connect_timeout=1 target_session_attrs=read-write", w.host, m.port))
 	if err != nil {
 		return id
+	}
+	if w.dial != nil {
+		conf.DialFunc = w.dial
 	}
 	conf.OnNotice = func(_ *pgconn.PgConn, n *pgconn.Notice) { warned = warned || n.Severity == "WARNING" }
 	conn, err := pgconn.ConnectConfig(ctx, conf)
