@@ -36,7 +36,13 @@ type client struct {
 	failure  func(kind string) // counts
 	at       string            // address in use
 	failed   map[string]time.Time
+	refused  int // answers in a row from the address in use that were none
 }
+
+// patience is how many such answers a client takes before it tries another
+// address. One may only mean that the database moves, which every gateway sees;
+// a second one, that this gateway does not reach it and another may.
+const patience = 2
 
 func newClient(c LoadConfig, number int, r *resolver, failure func(string)) *client {
 	return &client{
@@ -97,8 +103,8 @@ func (c *client) send(ctx context.Context, id string, n int) (a Ack, ok bool) {
 	return a, false
 }
 
-// once makes one request. After a failure of the address itself, not of the
-// database behind it, the next request goes elsewhere.
+// once makes one request. After a failure of the address itself the next request
+// goes elsewhere; after one of the database behind it, not at once.
 func (c *client) once(ctx context.Context, id string, body []byte) (seq int64, err error) {
 	addresses, err := c.resolver.Addresses(ctx)
 	if err != nil {
@@ -125,8 +131,12 @@ func (c *client) once(ctx context.Context, id string, body []byte) (seq int64, e
 		return 0, err
 	}
 	if resp.StatusCode != http.StatusOK {
+		if c.refused++; c.refused >= patience {
+			c.refused, c.failed[c.at] = 0, time.Now()
+		}
 		return 0, statusError(resp.StatusCode)
 	}
+	c.refused = 0
 	var m Message
 	if err := json.Unmarshal(answer, &m); err != nil || m.ID != id {
 		return 0, fmt.Errorf("answer for %s: %q: %w", id, answer, err)
