@@ -78,7 +78,7 @@ func TestBadLinkAndBusyCoresMakeNoFalseVerdict(t *testing.T) {
 		w.must(w.Heal(t.Context()))
 		return p
 	}, unmoved)
-	w.served(f, 30)
+	w.served(f, 15)
 	w.stays(lab.Pangyo, f.At)
 }
 
@@ -92,7 +92,7 @@ func (w world) unharmed(f trial.Figures) {
 
 // Row 17, first part: all towers are gone.
 func TestNoTowerAtAllHarmsNobody(t *testing.T) {
-	w := raise(t, "fast")
+	w := raise(t, "default")
 	f := w.under(func() lab.Proof {
 		var p lab.Proof
 		for _, q := range lab.Sites() {
@@ -107,7 +107,7 @@ func TestNoTowerAtAllHarmsNobody(t *testing.T) {
 		for _, q := range lab.Sites() {
 			w.must(w.StartProcess(t.Context(), q, lab.RoleTower))
 		}
-		w.shows(lab.Ansan, 30*time.Second, "everything as it was", func(n web.Now) bool { return allUp(n) && n.Quorum.Have && len(n.Stores[0].Unmet) == 0 })
+		w.shows(lab.Ansan, 60*time.Second, "everything as it was", func(n web.Now) bool { return allUp(n) && n.Quorum.Have && len(n.Stores[0].Unmet) == 0 })
 		return p
 	}, unmoved)
 	w.unharmed(f)
@@ -116,7 +116,7 @@ func TestNoTowerAtAllHarmsNobody(t *testing.T) {
 
 // Row 17, second part: all of haechi's certificates have expired.
 func TestExpiredCertificatesHarmNobody(t *testing.T) {
-	w := raise(t, "fast")
+	w := raise(t, "default")
 	f := w.under(func() lab.Proof {
 		p := lab.Proof{At: time.Now(), What: "all certificates of towers, agents, observers and people have expired"}
 		w.issue(-time.Hour)
@@ -136,7 +136,7 @@ func TestExpiredCertificatesHarmNobody(t *testing.T) {
 			return nil
 		})
 		w.issue(0)
-		w.shows(lab.Ansan, 40*time.Second, "everything as it was", func(n web.Now) bool { return allUp(n) && n.Quorum.Have && !says(n, "certificate", "expired") })
+		w.shows(lab.Ansan, 60*time.Second, "everything as it was", func(n web.Now) bool { return allUp(n) && n.Quorum.Have && !says(n, "certificate", "expired") })
 		return p
 	}, unmoved)
 	w.unharmed(f)
@@ -156,7 +156,7 @@ func (w world) issue(validity time.Duration) {
 
 // Row 17, third part: the disk of every etcd member is full.
 func TestFullDisksOfEtcdHarmNobody(t *testing.T) {
-	w := raise(t, "fast")
+	w := raise(t, "default")
 	f := w.under(func() lab.Proof {
 		var p lab.Proof
 		for _, q := range lab.Sites() {

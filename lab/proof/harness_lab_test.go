@@ -34,11 +34,15 @@ type world struct {
 }
 
 // raise brings a lab up for one test, with a profile, and takes it down afterwards. The logs of
-// a test that failed are kept in $HAECHI_LOGS, if that is set.
-func raise(t *testing.T, profile string) world {
+// a test that failed are kept in $HAECHI_LOGS, if that is set. What is of a lab's own is set by change.
+func raise(t *testing.T, profile string, change ...func(*lab.Options)) world {
 	t.Helper()
 	var story []string
-	l, err := lab.New(lab.Options{Dir: "/var/tmp/haechi-proof", Name: "proof", Profile: profile, Seed: 1, Progress: func(line string) { story = append(story, line) }})
+	o := lab.Options{Dir: "/var/tmp/haechi-proof", Name: "proof", Profile: profile, Seed: 1, Progress: func(line string) { story = append(story, line) }}
+	for _, c := range change {
+		c(&o)
+	}
+	l, err := lab.New(o)
 	if err != nil {
 		t.Fatal(err)
 	}
