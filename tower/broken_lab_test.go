@@ -75,11 +75,13 @@ func TestFullDisk(t *testing.T) {
 	ballast := filepath.Join(disk, "ballast")
 	fill(t, ballast)
 	api := "https://" + c.Listen.Peer + "/api/v1/"
+	text, says := w.estate(), ""
+	t.Cleanup(func() { t.Logf("the last answer was %.300s", says) })
 	until(t, "etcd gives up, and the tower shows it", func() bool {
-		_ = send(person, api+"estate", strings.Replace(w.estate(), "{a: {}", "{a: {title: "+letters(300<<10)+"}", 1))
+		says = send(person, api+"estate", strings.Replace(text, "sites: {a: {}, b: {}, c: {}}", "sites:\n  a: {}\n  b: {}\n  c: {}\n"+large(), 1))
 		return strings.Contains(now(), "its etcd member has stopped")
 	})
-	if says := get(person, api+"doctor"); !strings.Contains(says, "no space left") || !strings.Contains(says, "starts anew by itself") {
+	if says = get(person, api+"doctor"); !strings.Contains(says, "no space left") || !strings.Contains(says, "starts anew by itself") {
 		t.Errorf("doctor says %s", says)
 	}
 	must(t, os.Remove(ballast))
@@ -107,33 +109,32 @@ func get(c *http.Client, url string) string {
 	return string(body)
 }
 
-func send(c *http.Client, url, estate string) error {
+func send(c *http.Client, url, estate string) string {
 	var body bytes.Buffer
 	m := multipart.NewWriter(&body)
-	part, err := m.CreateFormFile("file", "estate.yaml")
-	if err != nil {
-		return err
-	}
-	if _, err := io.WriteString(part, estate); err != nil {
-		return err
-	}
-	if err := m.Close(); err != nil {
-		return err
-	}
+	part, _ := m.CreateFormFile("file", "estate.yaml") // a buffer takes everything
+	_, _ = io.WriteString(part, estate)
+	_ = m.Close()
 	resp, err := c.Post(url, m.FormDataContentType(), &body)
 	if err != nil {
-		return err
+		return err.Error()
 	}
-	return resp.Body.Close()
+	defer resp.Body.Close()
+	said, _ := io.ReadAll(resp.Body)
+	return string(said)
 }
 
-// letters is text that cannot be compressed to nothing.
-func letters(n int) string {
-	out := make([]byte, n)
-	for i := range out {
-		out[i] = 'a' + byte(rand.IntN(26))
+// large are sites with long titles, others each time.
+func large() string {
+	var out strings.Builder
+	for site := range 30 {
+		title := make([]byte, 4000)
+		for i := range title {
+			title[i] = 'a' + byte(rand.IntN(26))
+		}
+		fmt.Fprintf(&out, "  x%d: {title: %s}\n", site, title)
 	}
-	return string(out)
+	return out.String()
 }
 
 // fill writes until nothing fits any more.

@@ -170,10 +170,10 @@ policy: {profile: fast, site-loss: auto}
 
 // withStore adds a store with members in a, b and c on hosts where nobody answers.
 func withStore(text string, any int) string {
-	text = strings.Replace(text, "hosts:\n", "hosts:\n  db-a: {site: a, agent: '127.0.0.1:1'}\n  db-b: {site: b, agent: '127.0.0.1:1'}\n  db-c: {site: c, agent: '127.0.0.1:1'}\n", 1)
-	member := "%[1]s: {site: %[1]s, host: db-%[1]s, address: '127.0.0.1:1', unit: talk-db}"
+	text = strings.Replace(text, "hosts:\n", "hosts:\n  db-a: {site: a, agent: '127.0.0.1:2'}\n  db-b: {site: b, agent: '127.0.0.1:3'}\n  db-c: {site: c, agent: '127.0.0.1:4'}\n", 1)
+	member := "%[1]s: {site: %[1]s, host: db-%[1]s, address: '127.0.1.%[2]d:1', unit: talk-db}"
 	return text + fmt.Sprintf("stores:\n  talk-db: {engine: postgres, tier: 0, primary: a, acknowledge: {any: %d}, members: {%s, %s, %s}}\n", any,
-		fmt.Sprintf(member, "a"), fmt.Sprintf(member, "b"), fmt.Sprintf(member, "c"))
+		fmt.Sprintf(member, "a", 1), fmt.Sprintf(member, "b", 2), fmt.Sprintf(member, "c", 3))
 }
 
 // apply makes text the estate in force, and waits until all towers go by it.

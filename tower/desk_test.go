@@ -1,0 +1,116 @@
+package tower
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/haechi/haechi/core/estate"
+	"github.com/haechi/haechi/core/journal"
+	"github.com/haechi/haechi/core/plan"
+	"github.com/haechi/haechi/core/run"
+	"github.com/haechi/haechi/core/situation"
+	"github.com/haechi/haechi/tower/executor"
+	"github.com/haechi/haechi/tower/state"
+	"github.com/haechi/haechi/tower/web"
+)
+
+// What people may not do is refused with what to do instead, and changes nothing. One tower
+// lives through the whole of it.
+func TestTheDeskRefuses(t *testing.T) {
+	leavesNothing(t)
+	w := newTown(t, "a")
+	n := w.up("a")
+	w.driver()
+	evacuate := web.Ask{Kind: plan.Evacuate, Subject: "a"}
+
+	_, err := n.Start(within(t), "operator", evacuate)
+	refusedAs(t, err, web.Unmet, "no estate")
+	refusedAs(t, n.Arm(within(t), "operator", "*"), web.Unmet, "no estate")
+	_, err = n.Plan(within(t), evacuate)
+	refusedAs(t, err, web.Unmet, "no estate")
+
+	text := withStore(w.estate(), 1)
+	_, err = n.Apply(within(t), "operator", []web.File{{Name: "estate.yaml", Data: []byte(strings.Replace(text, "primary: a", "primary: aa", 1))}}, -1)
+	if _, ok := errors.AsType[*estate.Invalid](err); !ok {
+		t.Fatalf("an estate that cannot be: %v", err)
+	}
+	w.apply(n, text)
+	_, err = n.Apply(within(t), "operator", []web.File{{Name: "estate.yaml", Data: []byte(text)}}, 0)
+	refusedAs(t, err, web.Conflict, "version 1")
+
+	_, err = n.Start(within(t), "operator", web.Ask{Kind: plan.LoseSite, Subject: "a"})
+	refusedAs(t, err, web.BadRequest, "not lost by order")
+	refusedAs(t, n.Arm(within(t), "operator", "d"), web.NotFound, `"d"`)
+
+	// The store is adopted: from now on a file does not change who may acknowledge.
+	d, _ := n.driving()
+	_, err = n.store.Append(within(t), d, []journal.Entry{{Kind: "note", Text: "adopted"}}, state.StorePut{ID: "talk-db",
+		Store: situation.Store{Epoch: 1, Primary: "a", Any: 1, LeastAny: 1, Sync: []estate.MemberID{"b", "c"}}})
+	must(t, err)
+	until(t, "the tower knows what is unmet", func() bool { return len(n.beliefs().premises["talk-db"]) > 0 })
+	refusedAs(t, n.Arm(within(t), "operator", "*"), web.Unmet, "talk-db: a: nothing is known of it")
+	if len(n.store.Snapshot().Armed) != 0 {
+		t.Fatal("it is armed all the same")
+	}
+	_, err = n.Apply(within(t), "operator", []web.File{{Name: "estate.yaml", Data: []byte(withStore(w.estate(), 2))}}, -1)
+	refusedAs(t, err, web.Unmet, "epoch 1")
+	_, err = n.Apply(within(t), "operator", []web.File{{Name: "estate.yaml", Data: []byte(w.estate())}}, -1)
+	refusedAs(t, err, web.Unmet, "epoch 1")
+
+	must(t, n.Hold(within(t), "operator", "works on the cooling"))
+	until(t, "the hold is known", func() bool { return len(n.store.Snapshot().Holds) == 1 })
+	if n.held.Load() != nil {
+		t.Fatal("it holds beside the records, so no other tower could release it")
+	}
+	_, err = n.Start(within(t), "operator", evacuate)
+	refusedAs(t, err, web.Conflict, "works on the cooling")
+	must(t, n.Release(within(t), "operator"))
+	until(t, "the release is known", func() bool { return len(n.store.Snapshot().Holds) == 0 })
+
+	refusedAs(t, n.Steer(within(t), "operator", "r-000009", web.Pause), web.NotFound, "r-000009")
+	_, err = n.Run(within(t), "r-000009")
+	refusedAs(t, err, web.NotFound, "r-000009")
+}
+
+// A person's run is the only one while it is open, and ends as told.
+func TestOneRunAtATime(t *testing.T) {
+	w := newTown(t, "a")
+	n := w.up("a")
+	w.driver()
+	w.apply(n, w.estate())
+	hung := make(chan struct{})
+	w.hang(hung)
+	id, err := n.Start(within(t), "operator", web.Ask{Kind: plan.Evacuate, Subject: "a"})
+	must(t, err)
+	<-hung
+	until(t, "the run is known", func() bool { return len(n.store.Snapshot().OpenRuns()) == 1 })
+	_, err = n.Start(within(t), "operator", web.Ask{Kind: plan.Evacuate, Subject: "b"})
+	refusedAs(t, err, web.Conflict, string(id)+" (evacuate a) is open")
+
+	// A decision that does not know of it opens nothing beside it.
+	d, _ := n.driving()
+	_, err = n.open(within(t), d, func(run.ID) bool { return false }, nil, nil)
+	if !errors.Is(err, executor.ErrRefused) {
+		t.Fatalf("err = %v", err)
+	}
+
+	must(t, n.Steer(within(t), "operator", id, web.Abort))
+	r := closed(t, n, id)
+	if r.Status != web.RunUndone && r.Status != web.RunFailed {
+		t.Fatalf("run = %+v", r)
+	}
+	until(t, "the answer is journaled once", func() bool { return len(n.store.Snapshot().Asks) == 0 })
+	entries, err := n.Journal(within(t), 1, 0)
+	must(t, err)
+	answers := 0
+	for _, e := range entries {
+		if e.Kind == "ask" && e.Text == "operator: abort "+string(id) {
+			answers++
+		}
+	}
+	if answers != 1 {
+		t.Fatalf("the answer stands %d times in the journal", answers)
+	}
+	must(t, journal.Verify(entries))
+}
