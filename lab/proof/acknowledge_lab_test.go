@@ -92,14 +92,10 @@ func TestFollowerFarBehindIsReportedAndNotChosen(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.fill(megabytes)
-	w.shows(lab.Ansan, 20*time.Second, "how far a follower is behind, and that a premise fails", func(n web.Now) bool {
-		return n.Stores[0].Members[1].LagBytes > int64(megabytes)<<19 && len(n.Stores[0].Unmet) > 0
+	w.shows(lab.Ansan, 20*time.Second, "how far a follower is behind", func(n web.Now) bool {
+		return n.Stores[0].Members[1].LagBytes > int64(megabytes)<<19 && says(n, "anyang is", "behind pangyo")
 	})
-	f := w.under(func() lab.Proof {
-		p := w.must(w.Fire(t.Context(), lab.Pangyo))
-		w.approve(lab.Ansan, p.At)
-		return p
-	}, gone(lab.Pangyo), func(t *trial.Trial) { t.Patience = 60 * time.Second })
+	f := w.under(func() lab.Proof { return w.must(w.Fire(t.Context(), lab.Pangyo)) }, gone(lab.Pangyo), func(t *trial.Trial) { t.Patience = 60 * time.Second })
 	w.served(f, 60)
 	if p, err := w.primary(lab.Ansan); err != nil {
 		t.Errorf("the one that holds the most is ansan; %s, %v", p, err)
@@ -117,10 +113,9 @@ func TestTooFewSealedAreUnsealedAtOnce(t *testing.T) {
 		t.Logf("ansan was sealed for %v", sealed.Round(time.Millisecond))
 		w.must(w.Continue(t.Context(), lab.Pangyo, lab.RolePostgres))
 		r := w.ended(lab.Ansan, 10*time.Second, p.At, "lose-store", run.StatusAsked)
-		took := undone(t, r)
-		t.Logf("let go %v after it was known that too few answer", took.Round(time.Millisecond))
-		if took > time.Second || sealed > 2*time.Second+took {
-			t.Error("it was sealed for longer than the seal's own second and one more")
+		t.Logf("%s asks: %v", r.ID, r.Questions())
+		if sealed > time.Second {
+			t.Error("it must be let go within 1 s")
 		}
 		w.eventually(10*time.Second, "writes go on", func() error {
 			acked, err := w.acknowledges()
@@ -215,23 +210,4 @@ func (w world) sealedFor(p lab.Place, most time.Duration) time.Duration {
 		}
 		return err
 	})
-}
-
-// undone is how long a run needed from the end of its seal to the end of taking it back.
-func undone(t *testing.T, r tale) time.Duration {
-	t.Helper()
-	var failed, back time.Time
-	for _, e := range r.events {
-		switch {
-		case e.Kind == run.Ended && e.Outcome == run.NotDone && failed.IsZero():
-			failed = e.At
-		case e.Kind == run.UndoEnded && e.Outcome == run.Done:
-			back = e.At
-		}
-	}
-	if failed.IsZero() || back.IsZero() {
-		t.Errorf("the journal shows no seal that failed and was taken back: %+v", r.events)
-		return 0
-	}
-	return back.Sub(failed)
 }

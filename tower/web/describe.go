@@ -252,9 +252,19 @@ func storeWarnings(n Now) (out []Warning) {
 		for _, u := range s.Unmet {
 			out = append(out, Warning{Severity: Warn, Text: s.ID + ": " + u + ": no promotion by itself"})
 		}
+		for _, m := range s.Members {
+			if m.LagBytes >= farBehind {
+				out = append(out, Warning{Severity: Warn, Text: fmt.Sprintf("%s: %s is %s behind %s: until it has caught up one copy less is whole", s.ID, m.ID, size(m.LagBytes), s.Primary),
+					Do: "see what holds it up: the link, its disk, or a reader"})
+			}
+		}
 	}
 	return out
 }
+
+// farBehind is how many bytes a member may be behind before people are told: some seconds of
+// a busy store, so that a burst of writes is none of their business.
+const farBehind = 64 << 20
 
 // observerSilence is how long an observer may say nothing before people are told.
 const observerSilence = 10 * time.Second
