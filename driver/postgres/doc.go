@@ -47,4 +47,19 @@
 //   - Follow is then repeated with the new credential, which rewrites the passfile alone.
 //
 // A member that comes back with what it had is refused by the new primary.
+//
+// # How a mandate ends
+//
+// A primary that is to acknowledge alone gets an nftables table first, which lets nothing pass to
+// or from the server's port, over loopback neither, unless the port is in a set; the port is put
+// there with a timeout. Then its list is emptied, which lets go the commits that wait. Each
+// renewal makes the whole table anew in one transaction, since a reload of the host's own rules
+// flushes it. If none comes the kernel drops the element, also where the agent is stopped or
+// nothing in user space runs any more. To end it the list is in force and proven first, then
+// the table goes. After a restart of the agent the table stays as it is; after one of the
+// machine the agent makes it again, shut.
+//
+// It does not reach who connects over the unix socket (the agent has to; a pooler on the host
+// would), nor a server in a container with a network of its own. A virtual machine that is frozen
+// does not count time: when it goes on, so does the rest of its mandate.
 package postgres
