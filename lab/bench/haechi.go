@@ -53,11 +53,19 @@ func (b *bench) haechi(ctx context.Context, profile, kind string, seed uint64) (
 	chance := rand.New(rand.NewPCG(seed, 1))
 	t := trial.Trial{
 		Lab: l, System: system, Site: site, Gone: kind != Evacuation, Seed: seed, Clients: b.o.Clients, Rate: b.o.Rate, Say: b.o.Say,
-		Phase: time.Duration(chance.Int64N(int64(2 * time.Second))),
-		Fault: func(ctx context.Context) (lab.Proof, error) { return l.Fire(ctx, site) },
-	}
-	if kind == Evacuation {
-		t.Fault = func(ctx context.Context) (lab.Proof, error) { return evacuate(ctx, l, site) }
+		Fault: func(ctx context.Context) (lab.Proof, error) {
+			if _, err := system.Ready(ctx, site); err != nil {
+				return lab.Proof{}, err
+			}
+			// Ready is only seen at some beat of the page: the phase comes after it.
+			if err := wait(ctx, time.Duration(chance.Int64N(int64(2*time.Second)))); err != nil {
+				return lab.Proof{}, err
+			}
+			if kind == Evacuation {
+				return evacuate(ctx, l, site)
+			}
+			return l.Fire(ctx, site)
+		},
 	}
 	return t.Run(ctx)
 }

@@ -149,6 +149,9 @@ func show(ctx context.Context, o Options, s *script) (trial.Figures, error) {
 		Lab: l, System: haechi, Site: o.Lose, Gone: true, Clients: o.Clients, Rate: o.Rate, Seed: o.Lab.Seed, Acks: o.Acks,
 		Phase: 1500 * time.Millisecond, Settle: 4 * time.Second, Least: Least, Say: func(row string) { s.say("talk", "%s", row) },
 		Fault: func(ctx context.Context) (lab.Proof, error) {
+			if _, err := haechi.Ready(ctx, from); err != nil {
+				return lab.Proof{}, err
+			}
 			s.say("", "")
 			p, err := lab.NewControl(o.Lab.SocketFile()).Act(ctx, "fire", string(o.Lose))
 			if err == nil {

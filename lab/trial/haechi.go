@@ -105,13 +105,13 @@ func journalPage(ctx context.Context, client *http.Client, url string) (out []jo
 // account folds the journal since an instant into what was done about it: the
 // first run that was opened after it and promotes, or else the first run of all.
 func account(entries []journal.Entry, since time.Time) (a Account, open bool, err error) {
-	runs := map[run.ID]*tale{}
+	runs, verdicts := map[run.ID]*tale{}, map[string]time.Time{}
 	var order []*tale
 	for _, e := range entries {
 		switch {
 		case e.At.Before(since):
-		case e.Kind == "verdict" && a.Verdict.IsZero():
-			a.Verdict = verdictAt(e)
+		case e.Kind == "verdict" && verdicts[e.Subject].IsZero():
+			verdicts[e.Subject] = verdictAt(e)
 		case e.Kind == "run":
 			var ev run.Event
 			if err := json.Unmarshal(e.Data, &ev); err != nil {
@@ -135,6 +135,7 @@ func account(entries []journal.Entry, since time.Time) (a Account, open bool, er
 			t = other
 		}
 	}
+	a.Verdict = verdicts[t.plan.Subject]
 	return t.into(a), t.closed.IsZero(), nil
 }
 

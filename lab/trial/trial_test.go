@@ -83,7 +83,7 @@ func TestBarsCountAroundTheFault(t *testing.T) {
 
 // events are a journal's entries of a run that seals, fails once, and promotes.
 func entries(t *testing.T) []journal.Entry {
-	p := &plan.Plan{Kind: plan.LoseSite, Hash: "h", Steps: []plan.Step{{ID: 1, Verb: plan.Seal, Component: "talk-db"}, {ID: 2, Verb: plan.Promote, Component: "talk-db"}}}
+	p := &plan.Plan{Kind: plan.LoseSite, Subject: "pangyo", Hash: "h", Steps: []plan.Step{{ID: 1, Verb: plan.Seal, Component: "talk-db"}, {ID: 2, Verb: plan.Promote, Component: "talk-db"}}}
 	dns := &plan.Plan{Kind: plan.LevelDNS, Steps: []plan.Step{{ID: 1, Verb: plan.Level}}}
 	var out []journal.Entry
 	add := func(ms int, kind string, data any) {
@@ -98,8 +98,10 @@ func entries(t *testing.T) []journal.Entry {
 	}
 	event(-500, "r-1", run.Opened, 0, 0, p) // adoption or whatever was before
 	event(-400, "r-1", run.Closed, 0, 0, nil)
+	add(555, "verdict", nil)
+	out[len(out)-1].Subject = "ansan"
 	add(560, "verdict", nil)
-	out[len(out)-1].Text = "pangyo is lost since " + at(530).Format("15:04:05.000") + ": nobody sees it"
+	out[len(out)-1].Subject, out[len(out)-1].Text = "pangyo", "pangyo is lost since " + at(530).Format("15:04:05.000") + ": nobody sees it"
 	event(561, "r-2", run.Opened, 0, 0, dns)
 	event(570, "r-3", run.Opened, 0, 0, p)
 	event(572, "r-3", run.Began, 1, 0, nil)
