@@ -101,7 +101,7 @@ func entries(t *testing.T) []journal.Entry {
 	add(555, "verdict", nil)
 	out[len(out)-1].Subject = "ansan"
 	add(560, "verdict", nil)
-	out[len(out)-1].Subject, out[len(out)-1].Text = "pangyo", "pangyo is lost since " + at(530).Format("15:04:05.000") + ": nobody sees it"
+	out[len(out)-1].Subject, out[len(out)-1].Text = "pangyo", "pangyo is lost since "+at(530).Format("15:04:05.000")+": nobody sees it"
 	event(561, "r-2", run.Opened, 0, 0, dns)
 	event(570, "r-3", run.Opened, 0, 0, p)
 	event(572, "r-3", run.Began, 1, 0, nil)
