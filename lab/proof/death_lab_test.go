@@ -17,6 +17,7 @@ import (
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"github.com/haechi/haechi/core/plan"
 	"github.com/haechi/haechi/core/run"
 	"github.com/haechi/haechi/lab"
 	"github.com/haechi/haechi/lab/trial"
@@ -137,24 +138,29 @@ func (w world) finishes(p lab.Place, id run.ID, most time.Duration) tale {
 		}
 		return errors.New(tell(all))
 	})
-	if err := w.twice(id, "promote"); err != nil {
+	if err := w.twice(out); err != nil {
 		w.Error(err)
 	}
 	return out
 }
 
-// twice complains of a verb that an agent did more than once within a run.
-func (w world) twice(id run.ID, verb string) error {
+// twice complains of a promotion that was done more than once in one step of a run.
+func (w world) twice(r tale) error {
 	w.Helper()
-	for _, p := range lab.Sites() {
-		done := 0
-		for _, o := range w.toldTo(p, time.Time{}) {
-			if o.Done && strings.Contains(o.Line, " run="+string(id)+" ") && strings.Contains(o.Line, " verb="+verb+" ") {
-				done++
+	for _, s := range r.Plan.Steps {
+		if s.Verb != plan.Promote {
+			continue
+		}
+		var done []string
+		for _, p := range lab.Sites() {
+			for _, o := range w.toldTo(p, time.Time{}) {
+				if o.Done && strings.Contains(o.Line, " verb=promote ") && strings.Contains(o.Line, fmt.Sprintf(" run=%s step=%d ", r.ID, s.ID)) {
+					done = append(done, o.Line)
+				}
 			}
 		}
-		if done > 1 {
-			return fmt.Errorf("run %s: %s was done %d times in %s", id, verb, done, p)
+		if len(done) > 1 {
+			return fmt.Errorf("step %d of run %s was done twice:\n%s", s.ID, r.ID, strings.Join(done, "\n"))
 		}
 	}
 	return nil
@@ -188,7 +194,7 @@ func TestDriverKilledAfterEachEvent(t *testing.T) {
 			w.must(w.StartProcess(t.Context(), dead, lab.RoleTower))
 			w.serving(from)
 		}
-	}, func(t *trial.Trial) { t.Patience = 60 * time.Second })
+	}, func(t *trial.Trial) { t.Clients, t.Rate, t.Patience = 20, 50, 60*time.Second })
 	w.served(f, 1000)
 }
 
