@@ -29,7 +29,7 @@ func TestTooFewOthersMakeWritesWait(t *testing.T) {
 		w.shows(lab.Pangyo, 5*time.Second, "that writes wait", func(n web.Now) bool {
 			return n.Stores[0].Writes == web.WritesWaiting && n.Headline.Level == web.Bad
 		})
-		w.eventually(10*time.Second, "the journal says why nothing is done", func() error {
+		w.eventually(20*time.Second, "the journal says why nothing is done", func() error {
 			all, err := w.journalOf(lab.Pangyo)
 			for _, e := range all {
 				if e.Kind == "decision" && strings.Contains(e.Text, "alone: refuse") {
@@ -95,8 +95,8 @@ func TestFollowerFarBehindIsReportedAndNotChosen(t *testing.T) {
 	w.shows(lab.Ansan, 20*time.Second, "how far a follower is behind", func(n web.Now) bool {
 		return n.Stores[0].Members[1].LagBytes > int64(megabytes)<<19 && says(n, "anyang is", "behind pangyo")
 	})
-	f := w.under(func() lab.Proof { return w.must(w.Fire(t.Context(), lab.Pangyo)) }, gone(lab.Pangyo), func(t *trial.Trial) { t.Patience = 60 * time.Second })
-	w.served(f, 60)
+	f := w.under(func() lab.Proof { return w.must(w.Fire(t.Context(), lab.Pangyo)) }, gone(lab.Pangyo), func(t *trial.Trial) { t.Patience = 2 * time.Minute })
+	w.served(f, 120) // what the other one lacks has to be copied before anybody is told that a write is safe
 	if p, err := w.primary(lab.Ansan); err != nil {
 		t.Errorf("the one that holds the most is ansan; %s, %v", p, err)
 	}

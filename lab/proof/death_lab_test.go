@@ -59,10 +59,14 @@ func (w world) follow(ctx context.Context, p lab.Place) <-chan run.Event {
 // order has a person order something, and returns at once with the run's name.
 func (w world) order(args ...string) run.ID {
 	w.Helper()
-	out, err := w.Haechi(w.Context(), append(args, "--no-wait", "--output", "json")...)
-	if err != nil {
-		w.Fatal(err)
-	}
+	var out string
+	w.eventually(20*time.Second, fmt.Sprintf("haechi %v is taken", args), func() (err error) {
+		out, err = w.Haechi(w.Context(), append(args, "--no-wait", "--output", "json")...)
+		if err != nil && strings.Contains(err.Error(), "it may have happened") {
+			w.Fatal(err) // asking again could do it twice
+		}
+		return err
+	})
 	var s web.Started
 	if err := json.Unmarshal([]byte(out), &s); err != nil || s.Run == "" {
 		w.Fatalf("haechi %v: %s: %v", args, out, err)
