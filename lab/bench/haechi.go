@@ -51,6 +51,7 @@ func (b *bench) haechi(ctx context.Context, profile, kind string, seed uint64) (
 		return f, fmt.Errorf("before the trial: %w", err)
 	}
 	chance := rand.New(rand.NewPCG(seed, 1))
+	var trouble error // of the evacuation
 	t := trial.Trial{
 		Lab: l, System: system, Site: site, Gone: kind != Evacuation, Seed: seed, Clients: b.o.Clients, Rate: b.o.Rate, Say: b.o.Say,
 		Fault: func(ctx context.Context) (lab.Proof, error) {
@@ -62,12 +63,17 @@ func (b *bench) haechi(ctx context.Context, profile, kind string, seed uint64) (
 				return lab.Proof{}, err
 			}
 			if kind == Evacuation {
-				return evacuate(ctx, l, site)
+				var p lab.Proof
+				p, trouble = evacuate(ctx, l, site)
+				return p, nil // also of one that did not get through messages must not be lost
 			}
 			return l.Fire(ctx, site)
 		},
 	}
-	return t.Run(ctx)
+	if f, err = t.Run(ctx); trouble != nil {
+		f.Trouble = append(f.Trouble, trouble.Error())
+	}
+	return f, err
 }
 
 // evacuate empties a site as an operator does, and waits for the end of it.

@@ -90,8 +90,8 @@ func (r Report) String() string {
 	fmt.Fprintf(&b, "\n%-20s %-15s %6s %9s %5s   %-17s %-17s %-17s\n", "median / worst", "", "trials", "acked", "lost", "first ack", "all served", "longest pause")
 	for _, s := range r.Summary {
 		failed := ""
-		if s.Failed > 0 {
-			failed = fmt.Sprintf("  %d not measured", s.Failed)
+		if s.Failed+s.Troubled > 0 {
+			failed = fmt.Sprintf("  %d not measured, %d with trouble", s.Failed, s.Troubled)
 		}
 		fmt.Fprintf(&b, "%-20s %-15s %6d %9d %5d   %-17s %-17s %-17s%s\n", s.System, s.Kind, s.Trials, s.Acknowledged, s.Lost+s.Duplicated+s.OutOfOrder,
 			s.FirstAck, s.AllServed, s.LongestPause, failed)

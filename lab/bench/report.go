@@ -52,6 +52,7 @@ type Summary struct {
 	Kind         string `json:"kind"` // "fire" stands for both kinds of fire
 	Trials       int    `json:"trials"`
 	Failed       int    `json:"failed"` // nothing was measured
+	Troubled     int    `json:"troubled"` // measured, but not all went as it should
 	Acknowledged int    `json:"acknowledged"`
 	Lost         int    `json:"lost"`
 	Duplicated   int    `json:"duplicated"`
@@ -131,6 +132,9 @@ func summarise(system, kind string, trials []Trial, ok func(Trial) bool) Summary
 			continue
 		}
 		f := t.Figures
+		if len(f.Trouble) > 0 {
+			s.Troubled++
+		}
 		s.Acknowledged, s.Lost = s.Acknowledged+f.Acknowledged, s.Lost+f.Lost+f.Changed
 		s.Duplicated, s.OutOfOrder = s.Duplicated+f.Duplicated, s.OutOfOrder+f.OutOfOrder
 		firsts, alls, pauses = append(firsts, f.FirstAck), append(alls, f.AllServed), append(pauses, f.LongestPause)
