@@ -51,7 +51,7 @@ type Summary struct {
 	System       string `json:"system"`
 	Kind         string `json:"kind"` // "fire" stands for both kinds of fire
 	Trials       int    `json:"trials"`
-	Failed       int    `json:"failed"` // nothing was measured
+	Failed       int    `json:"failed"`   // nothing was measured
 	Troubled     int    `json:"troubled"` // measured, but not all went as it should
 	Acknowledged int    `json:"acknowledged"`
 	Lost         int    `json:"lost"`
