@@ -211,9 +211,7 @@ func (w world) serving(p lab.Place) {
 	if got, err := w.names(others(p)[0]); err == nil && slices.Contains(got, p) {
 		return
 	}
-	if _, err := w.Haechi(w.Context(), "serve", string(p)); err != nil {
-		w.Fatal(err)
-	}
+	w.order("serve", string(p))
 	w.sends(others(p)[0], 20*time.Second, lab.Sites()...)
 }
 
