@@ -167,6 +167,10 @@ func (n *Node) drive(ctx context.Context) (state.Drive, error) {
 		return state.Drive{}, &web.Refused{Code: web.NotDriver, Why: s.Drive.Tower + " drives", Do: "ask it", Tower: s.Drive.Tower}
 	}
 	d, err := n.claim(ctx, s.Drive)
+	if errors.Is(err, state.ErrDeposed) {
+		// What this tower knew was old: it has just started, or was cut off.
+		return d, &web.Refused{Code: web.NotDriver, Why: "another tower drives: " + err.Error(), Do: "ask the others"}
+	}
 	return d, refusal(err)
 }
 

@@ -107,9 +107,27 @@ func (e *doubtful) Error() string {
 	return fmt.Sprintf("tower at %s: %v; it was asked, and may have done it: look before you ask again (haechi status, haechi runs)", e.tower, e.error)
 }
 
-// each tries the towers until one answers for all. Of several failures it returns
-// the one that says most: a tower's answer before a tower that was not reached.
+// Towers that have just started, or lost one of them, take a moment to agree on who
+// drives. A refusal for that reason changed nothing, so all are asked again.
+const (
+	agreeWithin = 4 * time.Second
+	agreePause  = 200 * time.Millisecond
+)
+
+// each tries the towers until one answers for all, in rounds while they only point at each other.
 func (c *client) each(try func(tower string) error) error {
+	for end := time.Now().Add(agreeWithin); ; time.Sleep(agreePause) {
+		err := c.round(try)
+		no, answered := errors.AsType[*refused](err)
+		if !answered || no.Code != web.NotDriver || time.Now().After(end) {
+			return err
+		}
+	}
+}
+
+// round tries each tower once. Of several failures it returns
+// the one that says most: a tower's answer before a tower that was not reached.
+func (c *client) round(try func(tower string) error) error {
 	var answer *refused
 	var silent []error
 	for i, tower := range c.towers {
