@@ -19,7 +19,7 @@ func Doctor(f map[string]string) []string {
 		say("it is fenced: it stays stopped; salvage what only it holds, then rewind or rebuild it")
 		return out
 	}
-	if f["sealed"] == "true" {
+	if f["sealed"] == "true" || f["sealed"] == "begun" {
 		say("it is sealed: it receives from nobody until a run ends or takes that back")
 	}
 	if f["running"] != "true" {

@@ -141,7 +141,7 @@ func (m *fakeMember) Do(_ context.Context, o agent.Order, _ *agent.Memory) (map[
 		if m.mem.Role == asPrimary {
 			return nil, agent.Refuse(agent.Unsafe, "primary")
 		}
-		m.mem.Before, m.mem.Sealed, m.mem.SealedEpoch = goBackTo(m.mem, o.Reign), true, o.Epoch
+		m.mem.Before, m.mem.Sealed, m.mem.SealedEpoch, m.mem.Proven = goBackTo(m.mem, o.Reign), true, o.Epoch, true
 	case agent.Unseal:
 		if m.mem.Role == asPrimary {
 			return nil, agent.Refuse(agent.Unsafe, "promotion has begun")

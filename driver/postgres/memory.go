@@ -21,6 +21,7 @@ type memory struct {
 	Any         int             `json:"any,omitempty"`          // how many of them must
 	Sealed      bool            `json:"sealed,omitempty"`       // receives from nobody
 	SealedEpoch uint64          `json:"sealed_epoch,omitempty"` // the last epoch that sealed it
+	Proven      bool            `json:"proven,omitempty"`       // of that seal: nothing receives any more; before, the seal has only begun
 	Upstream    *agent.Upstream `json:"upstream,omitempty"`     // of a follower
 	Before      *agent.Upstream `json:"before,omitempty"`       // to go back to when the run is taken back
 	Halted      *halted         `json:"halted,omitempty"`       // of a primary that was stopped cleanly
@@ -56,11 +57,24 @@ func recall(m *agent.Memory) (memory, error) {
 	return mem, m.Load(&mem)
 }
 
+// sealed is "true" only once it was seen that nothing receives. A seal that has begun, and
+// perhaps was cut off, stands in the memory before that; whoever counted it could promote
+// while the member still helps the old primary to acknowledge.
+func (mem memory) sealed() string {
+	switch {
+	case mem.Sealed && mem.Proven:
+		return "true"
+	case mem.Sealed:
+		return "begun"
+	}
+	return "false"
+}
+
 // facts are what others may know of it.
 func (mem memory) facts(f map[string]string) {
 	f["agent/role"] = mem.Role
 	f["agent/reign"] = number(mem.Reign)
-	f["sealed"] = yes(mem.Sealed)
+	f["sealed"] = mem.sealed()
 	f["sealed_epoch"] = number(mem.SealedEpoch)
 	f["fenced"] = yes(mem.Fenced)
 	f["alone"] = yes(mem.Alone != nil)

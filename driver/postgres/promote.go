@@ -84,7 +84,7 @@ func (u *Unit) mayBePromoted(o agent.Order, mem memory) error {
 		return nil // begun by the same order before
 	case mem.Role == asPrimary:
 		return agent.Refuse(agent.Unsafe, "a promotion of %s under epoch %d has begun; this is epoch %d", u.set.Member, mem.Reign, o.Epoch)
-	case !mem.Sealed || mem.SealedEpoch != o.Epoch:
+	case mem.sealed() != "true" || mem.SealedEpoch != o.Epoch:
 		return agent.Refuse(agent.Unsafe, "%s was not sealed under epoch %d, so it may still help another primary to acknowledge", u.set.Member, o.Epoch)
 	}
 	return nil

@@ -25,7 +25,7 @@ func (u *Unit) seal(ctx context.Context, o agent.Order, mem memory, m *agent.Mem
 		return nil, err
 	}
 	mem.Before = goBackTo(mem, o.Reign)
-	mem.Sealed, mem.SealedEpoch = true, o.Epoch
+	mem.Sealed, mem.SealedEpoch, mem.Proven = true, o.Epoch, false
 	if len(o.Sync) > 0 {
 		// Commits will wait from the first one after a promotion on; who is in the list then is decided by it.
 		if err := checkList(u.set.Member, o.Any, o.Sync); err != nil {
@@ -54,6 +54,10 @@ func (u *Unit) seal(ctx context.Context, o agent.Order, mem memory, m *agent.Mem
 		}
 	}
 	if err := <-settled; err != nil {
+		return nil, fmt.Errorf("seal: %w", err)
+	}
+	mem.Proven = true
+	if err := m.Save(mem); err != nil {
 		return nil, fmt.Errorf("seal: %w", err)
 	}
 	watch.lap("disk")

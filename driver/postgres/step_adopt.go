@@ -94,7 +94,7 @@ func adoptable(primary string, facts map[string]map[string]string) []error {
 		if f["replication_role"] != "ok" {
 			bad("role %s is missing or %s: CREATE ROLE %s REPLICATION LOGIN", ReplicationRole, f["replication_role"], ReplicationRole)
 		}
-		if f["fenced"] == "true" || f["sealed"] == "true" {
+		if f["fenced"] == "true" || f["sealed"] == "true" || f["sealed"] == "begun" {
 			bad("its agent remembers it as sealed or fenced")
 		}
 	}

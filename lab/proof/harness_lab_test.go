@@ -70,7 +70,8 @@ func (w world) sound() {
 	for _, p := range lab.Sites() {
 		w.shows(p, 30*time.Second, "a sound lab", func(n web.Now) bool {
 			open := slices.ContainsFunc(n.Runs, web.Run.Open)
-			return allUp(n) && !open && n.Quorum.Have && len(n.Armed) > 0 && len(n.Stores) == 1 && len(n.Stores[0].Unmet) == 0 && n.Stores[0].Writes == web.WritesAcknowledged
+			blind := slices.ContainsFunc(n.Observers, func(o web.Observer) bool { return o.SilentMS < 0 || o.SilentMS > 1000 })
+			return allUp(n) && !open && !blind && len(n.Observers) == 2 && n.Quorum.Have && len(n.Armed) > 0 && len(n.Stores) == 1 && len(n.Stores[0].Unmet) == 0 && n.Stores[0].Writes == web.WritesAcknowledged
 		})
 		w.sends(p, 20*time.Second, lab.Sites()...)
 	}
