@@ -107,6 +107,7 @@ func (n *Node) startEyes() (func() error, error) {
 
 // look points the tower's eyes at what the estate says.
 func (n *Node) look(e estate.Estate, p situation.Profile, targets []situation.Target) {
+	n.seen.Store(&e)
 	n.logins.Store(logins(e))
 	n.rate.set(counters(e, targets))
 	if err := n.eyes.look(p, targets); err != nil {
@@ -132,9 +133,11 @@ func (n *Node) lookers() map[situation.Kind]probe.Looker {
 	}
 }
 
-// zoneOf is the zone that a name server is asked for.
+// zoneOf is the zone that a name server is asked for. It comes from the estate that the eyes
+// were pointed by, which the beliefs may not show yet: a server that is asked for a zone
+// which it does not serve refuses, and would be taken for one that is locked.
 func (n *Node) zoneOf(host string) string {
-	e := n.beliefs().estate
+	e := n.seen.Load()
 	for _, id := range e.NamesOf(estate.HostID(host)) {
 		return e.Names[id].Zone
 	}

@@ -15,6 +15,7 @@ import (
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"github.com/haechi/haechi/core/estate"
 	"github.com/haechi/haechi/core/plan"
 	"github.com/haechi/haechi/core/run"
 	"github.com/haechi/haechi/core/situation"
@@ -55,6 +56,7 @@ type Node struct {
 
 	views    chan situation.View
 	believed atomic.Pointer[beliefs]
+	seen     atomic.Pointer[estate.Estate] // that the eyes look by
 	logins   atomic.Pointer[map[string]string]
 	held     atomic.Pointer[string] // why a person stopped this tower, where the records may not know
 	broken   chan error             // see Broken
@@ -90,6 +92,7 @@ func start(cfg Config, log *slog.Logger, orders func(*Node) map[string]driver.Dr
 		carried: map[run.ID]bool{}, answering: map[string]bool{}}
 	n.ctx, n.cancel = context.WithCancel(context.Background())
 	n.believed.Store(&beliefs{views: map[string]timedView{}})
+	n.seen.Store(&estate.Estate{})
 	n.logins.Store(&map[string]string{})
 	for _, part := range []struct {
 		name  string
