@@ -7,6 +7,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/haechi/haechi/core/estate"
 	"github.com/haechi/haechi/core/situation"
 )
 
@@ -73,7 +74,7 @@ func TestFactsComeFromTheFreshestTowerAndTheAgent(t *testing.T) {
 	e, at := sitesOf(false, "pangyo", "ansan", "anyang"), time.Unix(0, 0)
 	f := situation.New(e, situation.Profiles()["fast"])
 	look := func(target string, silent time.Duration, facts map[string]string) situation.Look {
-		return situation.Look{Target: target, Ever: true, Silent: silent, Facts: facts}
+		return situation.Look{Target: target, Ever: true, Silent: silent, Said: silent, Facts: facts}
 	}
 	const db, agent, dns = "pangyo/database/talk-db/pangyo", "pangyo/agent/db-pangyo", "pangyo/dns/ns-pangyo"
 	f.Heard(situation.View{Observer: "tower-ansan", Site: "ansan", Boot: "a", Seq: 1, Looks: []situation.Look{
@@ -95,6 +96,27 @@ func TestFactsComeFromTheFreshestTowerAndTheAgent(t *testing.T) {
 	}
 	if got := f.At(at.Add(time.Second)).Facts; len(got) != 0 {
 		t.Errorf("facts of what does not answer any more: %v", got)
+	}
+}
+
+// A tower that has asked for facts lately knows better than one that has only seen life
+// since, also when the one that knows is lost together with what it looked at: else a
+// setting that makes acknowledgements worthless would be forgotten with the site.
+func TestFactsAreNeverReplacedByOlderOnes(t *testing.T) {
+	e, at, p := sitesOf(false, "pangyo", "ansan", "anyang"), time.Unix(0, 0), situation.Profiles()["fast"]
+	f := situation.New(e, p)
+	const agent, db = "pangyo/agent/db-pangyo", "pangyo/database/talk-db/pangyo"
+	says := func(tower string, seq uint64, silent, said time.Duration, list string) situation.View {
+		return situation.View{Observer: "tower-" + tower, Site: estate.SiteID(tower), Boot: "a", Seq: seq, Looks: []situation.Look{
+			{Target: agent, Ever: true, Silent: silent, Said: said, Facts: map[string]string{"talk-db/sync_names": list}},
+		}}
+	}
+	f.Heard(says("pangyo", 1, 20*time.Millisecond, 20*time.Millisecond, "ANY 1 (*)"), at)
+	for d := time.Duration(0); d < p.Silence; d += 10 * time.Millisecond { // ansan sees the fire a little later, and asked before
+		f.Heard(says("ansan", 2+uint64(d), 5*time.Millisecond+d, 400*time.Millisecond+d, "ANY 1 (ansan)"), at.Add(d))
+		if got := f.At(at.Add(d)).Facts[db]["sync_names"]; got != "ANY 1 (*)" && d+5*time.Millisecond < p.Silence {
+			t.Fatalf("after %v the list is %q again", d, got)
+		}
 	}
 }
 

@@ -75,19 +75,29 @@ func spokenFor(e estate.Estate) (out []spoken) {
 	return out
 }
 
+// freshest is what the target said last to any tower, nothing unless it still answers one.
+// An observer that has asked for facts lately knows more than one that only saw life since,
+// also where it fell silent itself meanwhile: what was believed is never replaced by
+// something older.
 func (f *Fold) freshest(target string, now time.Time) (found map[string]string) {
-	best := f.profile.Silence
+	var best time.Duration
+	answers := false
 	for _, site := range f.voters {
 		for _, name := range f.stands[site] {
 			h := f.views[name]
+			age := f.age(h, now)
 			l, ok := h.looks[target]
-			if !ok || !l.Ever || l.Refused || len(l.Facts) == 0 {
+			if !ok || age > f.profile.Stale || !l.Ever || l.Refused || len(l.Facts) == 0 {
 				continue
 			}
-			if age := l.answered() + f.age(h, now); age < best {
-				best, found = age, l.Facts
+			answers = answers || l.answered()+age < f.profile.Silence
+			if said := l.Said + age; found == nil || said < best {
+				best, found = said, l.Facts
 			}
 		}
+	}
+	if !answers {
+		return nil
 	}
 	return found
 }

@@ -51,6 +51,7 @@ type Look struct {
 	Refused bool              `json:"refused,omitempty"` // the host answers, the thing does not (RST, "stopped")
 	Why     string            `json:"why,omitempty"`     // the last failure in words
 	Facts   map[string]string `json:"facts,omitempty"`   // what the thing says of itself
+	Said    time.Duration     `json:"said,omitempty"`    // since it said the facts, which may be longer than since it last answered
 }
 
 // answered is how long ago the target last answered, where it ever did.

@@ -54,12 +54,11 @@ type asked struct {
 
 	mu       sync.Mutex // guards what follows
 	line     line
-	heard    time.Time         // when the caller had its last answer; zero: never
-	timeouts int               // of a caller that has had none
-	next     time.Time         // when the status is due
-	busy     bool              // somebody asks for it already
-	facts    map[string]string // of all units; replaced, never changed
-	of       time.Time         // when they were asked for
+	heard    time.Time // when the caller had its last answer; zero: never
+	timeouts int       // of a caller that has had none
+	next     time.Time // when the status is due
+	busy     bool      // somebody asks for it already
+	of       time.Time // when the facts were told last
 }
 
 // look asks for the status of all units if that is due and nobody does so already; else
@@ -156,12 +155,15 @@ func (h *asked) end(l line, began time.Time, status bool, facts map[string]strin
 	if h.line.number == l.number {
 		h.heard, h.timeouts = now, 0
 	}
-	if status {
-		h.facts, h.of = facts, now
-	} else if now.Sub(h.of) > keep*h.c.Facts {
-		h.facts = map[string]string{}
+	switch {
+	case status:
+		h.of = now
+	case now.Sub(h.of) > keep*h.c.Facts:
+		facts = map[string]string{}
+	default:
+		facts = nil
 	}
-	return h.facts, nil
+	return facts, nil
 }
 
 // giveUp drops a caller that worked and does not any more, since a connection from before

@@ -23,7 +23,7 @@ import (
 // once, also for one target.
 type Looker interface {
 	// Look returns nil as soon as the target has answered anything at all, with what it says
-	// of itself. It ends with ctx at the latest. A refused connection is [syscall.ECONNREFUSED].
+	// of itself; nil facts are no news, and what it said before stands. It ends with ctx at the latest. A refused connection is [syscall.ECONNREFUSED].
 	Look(ctx context.Context, t situation.Target) (facts map[string]string, err error)
 }
 
@@ -83,6 +83,7 @@ type schedule struct {
 type result struct {
 	target situation.Target
 	number uint64 // of the looks at this target
+	began  time.Time
 	at     time.Time
 	facts  map[string]string
 	err    error
@@ -175,8 +176,9 @@ func (p *Prober) lookLocked(ctx context.Context, s *schedule, now time.Time) {
 func (p *Prober) once(ctx context.Context, t situation.Target, number uint64) {
 	ctx, cancel := context.WithTimeout(ctx, p.c.Profile.Timeout)
 	defer cancel()
+	began := time.Now()
 	facts, err := p.c.Lookers[t.Kind].Look(ctx, t)
-	if p.note(result{target: t, number: number, at: time.Now(), facts: facts, err: err}) {
+	if p.note(result{target: t, number: number, began: began, at: time.Now(), facts: facts, err: err}) {
 		select {
 		case p.poke <- struct{}{}:
 		default: // the loop is about to run anyway

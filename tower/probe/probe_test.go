@@ -16,16 +16,17 @@ import (
 
 // world answers looks as it is told, in the fake time of synctest.
 type world struct {
-	mu     sync.Mutex // guards what follows
-	err    map[string]error
-	hangs  map[string]bool
-	slow   time.Duration
-	begun  map[string]int
-	flying map[string]int
-	most   int
-	views  []situation.View
-	at     []time.Time
-	block  func(situation.View)
+	mu      sync.Mutex // guards what follows
+	err     map[string]error
+	hangs   map[string]bool
+	slow    time.Duration
+	nothing bool // looks bring no news
+	begun   map[string]int
+	flying  map[string]int
+	most    int
+	views   []situation.View
+	at      []time.Time
+	block   func(situation.View)
 }
 
 func (w *world) Look(ctx context.Context, t situation.Target) (map[string]string, error) {
@@ -34,7 +35,7 @@ func (w *world) Look(ctx context.Context, t situation.Target) (map[string]string
 	w.flying[t.ID]++
 	w.most = max(w.most, w.flying[t.ID])
 	number := w.begun[t.ID]
-	err, hangs, slow := w.err[t.ID], w.hangs[t.ID], w.slow
+	err, hangs, slow, nothing := w.err[t.ID], w.hangs[t.ID], w.slow, w.nothing
 	w.mu.Unlock()
 	defer func() {
 		w.mu.Lock()
@@ -44,6 +45,9 @@ func (w *world) Look(ctx context.Context, t situation.Target) (map[string]string
 	if hangs {
 		<-ctx.Done()
 		return nil, ctx.Err()
+	}
+	if nothing {
+		return nil, err
 	}
 	select {
 	case <-time.After(slow):
@@ -145,6 +149,22 @@ func TestEachTargetIsLookedAtEachEvery(t *testing.T) {
 		}
 		if v.Observer != "tower-anyang" || v.Site != "anyang" || v.Boot != "1" || v.Seq < 100 || v.Late > time.Millisecond {
 			t.Errorf("view: %+v", v)
+		}
+	})
+}
+
+func TestFactsStandAndAgeUntilThereAreNewOnes(t *testing.T) {
+	within(t, both, func(w *world) {
+		w.set(func() { w.nothing = true })
+		time.Sleep(10 * time.Second)
+		l := w.last().Looks[0]
+		if l.Facts["look"] == "" || l.Said < 9900*time.Millisecond || l.Said > 10100*time.Millisecond || l.Silent > 110*time.Millisecond {
+			t.Errorf("10 s without news: %+v", l)
+		}
+		w.set(func() { w.nothing = false })
+		time.Sleep(200 * time.Millisecond)
+		if l := w.last().Looks[0]; l.Said > 110*time.Millisecond {
+			t.Errorf("with news: %+v", l)
 		}
 	})
 }

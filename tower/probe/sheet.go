@@ -26,7 +26,9 @@ type row struct {
 	refused bool
 	why     string
 	facts   map[string]string
-	told    int // how many limits the silence had crossed when it was last told
+	asked   uint64    // number of the look that facts are of
+	said    time.Time // when they were asked for
+	told    int       // how many limits the silence had crossed when it was last told
 }
 
 // stall is how late the loop was, and when.
@@ -57,8 +59,8 @@ func (s *sheet) note(r result) (now bool) {
 		if r.at.After(w.last) {
 			w.last = r.at
 		}
-		if r.facts != nil {
-			w.facts = r.facts
+		if r.facts != nil && r.number >= w.asked {
+			w.facts, w.asked, w.said = r.facts, r.number, r.began
 		}
 	}
 	if r.number < w.newest {
@@ -158,9 +160,11 @@ func (s *sheet) looks(now time.Time) []situation.Look {
 		if w.ever {
 			waived = max(0, from.Sub(w.last))
 		}
-		out = append(out, situation.Look{
-			Target: id, Silent: max(0, now.Sub(from)), Waived: waived, Ever: w.ever, Refused: w.refused, Why: w.why, Facts: w.facts,
-		})
+		l := situation.Look{Target: id, Silent: max(0, now.Sub(from)), Waived: waived, Ever: w.ever, Refused: w.refused, Why: w.why, Facts: w.facts}
+		if w.facts != nil {
+			l.Said = max(0, now.Sub(w.said))
+		}
+		out = append(out, l)
 	}
 	slices.SortFunc(out, func(a, b situation.Look) int { return cmp.Compare(a.Target, b.Target) })
 	return out

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -127,13 +128,15 @@ func TestSnapshotsAreFrozen(t *testing.T) {
 func TestFollowJournalSeesAllInOrder(t *testing.T) {
 	s := open(t, etcdtest.Client(t), "tower-a")
 	enough := errors.New("enough")
-	go func() {
+	var writer sync.WaitGroup
+	defer writer.Wait() // an entry can be read before its writer knows
+	writer.Go(func() {
 		for range 10 {
 			if _, err := s.Note(ctx(t), note("x")); err != nil {
 				t.Error(err)
 			}
 		}
-	}()
+	})
 	var got []journal.Entry
 	err := s.FollowJournal(ctx(t), 1, func(e journal.Entry) error {
 		if got = append(got, e); len(got) == 10 {
