@@ -47,7 +47,8 @@ type Order struct {
 	Mandate time.Duration `json:"mandate,omitempty"`
 	// Self is the member's own name, which it shows to its upstream.
 	Self string `json:"self,omitempty"`
-	// Clean with Stop: checkpoint first, then let followers have everything.
+	// Clean with Stop: checkpoint first, then let followers have everything. Without it the
+	// server stops at once, and may be started again as what it was.
 	Clean bool `json:"clean,omitempty"`
 }
 

@@ -45,6 +45,9 @@ func (l *Lab) estateYAML() string {
 	if l.o.Alone {
 		line("    alone: allow")
 	}
+	if l.o.Fresh {
+		line("    reads: fresh")
+	}
 	line("    settings: {monitor: {user: haechi_monitor, database: postgres, password: {file: %s}}}", l.path("secrets", "monitor"))
 	line("services:\n  talk:\n    tier: 0\n    rto: 30s\n    rpo: 0s\n    runs: {%s}", l.runs())
 	line("    requires: [talk-db]\n    probes: [{http: \"http://{address}/healthz\"}]\n    rate: talk_acknowledged_total")

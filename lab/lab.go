@@ -26,6 +26,7 @@ type Options struct {
 	Profile  string // "default" or "fast": how quick haechi is to believe
 	Seed     uint64 // of the network's loss and jitter
 	Only     []Role // raise only these; nil means all. The network is always there
+	Fresh    bool   // the estate says reads: fresh, so a member in an isolated site stops answering
 	Alone    bool   // the estate says alone: allow, so a primary may go on without its followers
 	Disarmed bool   // apply the estate and adopt the store, but do not arm
 	Progress func(line string)

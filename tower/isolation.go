@@ -21,8 +21,9 @@ import (
 
 // isolation is what a tower does when it hears no other site: it takes its own site's
 // answers out of its own site's name servers, so that users who still get here are
-// sent where their writes are acknowledged. It is a run like any other, journaled in the
-// spool. When the others are heard again, the same servers are brought level.
+// sent where their writes are acknowledged, and ends reads where a store wants them fresh.
+// Each is a run like any other, journaled in the spool. When the others are heard again,
+// the same servers are brought level, and what was closed opens.
 type isolation struct {
 	n     *Node
 	spool *spool
@@ -44,9 +45,9 @@ const handedOver = 50
 func newIsolation(n *Node) (*isolation, error) {
 	i := &isolation{n: n}
 	var err error
-	i.spool, err = openSpool(filepath.Join(n.cfg.Data, "spool.jsonl"), n.cfg.Site, func() (estate.Estate, uint64) {
+	i.spool, err = openSpool(filepath.Join(n.cfg.Data, "spool.jsonl"), n.cfg.Site, func() (estate.Estate, map[estate.StoreID]situation.Store) {
 		b := n.beliefs()
-		return i.own(b.estate), b.snap.Estate.Version
+		return i.own(b.estate), b.snap.Stores
 	})
 	if err != nil {
 		return nil, err
@@ -74,7 +75,7 @@ func (i *isolation) consider(ctx context.Context, b *beliefs) {
 	quorum := i.n.quorum().Have
 	var act func(context.Context, *beliefs) error
 	switch alone := b.now.Alone(i.n.cfg.Site); {
-	case alone && !quorum && !i.withdrawn():
+	case alone && !quorum && !i.withdrawn(b):
 		act = i.withdraw
 	case !alone && quorum && len(i.spool.held()) > 0:
 		act = i.rejoin
@@ -98,24 +99,49 @@ func (i *isolation) consider(ctx context.Context, b *beliefs) {
 	})
 }
 
-// withdrawn says whether the own answers are out already: the last that was done alone is a
-// withdrawal that came to its end.
-func (i *isolation) withdrawn() bool {
-	r, ok := i.spool.last()
-	return ok && r.Plan.Kind == plan.CutUsers && r.Status() == run.StatusDone
+// wanted is what an isolated site has to do by itself: users leave, and reads that have to be
+// fresh end.
+func (i *isolation) wanted(b *beliefs) []plan.Input {
+	site := i.n.cfg.Site
+	because := []string{fmt.Sprintf("%s hears no other site, so its site must send nobody to itself", i.n.cfg.Name)}
+	out := []plan.Input{{Kind: plan.CutUsers, Subject: string(site), Stores: b.snap.Stores, Withdrawn: b.snap.Withdrawn, Because: because}}
+	for _, id := range b.estate.StoreIDs() {
+		if b.estate.Stores[id].Reads == "fresh" {
+			out = append(out, plan.Input{Kind: plan.CloseReads, Subject: string(id), At: site, Stores: b.snap.Stores,
+				Because: []string{fmt.Sprintf("%s hears no other site, and reads of %s must be fresh", i.n.cfg.Name, id)}})
+		}
+	}
+	return out
 }
 
-// withdraw takes the own site's answers out of its own servers. A run that was not ended, since the
-// process died or the servers were slow, is gone on with.
+// withdrawn says whether all of that came to its end.
+func (i *isolation) withdrawn(b *beliefs) bool {
+	done := i.spool.standing()
+	return !slices.ContainsFunc(i.wanted(b), func(in plan.Input) bool {
+		r, ok := done[subject{in.Kind, in.Subject}]
+		return !ok || r.Status() != run.StatusDone
+	})
+}
+
+// withdraw does what is not done yet. A run that was not ended, since the process died or
+// the servers were slow, is gone on with; what fails keeps nothing else from being done.
 func (i *isolation) withdraw(ctx context.Context, b *beliefs) error {
 	if i.n.held.Load() != nil || len(b.snap.Holds) > 0 || len(b.snap.Armed) == 0 {
 		return nil
 	}
-	if r, ok := i.spool.last(); ok && r.Plan.Kind == plan.CutUsers && r.Closed == "" {
-		return i.exec.Carry(ctx, r.ID, b.snap.Drive.Term)
+	standing := i.spool.standing()
+	var errs []error
+	for _, in := range i.wanted(b) {
+		switch r, ok := standing[subject{in.Kind, in.Subject}]; {
+		case ok && r.Closed == "":
+			errs = append(errs, i.exec.Carry(ctx, r.ID, b.snap.Drive.Term))
+		case !ok || r.Status() != run.StatusDone:
+			if err := i.run(ctx, b, in); !errors.Is(err, plan.ErrNothing) {
+				errs = append(errs, err)
+			}
+		}
 	}
-	return i.run(ctx, b, plan.Input{Kind: plan.CutUsers, Subject: string(i.n.cfg.Site), Stores: b.snap.Stores, Withdrawn: b.snap.Withdrawn,
-		Because: []string{fmt.Sprintf("%s hears no other site, so its site must send nobody to itself", i.n.cfg.Name)}})
+	return errors.Join(errs...)
 }
 
 // rejoin brings the own servers level with what the towers agreed, and hands over the spool.
@@ -133,6 +159,13 @@ func (i *isolation) rejoin(ctx context.Context, b *beliefs) error {
 		err := i.run(ctx, b, plan.Input{Kind: plan.LevelDNS, Subject: string(host), Stores: stores, Withdrawn: withdrawn,
 			Because: []string{i.n.cfg.Name + " hears the other sites again"}})
 		if err != nil {
+			return err
+		}
+	}
+	for _, id := range i.spool.closed() {
+		err := i.run(ctx, b, plan.Input{Kind: plan.OpenReads, Subject: string(id), At: i.n.cfg.Site, Stores: stores,
+			Because: []string{i.n.cfg.Name + " hears the other sites again"}})
+		if err != nil && !errors.Is(err, plan.ErrNothing) {
 			return err
 		}
 	}

@@ -6,11 +6,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"slices"
 	"sync"
 
 	"github.com/haechi/haechi/core/estate"
+	"github.com/haechi/haechi/core/plan"
 	"github.com/haechi/haechi/core/run"
 	"github.com/haechi/haechi/core/situation"
 	"github.com/haechi/haechi/tower/executor"
@@ -22,7 +24,7 @@ import (
 type spool struct {
 	path string
 	site estate.SiteID
-	on   func() (estate.Estate, uint64)
+	on   func() (estate.Estate, map[estate.StoreID]situation.Store)
 
 	mu     sync.Mutex // guards what follows
 	events []run.Event
@@ -32,7 +34,7 @@ type spool struct {
 var _ executor.Book = (*spool)(nil)
 
 // openSpool reads what an earlier process left.
-func openSpool(path string, site estate.SiteID, on func() (estate.Estate, uint64)) (*spool, error) {
+func openSpool(path string, site estate.SiteID, on func() (estate.Estate, map[estate.StoreID]situation.Store)) (*spool, error) {
 	s := &spool{path: path, site: site, on: on}
 	data, err := os.ReadFile(path)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
@@ -112,8 +114,10 @@ func (s *spool) Load(_ context.Context, id run.ID) ([]run.Event, error) {
 	return out, nil
 }
 
-func (s *spool) Store(context.Context, estate.StoreID) (situation.Store, error) {
-	return situation.Store{}, nil
+// Store is what this tower knew of a store last.
+func (s *spool) Store(_ context.Context, id estate.StoreID) (situation.Store, error) {
+	_, stores := s.on()
+	return stores[id], nil
 }
 
 func (s *spool) Estate(context.Context, uint64) (estate.Estate, error) {
@@ -128,18 +132,41 @@ func (s *spool) held() []run.Event {
 	return slices.Clone(s.events)
 }
 
-// last is the newest local run; false if there is none, or if it cannot be read.
-func (s *spool) last() (run.Run, bool) {
-	events := s.held()
-	for _, ev := range slices.Backward(events) {
+// subject is what a local run is for.
+type subject struct {
+	kind plan.Kind
+	name string
+}
+
+// standing are the newest local runs of each kind and subject since the site was let in
+// again last, which takes them back.
+func (s *spool) standing() map[subject]run.Run {
+	events, out := s.held(), map[subject]run.Run{}
+	for _, ev := range events {
 		if ev.Kind != run.Opened {
 			continue
 		}
-		of := slices.DeleteFunc(events, func(other run.Event) bool { return other.Run != ev.Run })
-		r, err := run.Replay(of)
-		return r, err == nil
+		if ev.Plan.Kind == plan.LevelDNS || ev.Plan.Kind == plan.OpenReads {
+			clear(out)
+			continue
+		}
+		of := slices.DeleteFunc(slices.Clone(events), func(other run.Event) bool { return other.Run != ev.Run })
+		if r, err := run.Replay(of); err == nil {
+			out[subject{ev.Plan.Kind, ev.Plan.Subject}] = r
+		}
 	}
-	return run.Run{}, false
+	return out
+}
+
+// closed are the stores whose reads were ended, sorted.
+func (s *spool) closed() []estate.StoreID {
+	out := map[estate.StoreID]bool{}
+	for _, ev := range s.held() {
+		if ev.Kind == run.Opened && ev.Plan.Kind == plan.CloseReads {
+			out[estate.StoreID(ev.Plan.Subject)] = true
+		}
+	}
+	return slices.Sorted(maps.Keys(out))
 }
 
 // forget drops the first n events once they stand in the towers' journal.

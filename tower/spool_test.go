@@ -11,12 +11,13 @@ import (
 	"github.com/haechi/haechi/core/estate"
 	"github.com/haechi/haechi/core/plan"
 	"github.com/haechi/haechi/core/run"
+	"github.com/haechi/haechi/core/situation"
 	"github.com/haechi/haechi/tower/executor"
 )
 
 func opened(t *testing.T, path string) *spool {
 	t.Helper()
-	s, err := openSpool(path, "a", func() (estate.Estate, uint64) { return estate.Estate{Name: "own"}, 3 })
+	s, err := openSpool(path, "a", func() (estate.Estate, map[estate.StoreID]situation.Store) { return estate.Estate{Name: "own"}, nil })
 	must(t, err)
 	return s
 }
@@ -61,8 +62,8 @@ func TestASpoolSurvivesACutOffLastLine(t *testing.T) {
 func TestASpoolGoesOnWhereItStopped(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "spool.jsonl")
 	s := opened(t, path)
-	if _, ok := s.last(); ok {
-		t.Fatal("there is a run in an empty spool")
+	if r := s.standing(); len(r) != 0 {
+		t.Fatalf("runs in an empty spool: %v", r)
 	}
 	for want := range 2 {
 		id, err := s.NewID(t.Context())
@@ -73,18 +74,41 @@ func TestASpoolGoesOnWhereItStopped(t *testing.T) {
 		s.put(t, local(id)...)
 		s = opened(t, path)
 	}
-	r, ok := s.last()
-	if !ok || r.ID != "local-a-2" || r.Closed != "" {
-		t.Fatalf("last = %+v", r)
+	users := subject{plan.CutUsers, "a"}
+	if r := s.standing()[users]; r.ID != "local-a-2" || r.Closed != "" {
+		t.Fatalf("it goes on with %+v", r)
 	}
 	s.put(t, run.Event{Run: "local-a-2", Seq: 3, At: noon, Kind: run.Ended, Step: 1, Outcome: run.Done}, run.Event{Run: "local-a-2", Seq: 4, At: noon, Kind: run.Closed, Why: "done"})
-	if r, _ := s.last(); r.Status() != run.StatusDone {
-		t.Fatalf("last = %+v", r)
+	if r := s.standing()[users]; r.Status() != run.StatusDone {
+		t.Fatalf("it goes on with %+v", r)
 	}
 	events, err := s.Load(t.Context(), "local-a-1")
 	must(t, err)
 	if diff := cmp.Diff(local("local-a-1"), events); diff != "" {
 		t.Fatal(diff)
+	}
+}
+
+// What a site did alone has to be done again where it was let in since; what it closed
+// stays to be opened until that is handed over.
+func TestWhatWasTakenBackDoesNotStand(t *testing.T) {
+	s := opened(t, filepath.Join(t.TempDir(), "spool.jsonl"))
+	of := func(id run.ID, kind plan.Kind, name string) []run.Event {
+		events := local(id)
+		events[0].Plan.Kind, events[0].Plan.Subject = kind, name
+		return events
+	}
+	s.put(t, local("local-a-1")...)
+	s.put(t, of("local-a-2", plan.CloseReads, "talk-db")...)
+	if got := s.standing(); len(got) != 2 || got[subject{plan.CloseReads, "talk-db"}].ID != "local-a-2" {
+		t.Fatalf("standing: %v", got)
+	}
+	s.put(t, of("local-a-3", plan.LevelDNS, "ns-a")...)
+	if got := s.standing(); len(got) != 0 {
+		t.Fatalf("standing after it was let in: %v", got)
+	}
+	if got := s.closed(); len(got) != 1 || got[0] != "talk-db" {
+		t.Fatalf("closed: %v", got)
 	}
 }
 

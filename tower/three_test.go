@@ -84,7 +84,7 @@ func TestAnIsolatedTowerWithdrawsAndRejoins(t *testing.T) {
 	})
 	w.down("b")
 	w.down("c")
-	until(t, "the answers of a are out at its own server", func() bool { return w.world.Is("withdraw talk.example. @a") && a.isolation.withdrawn() })
+	until(t, "the answers of a are out at its own server", func() bool { return w.world.Is("withdraw talk.example. @a") && a.isolation.withdrawn(a.beliefs()) })
 	spool := filepath.Join(w.cfg["a"].Data, "spool.jsonl")
 	if _, err := os.Stat(spool); err != nil {
 		t.Fatal(err)

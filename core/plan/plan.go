@@ -22,6 +22,8 @@ const (
 	Fence    Verb = "fence"    // store: a former primary that lives is stopped and kept for salvage
 	Alone    Verb = "alone"    // store: the primary goes on without others, under a mandate
 	Together Verb = "together" // store: the mandate ends, the others hold everything
+	Close    Verb = "close"    // store: members of an isolated site answer no more reads
+	Open     Verb = "open"     // store: what was closed answers again, as what it was
 	Withdraw Verb = "withdraw" // name: answers that point to a site leave
 	Level    Verb = "level"    // name server that came back: bring its zone level, then let it answer
 	Announce Verb = "announce" // name: answers that point to a site come back
@@ -43,6 +45,9 @@ const (
 	EndAlone  Kind = "end-alone"  // the others hold everything again
 	AdoptNew  Kind = "adopt"      // a store comes under haechi
 	Serve     Kind = "serve"      // a person lets a site answer users again
+	// What a tower does alone, for its own site, while it hears no other, and after.
+	CloseReads Kind = "close-reads" // a store's reads must be fresh, and here they cannot be
+	OpenReads  Kind = "open-reads"  // the others are heard again
 )
 
 // Plan is a graph of steps. Its hash is over everything in it but the hash. A plan that

@@ -25,7 +25,7 @@ import (
 //	record talk-db sync=… any=… least=… epoch=… primary=… former=… alone
 //	believe pangyo=lost ansan/agent/db-ansan=dead
 //	withdrawn talk.example. pangyo
-//	plan KIND SUBJECT [lost=a,b] [only=…] [to=…] [describe]
+//	plan KIND SUBJECT [lost=a,b] [only=…] [to=…] [at=…] [describe]
 func TestScenarios(t *testing.T) {
 	datadriven.Walk(t, "testdata/scenarios", func(t *testing.T, path string) {
 		w := newWorld()
@@ -199,6 +199,8 @@ func (w *world) plan(d *datadriven.TestData) string {
 			in.Lost = names[estate.SiteID](v)
 		case "only":
 			in.StoresOnly = names[estate.StoreID](v)
+		case "at":
+			in.At = estate.SiteID(v)
 		case "to":
 			in.Target = estate.MemberID(v)
 		case "describe":

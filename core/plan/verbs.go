@@ -39,6 +39,10 @@ func shapeOf(v Verb) shape {
 		return shape{"policy allows it and too few others answer", "the primary acknowledges under a mandate", Together, 5 * time.Second}
 	case Together:
 		return shape{"the others have flushed past the primary's last position", "the server shows the full rule", "", 30 * time.Second}
+	case Close:
+		return shape{"the site cannot acknowledge by itself", "the members in it answer nobody", "", 2 * time.Second}
+	case Open:
+		return shape{"the record still counts the member", "it runs as what it was", "", time.Minute}
 	case Withdraw:
 		return shape{"other answers remain", "each name server answers without the site", "", 2 * time.Second}
 	case Announce:

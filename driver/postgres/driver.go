@@ -67,6 +67,10 @@ func (d *Driver) Look(ctx context.Context, t driver.Task) (driver.Result, error)
 		return s.lookReturn(ctx)
 	case plan.Fence:
 		return s.lookFence(ctx)
+	case plan.Close:
+		return s.lookRuns(ctx, "false")
+	case plan.Open:
+		return s.lookRuns(ctx, "true")
 	case plan.Alone:
 		return s.lookAlone(ctx)
 	case plan.Together:
@@ -98,6 +102,10 @@ func (d *Driver) Do(ctx context.Context, t driver.Task) (driver.Result, error) {
 		return s.doReturn(ctx)
 	case plan.Fence:
 		return s.doFence(ctx)
+	case plan.Close:
+		return s.doReads(ctx, agent.Stop)
+	case plan.Open:
+		return s.doReads(ctx, agent.Start)
 	case plan.Together:
 		return s.doTogether(ctx)
 	case plan.Alone:

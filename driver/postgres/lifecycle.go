@@ -98,13 +98,17 @@ func (u *Unit) mayStart(o agent.Order, mem memory) error {
 }
 
 // stop stops the server. Clean means that all it wrote is on its followers and that it
-// may follow later.
+// may follow later. One that is not clean waits for nobody: a primary that is cut off
+// would wait for followers that it cannot reach.
 func (u *Unit) stop(ctx context.Context, o agent.Order, mem memory, m *agent.Memory) (map[string]string, error) {
-	if !o.Clean {
-		return nil, agent.Refuse(agent.BadOrder, "stop: only a clean one; fence is for the other kind")
-	}
 	if mem.Fenced {
 		return nil, agent.Refuse(agent.Unsafe, "%s is fenced", u.set.Member)
+	}
+	if !o.Clean {
+		if err := u.kill(ctx, fencePatience); err != nil {
+			return nil, fmt.Errorf("stop: %w", err)
+		}
+		return map[string]string{"running": "false"}, nil
 	}
 	pid := u.postmaster()
 	if pid == 0 && mem.Role == asPrimary && mem.Halted == nil {

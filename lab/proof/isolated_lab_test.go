@@ -72,6 +72,57 @@ func isolate(t *testing.T, cancelWaits bool) {
 	w.served(f, 10)
 }
 
+// Row 4, reads: fresh: a member in an isolated site answers nobody, not even reads, within 2 s. Where
+// it still counts when the others are heard again, it answers again; where it was
+// overtaken it does not.
+func TestIsolatedSiteEndsReadsThatMustBeFresh(t *testing.T) {
+	w := raise(t, "fast", func(o *lab.Options) { o.Fresh = true })
+	answers := func(p lab.Place) error {
+		ctx, cancel := context.WithTimeout(w.Context(), time.Second)
+		defer cancel()
+		_, err := w.SQL(ctx, p, "talk", "SELECT count(*) FROM messages")
+		return err
+	}
+	ends := func(p lab.Place) lab.Proof {
+		if err := answers(p); err != nil {
+			t.Fatalf("%s answers no reads before anything happened: %v", p, err)
+		}
+		cut := w.must(w.CutSite(t.Context(), p))
+		w.eventually(5*time.Second, "reads end in "+string(p), func() error {
+			if answers(p) == nil {
+				return errors.New("it answers")
+			}
+			return nil
+		})
+		took := time.Since(cut.At).Round(time.Millisecond)
+		t.Logf("%s answers no reads %v after the cut", p, took)
+		if took > 2*time.Second {
+			t.Errorf("%s answered reads for %v, must be at most 2 s", p, took)
+		}
+		return cut
+	}
+	ends(lab.Ansan)
+	if err := answers(lab.Anyang); err != nil {
+		t.Errorf("a site that is not isolated answers no reads: %v", err)
+	}
+	w.must(w.Heal(t.Context()))
+	w.eventually(20*time.Second, "ansan answers again", func() error { return answers(lab.Ansan) })
+	w.shows(lab.Pangyo, 20*time.Second, "all well", allUp)
+	if p, err := w.primary(lab.Sites()...); err != nil || p != lab.Pangyo {
+		t.Errorf("the primary is %q (%v)", p, err)
+	}
+	cut := ends(lab.Pangyo)
+	w.ended(lab.Ansan, 20*time.Second, cut.At, "lose-site", run.StatusDone)
+	w.must(w.Heal(t.Context()))
+	w.ended(lab.Ansan, 30*time.Second, cut.At, "fence-old", run.StatusDone)
+	w.always(3*time.Second, "the former primary answers nobody", func() error {
+		if answers(lab.Pangyo) == nil {
+			return errors.New("it does")
+		}
+		return nil
+	})
+}
+
 // pester sends messages to the isolated site's gateway, each again and again with
 // its id, and writes there by SQL; with cancel it ends every wait for a
 // follower. The function that it returns ends that, and counts what was acknowledged.

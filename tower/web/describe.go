@@ -114,6 +114,10 @@ func cause(n Now, r Run) string {
 		return subject + " GOES ON ALONE"
 	case plan.EndAlone:
 		return subject + " IS NO LONGER ALONE"
+	case plan.CloseReads:
+		return subject + ": READS END HERE"
+	case plan.OpenReads:
+		return subject + ": READS AGAIN"
 	case plan.AdoptNew:
 		return "ADOPTING " + subject
 	}
