@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptrace"
+	"sync"
 	"syscall"
 	"time"
 
@@ -55,6 +56,9 @@ type Client struct {
 	host string
 	url  string
 	http *http.Client
+
+	mu    sync.Mutex // guards what follows
+	clock reading
 }
 
 // How long a peer may be silent before its connection is given up.
@@ -118,8 +122,30 @@ func giveUpEarly(_, _ string, c syscall.RawConn) error {
 	return set
 }
 
-// Call gives one order.
+// Call gives one order. The agent does nothing for it after ctx's deadline, even where it hears of
+// it late or is stopped meanwhile. One that is refused as late while ctx lasts is given once
+// more: then what was known here of the agent's clock was too old.
 func (c *Client) Call(ctx context.Context, o Order) (Answer, error) {
+	a, err := c.give(ctx, c.stamp(ctx, o))
+	if a.Code == Late && ctx.Err() == nil {
+		return c.give(ctx, c.stamp(ctx, o))
+	}
+	return a, err
+}
+
+// stamp bounds an order by ctx.
+func (c *Client) stamp(ctx context.Context, o Order) Order {
+	now, within := time.Now(), actLimit
+	if end, ok := ctx.Deadline(); ok {
+		within = end.Sub(now)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.clock.stamp(o, now, within)
+}
+
+// give sends an order once.
+func (c *Client) give(ctx context.Context, o Order) (Answer, error) {
 	body, err := json.Marshal(o)
 	if err != nil {
 		return Answer{}, fmt.Errorf("agent %s: %w: %w", c.host, ErrUnreached, err)
@@ -159,6 +185,9 @@ func (c *Client) read(resp *http.Response, o Order) (Answer, error) {
 	if err := json.Unmarshal(raw, &a); err != nil {
 		return a, fmt.Errorf("agent %s: %s %s: answer cannot be read: %w", c.host, o.Verb, o.Unit, err)
 	}
+	c.mu.Lock()
+	c.clock = reading{a.Life, a.Clock, time.Now()}
+	c.mu.Unlock()
 	if a.Code != "" {
 		return a, &Refused{Host: c.host, Order: o, Answer: a}
 	}

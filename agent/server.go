@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"sync"
 	"time"
 
 	"github.com/haechi/haechi/pki"
@@ -22,7 +23,7 @@ const (
 	readTimeout = 5 * time.Second
 	// waitTurn is how long an order waits for the one before it.
 	waitTurn = 2 * time.Second
-	// lookLimit and actLimit end what the caller forgot to end.
+	// lookLimit ends what the caller forgot to end, and actLimit what it gave more time for.
 	lookLimit = 5 * time.Second
 	actLimit  = 2 * time.Minute
 )
@@ -33,6 +34,7 @@ type Server struct {
 	units map[string]Unit
 	state *state
 	turn  *turn
+	clock *clock
 	log   *slog.Logger
 }
 
@@ -43,7 +45,7 @@ func NewServer(statePath, hold string, units map[string]Unit, log *slog.Logger) 
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{hold: hold, units: units, state: st, turn: newTurn(), log: log}
+	s := &Server{hold: hold, units: units, state: st, turn: newTurn(), clock: newClock(), log: log}
 	s.wake()
 	return s, nil
 }
@@ -83,6 +85,11 @@ func (s *Server) Serve(ctx context.Context, l net.Listener, conf *tls.Config) er
 	}
 	stop := context.AfterFunc(ctx, func() { _ = srv.Close() })
 	defer stop()
+	ticking, cancel := context.WithCancel(ctx)
+	var kept sync.WaitGroup
+	kept.Go(func() { s.clock.keep(ticking) })
+	defer kept.Wait()
+	defer cancel()
 	err := srv.Serve(tls.NewListener(l, conf))
 	if errors.Is(err, http.ErrServerClosed) {
 		return nil
@@ -117,9 +124,13 @@ func (s *Server) order(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	_, _ = io.Copy(io.Discard, body)
+	if o.changes() && o.Life == "" {
+		s.write(w, Answer{Code: Late, Error: "the order does not say by this agent's clock when its time is over; the clock is in this answer"})
+		return
+	}
 	start := time.Now()
 	a := s.Carry(r.Context(), o)
-	if o.Verb != Status && o.Verb != Position {
+	if o.changes() {
 		s.log.Info("order", "verb", o.Verb, "unit", o.Unit, "from", who.Name, "term", o.Term, "epoch", o.Epoch,
 			"run", o.Run, "step", o.Step, "code", a.Code, "error", a.Error, "took", time.Since(start))
 	}
@@ -127,7 +138,7 @@ func (s *Server) order(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *Server) write(w http.ResponseWriter, a Answer) {
-	a.Version = 1
+	a.Version, a.Life, a.Clock = 1, s.clock.life, s.clock.read()
 	w.Header().Set("Content-Type", "application/json")
 	if err := json.NewEncoder(w).Encode(a); err != nil {
 		s.log.Debug("answer not sent", "error", err)
@@ -141,13 +152,13 @@ func (s *Server) Carry(ctx context.Context, o Order) Answer {
 	if err != nil {
 		return s.answer(o, nil, err)
 	}
-	if o.Verb == Status || o.Verb == Position {
+	if !o.changes() {
 		ctx, cancel := context.WithTimeout(ctx, lookLimit)
 		defer cancel()
 		facts, err := unit.Look(ctx, o, s.state.memory(o.Unit))
 		return s.answer(o, facts, err)
 	}
-	ctx, cancel := context.WithTimeout(ctx, actLimit)
+	ctx, cancel := s.clock.limit(ctx, o)
 	defer cancel()
 	ctx, done, err := s.turn.take(ctx, o.Term)
 	if err != nil {
@@ -161,8 +172,8 @@ func (s *Server) Carry(ctx context.Context, o Order) Answer {
 // act checks once more what may have changed while the order waited for its turn,
 // puts term and epoch on disk, and acts.
 func (s *Server) act(ctx context.Context, unit Unit, o Order) (map[string]string, error) {
-	if err := ctx.Err(); err != nil {
-		return nil, Refuse(Busy, "nobody waits for this order any more: %v", context.Cause(ctx))
+	if err := Wanted(ctx); err != nil {
+		return nil, Refuse(Late, "nothing was done: %v", err)
 	}
 	if err := s.fresh(o); err != nil {
 		return nil, err
@@ -193,7 +204,7 @@ func (s *Server) admit(o Order) (Unit, error) {
 	if !ok {
 		return nil, Refuse(UnknownUnit, "no unit %q is declared on this host", o.Unit)
 	}
-	if o.Verb == Status || o.Verb == Position {
+	if !o.changes() {
 		return unit, nil
 	}
 	if o.Term == 0 {

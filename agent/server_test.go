@@ -211,7 +211,7 @@ func TestAnOrderForWhichNobodyWaitsIsNotCarriedOut(t *testing.T) {
 	u := &fakeUnit{}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if a := host(t, t.TempDir(), u).Carry(ctx, order(Seal, 1, 1)); a.Code != Busy || len(u.acts) > 0 {
+	if a := host(t, t.TempDir(), u).Carry(ctx, order(Seal, 1, 1)); a.Code != Late || len(u.acts) > 0 {
 		t.Errorf("%+v, acts %v", a, u.acts)
 	}
 }

@@ -38,7 +38,7 @@ func (t *turn) take(ctx context.Context, term uint64) (context.Context, func(), 
 	case <-wait.C:
 		return nil, nil, Refuse(Busy, "another order is being carried out")
 	case <-ctx.Done():
-		return nil, nil, Refuse(Busy, "another order is being carried out: %v", context.Cause(ctx))
+		return nil, nil, Refuse(Late, "nothing was done, another order is being carried out: %v", context.Cause(ctx))
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	t.mu.Lock()

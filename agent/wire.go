@@ -34,6 +34,14 @@ type Order struct {
 	Run   string `json:"run,omitempty"`
 	Step  int    `json:"step,omitempty"`
 
+	// Until when the order may have effects, by the agent's own clock, since clocks of two
+	// hosts need not agree: it was sent at Sent and has Within from then on. Life is the agent's
+	// that the clock belongs to. The client fills them in from what the agent said last; an
+	// order that changes something and says nothing here is refused as late.
+	Life   string        `json:"life,omitempty"`
+	Sent   time.Duration `json:"sent,omitempty"`
+	Within time.Duration `json:"within,omitempty"`
+
 	// Follow: whom. Promote: nobody.
 	Upstream *Upstream `json:"upstream,omitempty"`
 	// Promote: the members that may acknowledge, and how many of them must.
@@ -51,6 +59,9 @@ type Order struct {
 	// server stops at once, and may be started again as what it was.
 	Clean bool `json:"clean,omitempty"`
 }
+
+// changes says whether the order is about more than a look.
+func (o Order) changes() bool { return o.Verb != Status && o.Verb != Position }
 
 // Upstream is whom a follower receives from.
 type Upstream struct {
@@ -76,6 +87,7 @@ const (
 	BadOrder    Code = "bad-order"    // cannot be read, or says something impossible
 	Busy        Code = "busy"         // another order is being carried out
 	Held        Code = "held"         // the host's hold file is there
+	Late        Code = "late"         // nobody waits for it any more, or it does not say until when
 	Unsafe      Code = "unsafe"       // it would risk a write or make two primaries
 	Failed      Code = "failed"       // it was begun and did not end well: look before acting again
 )
@@ -88,4 +100,6 @@ type Answer struct {
 	Term    uint64            `json:"term"`  // highest seen, kept on disk
 	Epoch   uint64            `json:"epoch"` // of the unit, kept on disk
 	Facts   map[string]string `json:"facts,omitempty"`
+	Life    string            `json:"life,omitempty"`  // of the process that answers
+	Clock   time.Duration     `json:"clock,omitempty"` // what its clock shows
 }

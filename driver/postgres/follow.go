@@ -23,6 +23,9 @@ func (u *Unit) follow(ctx context.Context, o agent.Order, mem memory, m *agent.M
 	if err := u.mayFollow(ctx, o, mem); err != nil {
 		return nil, err
 	}
+	if err := wanted(ctx, "follow"); err != nil {
+		return nil, err
+	}
 	if err := u.aloneNoMore(ctx, &mem, m); err != nil { // mayFollow has seen that it does not run
 		return nil, fmt.Errorf("follow: %w", err)
 	}
@@ -125,6 +128,9 @@ func (u *Unit) followNow(ctx context.Context, mem memory) error {
 	}
 	if err := u.settle(); err != nil || running {
 		return err
+	}
+	if err := agent.Wanted(ctx); err != nil {
+		return fmt.Errorf("follow: remembered, and the server was not started: %w", err)
 	}
 	if err := u.launch(); err != nil {
 		return err

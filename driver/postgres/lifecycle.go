@@ -21,6 +21,9 @@ func (u *Unit) start(ctx context.Context, o agent.Order, mem memory, m *agent.Me
 	if err := u.endStopping(ctx); err != nil {
 		return nil, fmt.Errorf("start: %w", err)
 	}
+	if err := wanted(ctx, "start"); err != nil {
+		return nil, err
+	}
 	if u.postmaster() == 0 {
 		if err := u.startAs(ctx, mem, m); err != nil {
 			return nil, err
@@ -44,6 +47,9 @@ func (u *Unit) startAs(ctx context.Context, mem memory, m *agent.Memory) error {
 		if err := u.stillHalted(ctx, mem); err != nil {
 			return err
 		}
+		if err := wanted(ctx, "start"); err != nil {
+			return err
+		}
 		if err := agent.RemoveDurably(u.standbyPath()); err != nil {
 			return err
 		}
@@ -62,6 +68,9 @@ func (u *Unit) startAs(ctx context.Context, mem memory, m *agent.Memory) error {
 			return err
 		}
 	}
+	if err := agent.Wanted(ctx); err != nil {
+		return fmt.Errorf("start: the server was not started: %w", err)
+	}
 	return u.launch()
 }
 
@@ -76,6 +85,9 @@ func (u *Unit) endStopping(ctx context.Context) error {
 	defer cancel()
 	if u.awaitGone(soon, pid) == nil {
 		return nil
+	}
+	if err := agent.Wanted(ctx); err != nil {
+		return err
 	}
 	return u.kill(ctx, fencePatience)
 }
@@ -116,6 +128,9 @@ func (u *Unit) stop(ctx context.Context, o agent.Order, mem memory, m *agent.Mem
 	}
 	if pid != 0 {
 		if err := u.checkpointAhead(ctx); err != nil {
+			return nil, err
+		}
+		if err := wanted(ctx, "stop: the server goes on"); err != nil {
 			return nil, err
 		}
 		u.local.drop()

@@ -90,6 +90,9 @@ func (u *Unit) goAlone(ctx context.Context, o agent.Order, mem memory, m *agent.
 	if in, err := u.local.value(ctx, "SELECT pg_is_in_recovery()"); err != nil || in != "f" {
 		return nil, agent.Refuse(agent.Unsafe, "%s does not say that it takes writes, so it does not go on alone (%v)", u.set.Member, err)
 	}
+	if err := wanted(ctx, "alone"); err != nil {
+		return nil, err
+	}
 	was := mem
 	mem.Alone = &alone{Epoch: o.Epoch}
 	if err := m.Save(mem); err != nil {
@@ -158,6 +161,9 @@ func (u *Unit) renew(ctx context.Context, o agent.Order, mem memory) (map[string
 
 // grant has the kernel let the port's packets through for d from now on.
 func (u *Unit) grant(ctx context.Context, d time.Duration) error {
+	if err := agent.Wanted(ctx); err != nil {
+		return err
+	}
 	ends := time.Now().Add(d) // a little before the kernel's own end
 	if _, err := u.nft(ctx, mandateScript(u.set.table(), u.set.Port, d)); err != nil {
 		return err

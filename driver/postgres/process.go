@@ -282,7 +282,7 @@ func pause(ctx context.Context, d time.Duration) error {
 	defer t.Stop()
 	select {
 	case <-t.C:
-		return nil
+		return agent.Wanted(ctx)
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}

@@ -37,6 +37,9 @@ func (u *Unit) promote(ctx context.Context, o agent.Order, mem memory, m *agent.
 	if err != nil {
 		return nil, err
 	}
+	if err := wanted(ctx, "promote"); err != nil {
+		return nil, err
+	}
 	if mem.Role != asPrimary || o.Reign == 0 {
 		mem.Reign = o.Epoch
 	}
@@ -106,6 +109,9 @@ func (u *Unit) mayBeLevelled(o agent.Order, mem *memory) error {
 
 // leaveRecovery promotes the standby and waits until it takes writes.
 func (u *Unit) leaveRecovery(ctx context.Context) error {
+	if err := agent.Wanted(ctx); err != nil {
+		return fmt.Errorf("begun, and the member is still a follower: %w", err)
+	}
 	if _, err := u.local.rows(ctx, "SELECT pg_promote(false)"); err != nil {
 		return err
 	}
@@ -131,6 +137,9 @@ func (u *Unit) newCredential(ctx context.Context, mem memory, last uint64) error
 		return err
 	}
 	u.awaitFollowers(ctx, mem)
+	if err := agent.Wanted(ctx); err != nil {
+		return err
+	}
 	v, err := verifier(credential(u.secret, u.set.Store, mem.Reign))
 	if err != nil {
 		return err

@@ -1,7 +1,9 @@
 package postgres
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"regexp"
 	"strings"
@@ -19,11 +21,13 @@ const (
 )
 
 // seal stops the member from receiving, durably. It is done when nothing of the server
-// receives or could begin to; replay may go on, or be behind.
+// receives or could begin to; replay may go on, or be behind. One whose time is over before
+// that is taken back.
 func (u *Unit) seal(ctx context.Context, o agent.Order, mem memory, m *agent.Memory) (map[string]string, error) {
 	if err := u.mayBeSealed(mem, o); err != nil {
 		return nil, err
 	}
+	was := mem
 	mem.Before = goBackTo(mem, o.Reign)
 	mem.Sealed, mem.SealedEpoch, mem.Proven = true, o.Epoch, false
 	if len(o.Sync) > 0 {
@@ -38,33 +42,66 @@ func (u *Unit) seal(ctx context.Context, o agent.Order, mem memory, m *agent.Mem
 		return nil, err
 	}
 	watch.lap("remember")
+	err := u.sealNow(ctx, mem, watch)
+	watch.lap("disk")
+	mem.Proven = true
+	var f map[string]string
+	if err == nil {
+		f = u.position(ctx, mem, m.Epoch())
+		watch.lap("position")
+	}
+	why := agent.Wanted(ctx)
+	if errors.Is(why, agent.ErrLate) {
+		return nil, u.takeBack(was, m, why)
+	}
+	if err = cmp.Or(err, why); err != nil { // who comes next finds it begun, and decides
+		return nil, fmt.Errorf("seal: %w", err)
+	}
+	// From here on the member shows itself as sealed, and somebody may count on it.
+	if err := m.Save(mem); err != nil {
+		return nil, fmt.Errorf("seal: %w", err)
+	}
+	if err := agent.Wanted(ctx); err != nil {
+		return nil, fmt.Errorf("seal: it is sealed, and stays so until it is let go: %w", err)
+	}
+	watch.lap("proof")
+	f["took"] = watch.String()
+	return f, nil
+}
+
+// sealNow brings about what mem says of a sealed member.
+func (u *Unit) sealNow(ctx context.Context, mem memory, watch *stopwatch) error {
 	if _, err := u.applySoon(mem); err != nil {
-		return nil, err
+		return err
 	}
 	settled := make(chan error, 1)
 	go func() { settled <- u.settle() }()
 	defer u.local.makeReady(ctx)()
+	var err error
 	if u.postmaster() != 0 {
-		if err := u.silence(ctx); err != nil {
-			return nil, fmt.Errorf("seal: %w", err)
-		}
-		watch.lap("silence")
-		if len(mem.List) > 0 {
+		if err = u.silence(ctx); err == nil && len(mem.List) > 0 {
 			go u.proveRuleSoon(syncNames(mem.Any, mem.List))
 		}
+		watch.lap("silence")
 	}
-	if err := <-settled; err != nil {
-		return nil, fmt.Errorf("seal: %w", err)
+	return errors.Join(err, <-settled)
+}
+
+// takeBack makes the member what it was before a seal whose time was over before anything was
+// proven. Nobody was ever told that it is sealed: a seal that has begun counts for nothing. So
+// it is as if the order had never come. A proven one is taken back by order only.
+func (u *Unit) takeBack(was memory, m *agent.Memory, late error) error {
+	err := m.Save(was)
+	if err == nil {
+		_, err = u.apply(was)
 	}
-	mem.Proven = true
-	if err := m.Save(mem); err != nil {
-		return nil, fmt.Errorf("seal: %w", err)
+	if err == nil {
+		err = u.reload()
 	}
-	watch.lap("disk")
-	f := u.position(ctx, mem, m.Epoch())
-	watch.lap("position")
-	f["took"] = watch.String()
-	return f, nil
+	if err != nil {
+		return fmt.Errorf("seal: %w; it had begun and was not taken back: %w", late, err)
+	}
+	return agent.Refuse(agent.Late, "the seal had begun and was taken back: %v", late)
 }
 
 // goBackTo is whom the member receives from when the run is taken back: the upstream that
@@ -107,6 +144,9 @@ func (u *Unit) silence(ctx context.Context) error {
 	}
 	still := time.Now() // since when nothing was seen
 	for {
+		if err := agent.Wanted(ctx); err != nil {
+			return err
+		}
 		if u.ours(pid) && u.endReceivers(pid) {
 			still = time.Now()
 		}

@@ -113,6 +113,14 @@ var (
 	_ agent.Wakes      = (*Unit)(nil)
 )
 
+// wanted refuses an order that nobody waits for any more, before its first effect.
+func wanted(ctx context.Context, what string) error {
+	if err := agent.Wanted(ctx); err != nil {
+		return agent.Refuse(agent.Late, "%s: %v", what, err)
+	}
+	return nil
+}
+
 // apply makes configuration and credential what mem says, durably, and says whether the
 // server has to read its configuration again.
 func (u *Unit) apply(mem memory) (bool, error) {

@@ -160,25 +160,46 @@ func (w world) approve(p lab.Place, since time.Time) {
 		}
 		return errors.New(tell(all))
 	})
-	w.Logf("%s asks: %v", r.ID, r.Questions())
-	dir := filepath.Join(w.Dir(), "approver")
-	files, err := pki.Issue(filepath.Join(w.Dir(), "ca"), pki.Identity{Kind: pki.Person, Name: "approver", Roles: []string{pki.Approver, pki.Viewer}}, dir, nil, nil, 0)
-	if err != nil {
+	if err := w.approveAs(p, r); err != nil {
 		w.Fatal(err)
+	}
+}
+
+// approveAs has as many people approve a run as it asks.
+func (w world) approveAs(p lab.Place, r tale) error {
+	w.Logf("%s asks: %v", r.ID, r.Questions())
+	people := 0
+	for _, q := range r.Questions() {
+		people = max(people, q.People)
+	}
+	for i := range people {
+		if err := w.approves(fmt.Sprintf("approver-%d", i+1), p, r.ID); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// approves has one person approve a run.
+func (w world) approves(who string, p lab.Place, id run.ID) error {
+	dir := filepath.Join(w.Dir(), who)
+	files, err := pki.Issue(filepath.Join(w.Dir(), "ca"), pki.Identity{Kind: pki.Person, Name: who, Roles: []string{pki.Approver, pki.Viewer}}, dir, nil, nil, 0)
+	if err != nil {
+		return err
 	}
 	text := fmt.Sprintf("towers: [%q]\ntls: {ca: %s, cert: %s, key: %s}\n", p.TowerAddr(), files.CA, files.Cert, files.Key)
 	config := filepath.Join(dir, "operator.yaml")
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
-		w.Fatal(err)
+		return err
 	}
-	out, err := []byte(nil), error(nil)
-	if in := w.In(lab.Users, func() error {
-		out, err = exec.Command(w.Program("haechi"), "--config", config, "run", "approve", string(r.ID)).CombinedOutput()
+	return w.In(lab.Users, func() error {
+		out, err := exec.Command(w.Program("haechi"), "--config", config, "run", "approve", string(id)).CombinedOutput()
+		if err != nil {
+			return fmt.Errorf("%s approves %s: %w: %s", who, id, err, out)
+		}
+		w.Logf("%s: %s", who, out)
 		return nil
-	}); in != nil || err != nil {
-		w.Fatalf("approve %s: %v %v: %s", r.ID, in, err, out)
-	}
-	w.Logf("%s", out)
+	})
 }
 
 // stays2 fails the test unless p is primary under the first epoch.
