@@ -63,9 +63,6 @@ const (
 // A stranger follows the page to the letter. Then an evacuation has moved the
 // primary, and the loss of the primary's host is survived by itself.
 func TestDeployAsWritten(t *testing.T) {
-	if _, err := os.Stat("../../bin/haechi-lab"); err != nil {
-		t.Fatalf("%v; make build first", err)
-	}
 	host := boot(t)
 	host["h1"].must(t, "before", primaryBefore)
 	host["h2"].must(t, "before", replicaBefore)

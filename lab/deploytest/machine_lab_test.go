@@ -19,6 +19,10 @@ import (
 // root is where the machines' own directories stand.
 const root = "/var/tmp/haechi-deploytest"
 
+// first is the program that is each machine's first process. It stands here because a machine
+// has a /tmp and a /root of its own, and the checkout may lie below either.
+const first = root + "/haechi-lab"
+
 // machine is one host: namespaces of its own for network, processes, mounts,
 // names and shared memory, the machine's programs, and empty directories.
 type machine struct {
@@ -59,12 +63,8 @@ func start(t *testing.T, n int, name, ip string) *machine {
 	if name == "yours" {
 		own = "no" // it builds haechi, with the compiler and the caches that are there
 	}
-	lab, err := filepath.Abs("../../bin/haechi-lab")
-	if err != nil {
-		t.Fatal(err)
-	}
 	m.init = exec.Command("ip", "netns", "exec", namespace(n), "unshare", "--mount", "--uts", "--ipc", "--pid", "--fork", "--kill-child", "--mount-proc",
-		"bash", "-c", private, "first", filepath.Join(root, name), own, name, lab)
+		"bash", "-c", private, "first", filepath.Join(root, name), own, name, first)
 	out, err := m.init.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)

@@ -70,6 +70,11 @@ func boot(t *testing.T) map[string]*machine {
 			t.Fatal(err)
 		}
 	}
+	if program, err := os.ReadFile("../../bin/haechi-lab"); err != nil {
+		t.Fatalf("%v; make build first", err)
+	} else if err := os.WriteFile(first, program, 0o755); err != nil {
+		t.Fatal(err)
+	}
 	if err := os.WriteFile(filepath.Join(root, "scp", "scp"), []byte(scp), 0o755); err != nil {
 		t.Fatal(err)
 	}
