@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/http/httptrace"
 	"net/url"
+	"os"
 	"strings"
 	"time"
 
@@ -22,12 +23,14 @@ import (
 const (
 	dialWithin   = time.Second
 	answerWithin = 25 * time.Second
+	patience     = 2 * time.Second // before people are told what is waited for
 )
 
 // client asks the towers, one after the other, until one can answer.
 type client struct {
 	towers []string // the one that answered last stands first
 	http   *http.Client
+	slow   io.Writer // is told whom is waited for, once that takes a while
 }
 
 func (o *options) client() (*client, error) {
@@ -40,7 +43,7 @@ func (o *options) client() (*client, error) {
 		return nil, err
 	}
 	dialer := &net.Dialer{Timeout: dialWithin}
-	return &client{towers: conf.Towers, http: &http.Client{Transport: &http.Transport{
+	return &client{towers: conf.Towers, slow: os.Stderr, http: &http.Client{Transport: &http.Transport{
 		TLSClientConfig: tls, DialContext: dialer.DialContext, TLSHandshakeTimeout: 2 * dialWithin, ForceAttemptHTTP2: true,
 	}}}, nil
 }
@@ -116,6 +119,9 @@ const (
 
 // each tries the towers until one answers for all, in rounds while they only point at each other.
 func (c *client) each(try func(tower string) error) error {
+	whom := strings.Join(c.towers, ", ")
+	late := time.AfterFunc(patience, func() { fmt.Fprintf(c.slow, "waiting for the towers at %s …\n", whom) })
+	defer late.Stop()
 	for end := time.Now().Add(agreeWithin); ; time.Sleep(agreePause) {
 		err := c.round(try)
 		no, answered := errors.AsType[*refused](err)
