@@ -157,6 +157,18 @@ func TestRefusedBeforeItCosts(t *testing.T) {
 	}
 }
 
+// Many keys on one line stand beside each other, not in each other.
+func TestALongLineIsNotDeep(t *testing.T) {
+	sites := make([]string, 60)
+	for i := range sites {
+		sites[i] = fmt.Sprintf("s%d: {}", i)
+	}
+	_, err := estate.Load([]estate.File{{Name: "x.yaml", Data: []byte("haechi: v1\nestate: x\nsites: {" + strings.Join(sites, ", ") + "}\n")}}, nil)
+	if err != nil {
+		t.Error(err)
+	}
+}
+
 func bomb() string {
 	s := "haechi: v1\na0: &a0 [x, x]\n"
 	for i := range 30 {

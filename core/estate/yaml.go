@@ -112,7 +112,6 @@ func guard(tokens token.Tokens) *Problem {
 		case token.SequenceEntryType, token.MappingKeyType:
 			run++
 		case token.MappingValueType:
-			run++
 			if n := len(flow); n > 0 {
 				flow[n-1]++
 				if flow[n-1] > maxKeys {
@@ -120,12 +119,13 @@ func guard(tokens token.Tokens) *Problem {
 				}
 				break
 			}
+			run++
 			block[t.Position.IndentNum]++
 			if block[t.Position.IndentNum] > maxKeys {
 				return bad("more than %d keys at one level; split the estate into several files", maxKeys)
 			}
 		}
-		if len(flow) > maxDepth || (len(flow) == 0 && run > maxDepth) || t.Position.IndentNum > 20*maxDepth {
+		if len(flow) > maxDepth || run > maxDepth || t.Position.IndentNum > 20*maxDepth {
 			return bad("nested more than %d deep; an estate needs no such depth", maxDepth)
 		}
 	}
