@@ -23,6 +23,7 @@ func TestAdoptableSaysEverythingThatIsWrong(t *testing.T) {
 		"AgentIsLockedOut":  {"b", map[string]string{"answers": "false", "error": "no pg_hba.conf entry"}, "member b: the server does not answer its agent: no pg_hba.conf entry"},
 		"PrimaryIsAStandby": {"a", map[string]string{"in_recovery": "true"}, "member a: the estate calls it the primary, its server is a standby"},
 		"TwoPrimaries":      {"b", map[string]string{"in_recovery": "false"}, "member b: the estate has another primary (a), its server is no standby"},
+		"Slot":              {"b", map[string]string{"upstream_slot": "b_slot"}, "member b: primary_slot_name is b_slot"},
 		"Fenced":            {"b", map[string]string{"fenced": "true"}, "member b: its agent remembers it as sealed or fenced"},
 	}
 	for name, tt := range tests {

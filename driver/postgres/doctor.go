@@ -58,6 +58,9 @@ func settingsAdvice(f map[string]string) []string {
 	if v := f["open_replication"]; v != "" {
 		say("pg_hba.conf lets replication in without a credential (%s): make it scram-sha-256", v)
 	}
+	if v := f["upstream_slot"]; v != "" {
+		say("primary_slot_name is %s, which another primary would not have: ALTER SYSTEM RESET primary_slot_name, reload, and keep log by wal_keep_size", v)
+	}
 	for _, on := range []string{"fsync", "full_page_writes"} {
 		if f[on] != "on" {
 			say("%s is %s: set %s = on", on, f[on], on)

@@ -80,6 +80,9 @@ func (c *checker) members() {
 		if v := f["open_replication"]; v != "" {
 			c.bad("%s: pg_hba.conf lets replication in without the credential (%s): a seal could not take it away", id, v)
 		}
+		if v := f["upstream_slot"]; v != "" {
+			c.bad("%s: primary_slot_name is %s: another primary has no such slot, and would have no follower in it", id, v)
+		}
 		c.slots(id, f)
 	}
 }

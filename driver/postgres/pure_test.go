@@ -243,6 +243,9 @@ func TestPremises(t *testing.T) {
 		"rule in force is any 2, the estate says": func(rec *situation.Store, f map[estate.MemberID]map[string]string) {
 			rec.Any, f["a"]["sync_names"] = 2, `ANY 2 ("b","c")`
 		},
+		"c: primary_slot_name is c_slot": func(_ *situation.Store, f map[estate.MemberID]map[string]string) {
+			f["c"]["upstream_slot"] = "c_slot"
+		},
 		"replay is delayed on purpose": func(_ *situation.Store, f map[estate.MemberID]map[string]string) { f["c"]["apply_delay"] = "5000" },
 		"c: replay is paused":          func(_ *situation.Store, f map[estate.MemberID]map[string]string) { f["c"]["replay_paused"] = "paused" },
 	} {
@@ -278,6 +281,7 @@ func TestDoctor(t *testing.T) {
 		"fsync = on":              func(f map[string]string) { f["fsync"] = "off" },
 		"pg_checksums --enable":   func(f map[string]string) { f["checksums"], f["wal_log_hints"] = "off", "off" },
 		"synchronous_commit":      func(f map[string]string) { f["weaker_commit/talk@talk"] = "off" },
+		"RESET primary_slot_name": func(f map[string]string) { f["upstream_slot"] = "b_slot" },
 		"replay is blocked by 77": func(f map[string]string) { f["replay_blocked_by"] = "77 reader" },
 	} {
 		_, _, facts := whole()

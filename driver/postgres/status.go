@@ -167,6 +167,7 @@ UNION ALL SELECT 'wal_log_hints', current_setting('wal_log_hints')
 UNION ALL SELECT 'synchronous_commit', current_setting('synchronous_commit')
 UNION ALL SELECT 'cluster_name', current_setting('cluster_name')
 UNION ALL SELECT 'apply_delay', setting FROM pg_settings WHERE name = 'recovery_min_apply_delay' AND setting <> '0'
+UNION ALL SELECT 'upstream_slot', current_setting('primary_slot_name')
 UNION ALL SELECT 'hot_standby', current_setting('hot_standby')
 UNION ALL SELECT 'weaker_commit/' || coalesce(r.rolname, 'all roles') || '@' || coalesce(d.datname, 'all databases'), split_part(c, '=', 2)
   FROM pg_db_role_setting s LEFT JOIN pg_roles r ON r.oid = s.setrole LEFT JOIN pg_database d ON d.oid = s.setdatabase, unnest(s.setconfig) AS c

@@ -94,6 +94,9 @@ func adoptable(primary string, facts map[string]map[string]string) []error {
 		if f["replication_role"] != "ok" {
 			bad("role %s is missing or %s: CREATE ROLE %s REPLICATION LOGIN", ReplicationRole, f["replication_role"], ReplicationRole)
 		}
+		if v := f["upstream_slot"]; v != "" {
+			bad("primary_slot_name is %s: after a move it could not receive, since the next primary has no such slot; ALTER SYSTEM RESET primary_slot_name and reload, with wal_keep_size large enough", v)
+		}
 		if f["fenced"] == "true" || f["sealed"] == "true" || f["sealed"] == "begun" {
 			bad("its agent remembers it as sealed or fenced")
 		}
