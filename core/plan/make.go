@@ -20,13 +20,13 @@ type Input struct {
 	Stores map[estate.StoreID]situation.Store // what the towers have agreed about each store
 	Kind   Kind
 	// Subject is the site (lose-site, evacuate, cut-users, serve), the store (lose-store,
-	// failover, fence-old, go-alone, end-alone, adopt, close-reads, open-reads) or the name server's host (level-dns).
+	// failover, fence-old, go-alone, end-alone, let-go, adopt, close-reads, open-reads) or the name server's host (level-dns).
 	Subject string
 	// Lost are the sites that a lose-site plan is about; Subject alone where it is empty.
 	Lost []estate.SiteID
 	// StoresOnly limits which stores may be moved; empty means all.
 	StoresOnly []estate.StoreID
-	// Target is the member that a person wants as primary (failover), or the one to fence.
+	// Target is the member that a person wants as primary (failover), or the one to fence or to let go.
 	Target    estate.MemberID
 	At        estate.SiteID                     // close-reads, open-reads: the site whose members are meant
 	Withdrawn map[estate.NameID][]estate.SiteID // answers that are already out
@@ -119,6 +119,8 @@ func (m *maker) fill() *Stuck {
 		return m.fenceOld()
 	case CloseReads, OpenReads:
 		return m.reads()
+	case LetGo:
+		return m.letGo()
 	case AdoptNew, GoAlone, EndAlone:
 		return m.wholeStore()
 	}

@@ -24,6 +24,7 @@ const (
 	Together Verb = "together" // store: the mandate ends, the others hold everything
 	Close    Verb = "close"    // store: members of an isolated site answer no more reads
 	Open     Verb = "open"     // store: what was closed answers again, as what it was
+	Unseal   Verb = "unseal"   // store: members receive from the primary of the record again; undoes a seal, or is a step where one was left sealed
 	Withdraw Verb = "withdraw" // name: answers that point to a site leave
 	Level    Verb = "level"    // name server that came back: bring its zone level, then let it answer
 	Announce Verb = "announce" // name: answers that point to a site come back
@@ -43,6 +44,7 @@ const (
 	LevelDNS  Kind = "level-dns"  // a name server came back
 	GoAlone   Kind = "go-alone"   // too few others acknowledge, policy allows
 	EndAlone  Kind = "end-alone"  // the others hold everything again
+	LetGo     Kind = "let-go"     // a member is sealed, or follows nobody, for a run that is over
 	AdoptNew  Kind = "adopt"      // a store comes under haechi
 	Serve     Kind = "serve"      // a person lets a site answer users again
 	// What a tower does alone, for its own site, while it hears no other, and after.
@@ -88,10 +90,9 @@ type Step struct {
 	Limit     estate.Duration   `json:"limit"`
 }
 
-// Undo verbs. Announce is one too.
+// Undo verbs. Unseal and Announce are two more.
 const (
-	Unseal Verb = "unseal" // members receive from the primary of the record again
-	Start  Verb = "start"  // the halted primary serves again
+	Start Verb = "start" // the halted primary serves again
 )
 
 // Args of steps.
@@ -116,4 +117,5 @@ const (
 	Returned     Reason = "returned"
 	TooFew       Reason = "too-few-acknowledge"
 	Whole        Reason = "whole-again"
+	LeftSealed   Reason = "left-sealed"
 )

@@ -68,7 +68,7 @@ func anyInput(t *rapid.T) plan.Input {
 	}
 	in := w.in
 	in.Kind = rapid.SampledFrom([]plan.Kind{plan.LoseSite, plan.LoseSite, plan.Evacuate, plan.LoseStore, plan.Failover, plan.CutUsers, plan.Serve,
-		plan.FenceOld, plan.GoAlone, plan.EndAlone, plan.AdoptNew}).Draw(t, "kind")
+		plan.FenceOld, plan.LetGo, plan.GoAlone, plan.EndAlone, plan.AdoptNew}).Draw(t, "kind")
 	in.Subject = string(rapid.SampledFrom(sites).Draw(t, "site"))
 	switch in.Kind {
 	case plan.LoseSite:
@@ -78,6 +78,9 @@ func anyInput(t *rapid.T) plan.Input {
 	case plan.Evacuate, plan.CutUsers, plan.Serve:
 	default:
 		in.Subject = rapid.SampledFrom(things[:3]).Draw(t, "store")
+		if in.Kind == plan.LetGo {
+			in.Target = estate.MemberID(rapid.SampledFrom(sites).Draw(t, "target"))
+		}
 	}
 	return in
 }

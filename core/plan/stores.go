@@ -278,3 +278,24 @@ func (m *maker) fenceOld() *Stuck {
 	}
 	return nil
 }
+
+// letGo has Target receive from the primary of the record again, as if the run that sealed it
+// had reached it when it was taken back.
+func (m *maker) letGo() *Stuck {
+	id := estate.StoreID(m.in.Subject)
+	if stuck := m.declared(id); stuck != nil {
+		return stuck
+	}
+	e, rec := m.in.Estate.Stores[id], m.in.Stores[id]
+	at, ok := e.Members[m.in.Target]
+	switch {
+	case !ok || m.gone[at.Site]:
+		return &Stuck{string(id), NotReachable, fmt.Sprintf("member %q stands in no site that can be reached", m.in.Target), "nothing has to be done"}
+	case m.in.Target == rec.Primary || slices.Contains(rec.Former, m.in.Target):
+		return &Stuck{string(id), TargetUnfit, string(m.in.Target) + " is, or was, the primary, so it does not just follow again", "nothing has to be done"}
+	}
+	s := m.storeStep(Unseal, id, LeftSealed, []estate.MemberID{m.in.Target})
+	s.Site = at.Site
+	m.add(s)
+	return nil
+}

@@ -43,6 +43,8 @@ func shapeOf(v Verb) shape {
 		return shape{"the site cannot acknowledge by itself", "the members in it answer nobody", "", 2 * time.Second}
 	case Open:
 		return shape{"the record still counts the member", "it runs as what it was", "", time.Minute}
+	case Unseal:
+		return shape{"no run is about the store, and the member counts", "it receives from the primary of the record again", "", 5 * time.Second}
 	case Withdraw:
 		return shape{"other answers remain", "each name server answers without the site", "", 2 * time.Second}
 	case Announce:

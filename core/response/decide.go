@@ -89,6 +89,14 @@ func (in Input) left(w want) (want, bool) {
 			}
 		case o.open() && o.Status != run.StatusHanding && in.does(o, w):
 			return w, false
+		case !o.open() && w.kind == plan.LetGo && slices.ContainsFunc(w.stores, func(id estate.StoreID) bool { return in.concerns(o, id) }):
+			age := in.Now.At.Sub(o.Closed)
+			if age < follow {
+				return w, false
+			}
+			if o.Kind == w.kind && o.Status != run.StatusDone && age < rest {
+				w.refuse = fmt.Sprintf("run %s could not do it: see haechi run show %s; it is tried again after %v", o.ID, o.ID, rest)
+			}
 		case !o.open() && o.Kind == w.kind && o.Subject == w.subject && !moves(w.kind) && in.Now.At.Sub(o.Closed) < follow:
 			return w, false
 		}
@@ -144,7 +152,7 @@ func (in Input) yields(o OpenRun, w want) bool {
 	switch o.Kind {
 	case plan.LoseSite:
 		return w.kind == plan.LoseSite && !o.knows(w.lost) || moves(w.kind) && slices.ContainsFunc(w.stores, ours)
-	case plan.LoseStore, plan.GoAlone, plan.EndAlone, plan.FenceOld, plan.AdoptNew:
+	case plan.LoseStore, plan.GoAlone, plan.EndAlone, plan.FenceOld, plan.LetGo, plan.AdoptNew:
 		return moves(w.kind) && slices.ContainsFunc(w.stores, ours)
 	case plan.Evacuate, plan.Failover:
 		return w.kind == plan.LoseSite && (lost(o.Subject) || slices.ContainsFunc(in.storeIDs(), hit))
@@ -161,7 +169,7 @@ func (in Input) storeIDs() []estate.StoreID { return in.Estate.StoreIDs() }
 // the run did not try.
 func (in Input) tried(w want, stores []estate.StoreID) string {
 	for _, o := range slices.Backward(in.Open) {
-		if o.open() || o.Status == run.StatusTaken || o.Kind != w.kind || o.Subject != w.subject || !o.knows(w.lost) {
+		if o.open() || o.Status == run.StatusTaken || o.Kind == plan.LetGo || o.Kind != w.kind || o.Subject != w.subject || !o.knows(w.lost) {
 			continue
 		}
 		if w.kind == plan.LoseSite && len(o.Lost) != len(w.lost) {

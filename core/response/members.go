@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -38,6 +39,32 @@ func (in Input) oldPrimaries() (out []want) {
 				w.ask = fmt.Sprintf("the record does not know %s for a former primary, so other hands made it one: compare the two by hand, then stop one", m)
 			}
 			out = append(out, w)
+		}
+	}
+	return out
+}
+
+// strays wants members let go that receive from nobody, or were pointed at somebody who was never
+// promoted, though no run wants that any more: the run that did it could not reach them when it was
+// taken back, or they carried out what they were told before only after that. They are safe, and
+// can acknowledge nothing.
+func (in Input) strays() (out []want) {
+	for _, id := range slices.Sorted(maps.Keys(in.Stores)) {
+		r := in.Stores[id]
+		for _, m := range slices.Sorted(slices.Values(r.Sync)) {
+			f, site := in.facts(id, m), in.siteOf(id, m)
+			if r.Epoch == 0 || m == r.Primary || slices.Contains(r.Former, m) || in.Now.Sites[site].Gone() {
+				continue
+			}
+			reign, _ := strconv.ParseUint(f[situation.FactReign], 10, 64)
+			sealed := f[situation.FactSealed] == "true" || f[situation.FactSealed] == "begun"
+			if !sealed && reign <= r.Epoch {
+				continue
+			}
+			out = append(out, want{
+				kind: plan.LetGo, subject: string(id), member: m, site: site, stores: []estate.StoreID{id},
+				because: []string{fmt.Sprintf("%s does not receive from %s, the primary of %s: a run that is over left it sealed, or pointed elsewhere", m, r.Primary, id)},
+			})
 		}
 	}
 	return out

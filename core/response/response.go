@@ -70,7 +70,7 @@ type Decision struct {
 	Lost    []estate.SiteID // all sites that are lost, where it is about a loss
 	// Stores that are moved. A lose-site run without any moves traffic alone; see [Decision.StoresOnly].
 	Stores     []estate.StoreID
-	Member     estate.MemberID // to fence
+	Member     estate.MemberID // to fence, or to let go
 	People     int             // of an Ask: how many have to agree
 	Supersedes []run.ID
 	Because    []string
@@ -142,7 +142,7 @@ func refuseAll(wants []want) Decision {
 
 // rank orders decisions: what saves data first.
 func rank(k plan.Kind) int {
-	order := []plan.Kind{plan.LoseSite, plan.LoseStore, plan.FenceOld, plan.CutUsers, plan.GoAlone, plan.EndAlone, plan.LevelDNS}
+	order := []plan.Kind{plan.LoseSite, plan.LoseStore, plan.FenceOld, plan.CutUsers, plan.GoAlone, plan.EndAlone, plan.LetGo, plan.LevelDNS}
 	if i := slices.Index(order, k); i >= 0 {
 		return i
 	}

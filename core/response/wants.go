@@ -33,6 +33,14 @@ func (in Input) wants() []want {
 			out = append(out, w)
 		}
 	}
+	for _, w := range in.strays() {
+		busy := func(o want) bool {
+			return slices.Contains(o.stores, w.stores[0]) && (moves(o.kind) || o.kind == plan.FenceOld || o.kind == plan.LetGo)
+		}
+		if !slices.ContainsFunc(out, busy) {
+			out = append(out, w)
+		}
+	}
 	return append(out, in.lockedServers()...)
 }
 

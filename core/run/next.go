@@ -150,9 +150,8 @@ func (r Run) undoing(component string) bool {
 // unasked is the question that a step raises and nobody put to a person yet.
 //
 // A run that the situation started asks, and so keeps the response from opening the same
-// run again and again; one that a person started ends, since that person is looking. Where a
-// promotion began the run always asks: only people can say what to do with a store that
-// is neither here nor there.
+// run again and again; see ends for those that do not. Where a promotion began the run always
+// asks: only people can say what to do with a store that is neither here nor there.
 func (r Run) unasked(s plan.Step, p Progress) (why string, people int) {
 	promoting := r.promoting(s.Component) && !r.promoted(s.Component)
 	switch {
@@ -162,15 +161,16 @@ func (r Run) unasked(s plan.Step, p Progress) (why string, people int) {
 		return fmt.Sprintf("step %d: %s %s could not be undone (%s); try again?", s.ID, s.Verb, s.Component, p.Why), 1
 	case r.aborted != "" && !promoting:
 		return "", 0
-	case p.State == Failed && (!byPerson(r.Plan.Kind) || promoting):
+	case p.State == Failed && (!ends(r.Plan.Kind) || promoting):
 		return fmt.Sprintf("step %d: %s %s failed after %d tries (%s); try again?", s.ID, s.Verb, s.Component, p.Tries, p.Why), 1
 	}
 	return "", 0
 }
 
-// byPerson says that a person started it and is looking.
-func byPerson(k plan.Kind) bool {
-	return k == plan.Evacuate || k == plan.Failover || k == plan.Serve
+// ends says that a run which cannot go on ends: a person started it and is looking, or nothing
+// hangs on it, and while it were open nobody could order anything else.
+func ends(k plan.Kind) bool {
+	return k == plan.Evacuate || k == plan.Failover || k == plan.Serve || k == plan.LetGo
 }
 
 // closing says whether the run is at its end, and with which words.

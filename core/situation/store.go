@@ -29,9 +29,11 @@ const (
 // Facts that decisions rest on. What things say of themselves beyond these is
 // for people and for the drivers that know them.
 const (
-	FactRole   = "role"    // of a member, as its server says it now
-	FactClient = "client/" // of a primary, with a member's name: "streaming …" while that one receives from it
-	FactLocked = "locked"  // of a name server: "true" while it answers nothing
+	FactRole   = "role"                 // of a member, as its server says it now
+	FactClient = "client/"              // of a primary, with a member's name: "streaming …" while that one receives from it
+	FactSealed = "sealed"               // of a member: "true" or "begun" while it receives from nobody, for a run
+	FactReign  = "agent/upstream_reign" // of a follower: the epoch of the primary that it was pointed at
+	FactLocked = "locked"               // of a name server: "true" while it answers nothing
 
 	RolePrimary = "primary"
 )

@@ -73,6 +73,8 @@ func (d *Driver) Look(ctx context.Context, t driver.Task) (driver.Result, error)
 		return s.lookRuns(ctx, "true")
 	case plan.Alone:
 		return s.lookAlone(ctx)
+	case plan.Unseal:
+		return s.lookUnseal(ctx)
 	case plan.Together:
 		return driver.Result{Outcome: run.NotDone, Note: "it is found out again"}, nil
 	}
@@ -110,6 +112,8 @@ func (d *Driver) Do(ctx context.Context, t driver.Task) (driver.Result, error) {
 		return s.doTogether(ctx)
 	case plan.Alone:
 		return s.doAlone(ctx)
+	case plan.Unseal:
+		return s.doUnseal(ctx)
 	}
 	return driver.Result{Outcome: run.NotDone}, fmt.Errorf("postgres: no verb %q", t.Step.Verb)
 }

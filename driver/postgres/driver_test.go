@@ -189,12 +189,12 @@ func (w *fakeWorld) acts() int {
 }
 
 func TestConform(t *testing.T) {
-	for _, v := range []plan.Verb{plan.Seal, plan.Follow, plan.Promote, plan.Fence, plan.Alone} {
+	for _, v := range []plan.Verb{plan.Seal, plan.Follow, plan.Promote, plan.Fence, plan.Alone, plan.Unseal} {
 		t.Run(string(v), func(t *testing.T) {
 			drivertest.Conform(t, func(t *testing.T) drivertest.World {
 				w := newFakeWorld(t)
 				f := run.Facts{}
-				before := map[plan.Verb][]plan.Verb{plan.Follow: {plan.Seal, plan.Choose}, plan.Promote: {plan.Seal, plan.Choose, plan.Follow}}[v]
+				before := map[plan.Verb][]plan.Verb{plan.Follow: {plan.Seal, plan.Choose}, plan.Promote: {plan.Seal, plan.Choose, plan.Follow}, plan.Unseal: {plan.Seal}}[v]
 				for _, b := range before {
 					res, err := w.driver().Do(t.Context(), w.task(b, f, "ansan", "anyang"))
 					if err != nil {
@@ -336,6 +336,17 @@ func TestNobodyIsLetGoOnceAPromotionHasBegun(t *testing.T) {
 	w.members["anyang"].down = true
 	if res, err := d.Undo(t.Context(), w.task(plan.Seal, f, "ansan", "anyang")); err == nil || res.Outcome != run.NotDone || w.acts() != acts {
 		t.Errorf("the chosen one is silent: %v %v", res.Outcome, err)
+	}
+}
+
+// What counts a former primary out, or is the primary, is not let go, whatever it says of itself.
+func TestOnlyThoseThatCountAreLetGo(t *testing.T) {
+	w := newFakeWorld(t)
+	w.store.Former = []estate.MemberID{"anyang"}
+	for _, m := range []string{"pangyo", "anyang"} {
+		if res, err := w.driver().Do(t.Context(), w.task(plan.Unseal, nil, m)); err == nil || res.Outcome != run.NotDone || len(w.members[m].heard) > 0 {
+			t.Errorf("%s: %v %v", m, res.Outcome, err)
+		}
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 	"github.com/haechi/haechi/agent"
 	"github.com/haechi/haechi/core/plan"
 	"github.com/haechi/haechi/core/run"
+	"github.com/haechi/haechi/core/situation"
 	"github.com/haechi/haechi/driver"
 )
 
@@ -244,4 +245,37 @@ func (s *step) undoSeal(ctx context.Context) (driver.Result, error) {
 		note += "; out of reach, and sealed if it heard: " + listed(away)
 	}
 	return driver.Result{Outcome: run.Done, Note: note}, nil
+}
+
+// doUnseal lets members go that a run which is over left sealed, or pointed at somebody who was never promoted.
+func (s *step) doUnseal(ctx context.Context) (driver.Result, error) {
+	for _, m := range s.Step.Members {
+		if m == string(s.Store.Primary) || s.former(m) {
+			return driver.Result{Outcome: run.NotDone}, fmt.Errorf("unseal: %s is, or was, the primary: it does not just follow again", m)
+		}
+	}
+	got := s.all(ctx, s.Step.Members, func(m string) agent.Order { return s.order(agent.Unseal, m) })
+	worst := run.Done
+	for _, r := range got {
+		if o := outcome(r.err); o != run.Done && worst != run.Unknown {
+			worst = o
+		}
+	}
+	if err := errorsOf(got); err != nil {
+		return driver.Result{Outcome: worst}, fmt.Errorf("unseal: %w", err)
+	}
+	return driver.Result{Outcome: run.Done, Note: listed(s.Step.Members) + " follows " + string(s.Store.Primary) + " again"}, nil
+}
+
+func (s *step) lookUnseal(ctx context.Context) (driver.Result, error) {
+	got := s.all(ctx, s.Step.Members, func(m string) agent.Order { return s.order(agent.Status, m) })
+	if err := errorsOf(got); err != nil {
+		return driver.Result{Outcome: run.Unknown}, err
+	}
+	for _, r := range got {
+		if r.Facts[situation.FactSealed] != "false" || toNumber(r.Facts[situation.FactReign]) != s.Store.Epoch {
+			return driver.Result{Outcome: run.NotDone}, nil
+		}
+	}
+	return driver.Result{Outcome: run.Done}, nil
 }

@@ -118,6 +118,8 @@ func cause(n Now, r Run) string {
 		return subject + ": READS END HERE"
 	case plan.OpenReads:
 		return subject + ": READS AGAIN"
+	case plan.LetGo:
+		return subject + ": A MEMBER WAS LEFT SEALED"
 	case plan.AdoptNew:
 		return "ADOPTING " + subject
 	}
