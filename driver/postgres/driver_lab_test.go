@@ -4,6 +4,8 @@ package postgres
 
 import (
 	"strings"
+	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -171,6 +173,42 @@ func TestPlannedMoveAndReturn(t *testing.T) {
 	if p := Premises(c.estate.Stores["talk-db"], c.record, c.allFacts()); len(p) > 0 {
 		t.Errorf("premises fail after the moves: %q", p)
 	}
+}
+
+// A follower whose machine hangs keeps the old primary's sender, and with it the whole server,
+// for as long as wal_sender_timeout. Another one has everything by then: the move goes on.
+func TestHaltDoesNotWaitForAFollowerThatHangs(t *testing.T) {
+	c := newCluster(t)
+	c.adopt()
+	w := c.write(4, names...)
+	eventually(t, "writes are acknowledged", func() bool { n, _ := w.since(time.Time{}, "pangyo"); return n > 50 })
+	receiver := int(toNumber(c.members["anyang"].sql("SELECT pid FROM pg_stat_wal_receiver")[0][0]))
+	must(t, syscall.Kill(receiver, syscall.SIGSTOP))
+	goOn := sync.OnceFunc(func() { _ = syscall.Kill(receiver, syscall.SIGCONT) })
+	defer goOn()
+	r := c.begin()
+	if res, err := r.try(3*time.Second, plan.Halt, "pangyo"); err != nil || res.Outcome != run.Done {
+		t.Fatalf("halt: %v %v", res.Outcome, err)
+	}
+	if f := c.facts("pangyo"); f["running"] != "true" || f["state"] != "stopping" {
+		t.Fatalf("it is gone already, so nothing was shown: %v", f)
+	}
+	for range 2 { // said again, and looked at, it is the same halt
+		if res, err := c.driver.Look(t.Context(), r.task(plan.Halt, "pangyo")); err != nil || res.Outcome != run.Done {
+			t.Errorf("look: %v %v", res.Outcome, err)
+		}
+		r.must(plan.Halt, "pangyo")
+	}
+	goOn()
+	r.must(plan.Seal, "ansan", "anyang")
+	r.must(plan.Choose, "ansan", "anyang")
+	r.must(plan.Follow, "ansan", "anyang")
+	r.must(plan.Promote, "ansan", "anyang")
+	r.beforeReturn("pangyo")
+	r.must(plan.Return, "pangyo")
+	now := time.Now()
+	eventually(t, "writes are acknowledged", func() bool { n, _ := w.since(now, string(c.record.Primary)); return n > 50 })
+	c.checkNothingLost(w)
 }
 
 func TestHaltIsTakenBack(t *testing.T) {

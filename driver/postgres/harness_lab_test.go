@@ -314,7 +314,7 @@ func (r *carried) try(limit time.Duration, v plan.Verb, members ...string) (driv
 	began := time.Now()
 	res, err := r.c.driver.Do(ctx, r.task(v, members...))
 	r.c.t.Logf("%-8s %6.1f ms  %v %s %v", v, float64(time.Since(began).Microseconds())/1000, res.Outcome, res.Note, err)
-	for _, k := range []string{"took/ansan", "took/anyang", "took/promote"} {
+	for _, k := range []string{"took/pangyo", "took/ansan", "took/anyang", "took/promote"} {
 		if res.Facts[k] != "" {
 			r.c.t.Logf("         %s: %s", k, res.Facts[k])
 		}

@@ -126,22 +126,31 @@ func (u *Unit) stop(ctx context.Context, o agent.Order, mem memory, m *agent.Mem
 	if pid == 0 && mem.Role == asPrimary && mem.Halted == nil {
 		return nil, agent.Refuse(agent.Unsafe, "%s does not run, and nobody halted it: it is not known to have ended cleanly", u.set.Member)
 	}
-	if pid != 0 {
+	watch := startWatch()
+	// One that was halted before, and that winds up still, has nothing more to be told.
+	if pid != 0 && (mem.Halted == nil || u.ready() != "stopping") {
 		if err := u.checkpointAhead(ctx); err != nil {
 			return nil, err
 		}
 		if err := wanted(ctx, "stop: the server goes on"); err != nil {
 			return nil, err
 		}
+		watch.lap("checkpoint")
 		u.local.drop()
 		if err := syscall.Kill(pid, syscall.SIGINT); err != nil {
 			return nil, fmt.Errorf("stop: %w", err)
 		}
-		if err := u.awaitGone(ctx, pid); err != nil {
-			return nil, fmt.Errorf("stop: the server has not gone yet; a follower may be slow to take the rest: %w", err)
+		if err := u.awaitEnd(ctx, pid, mem.Role == asPrimary); err != nil {
+			return nil, fmt.Errorf("stop: the server has not ended yet; a follower may be slow to take the rest: %w", err)
 		}
+		watch.lap("end")
 	}
-	return u.halt(ctx, o, mem, m)
+	f, err := u.halt(ctx, o, mem, m)
+	watch.lap("remember")
+	if err == nil {
+		f["took"] = watch.String()
+	}
+	return f, err
 }
 
 // checkpointAhead writes out what is dirty while the server still takes writes, so that
@@ -159,13 +168,29 @@ func (u *Unit) checkpointAhead(ctx context.Context) error {
 	return nil
 }
 
+// awaitEnd waits until the server is gone, or, where it was a primary, until it has written
+// its last record: by then all who could commit are gone, and it does not come up again. What is
+// left are senders that hand the rest to the followers, and one follower that is cut off
+// holds them, and the server, for as long as wal_sender_timeout. The move need not wait for that.
+func (u *Unit) awaitEnd(ctx context.Context, pid int, primary bool) error {
+	for primary && u.ours(pid) {
+		if u.shutDown() {
+			return nil
+		}
+		if err := pause(ctx, 3*time.Millisecond); err != nil {
+			return err
+		}
+	}
+	return u.awaitGone(ctx, pid)
+}
+
 // halt remembers where a stopped server ended.
 func (u *Unit) halt(ctx context.Context, o agent.Order, mem memory, m *agent.Memory) (map[string]string, error) {
 	c, err := u.control(ctx)
 	if err != nil {
 		return nil, err
 	}
-	f := map[string]string{"running": "false", "control": c["Database cluster state"],
+	f := map[string]string{"running": yes(u.postmaster() != 0), "control": c["Database cluster state"],
 		"lsn": c["Latest checkpoint location"], "timeline": c["Latest checkpoint's TimeLineID"]}
 	if mem.Role == asPrimary {
 		if f["control"] != "shut down" {

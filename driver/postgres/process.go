@@ -3,6 +3,7 @@ package postgres
 import (
 	"bufio"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
@@ -258,6 +259,15 @@ func (u *Unit) control(ctx context.Context) (map[string]string, error) {
 		}
 	}
 	return out, nil
+}
+
+// shutDown says that the control file has the mark of a clean end, which the server writes
+// once its last record is on the disk. Where it stands in the file has not changed since
+// PostgreSQL 9; who acts on it asks [Unit.control] too.
+func (u *Unit) shutDown() bool {
+	const at, mark = 16, 1 // ControlFileData.state, DB_SHUTDOWNED
+	raw, err := os.ReadFile(filepath.Join(u.set.Data, "global", "pg_control"))
+	return err == nil && len(raw) >= at+4 && binary.NativeEndian.Uint32(raw[at:]) == mark
 }
 
 // standbySignal says whether the data directory would start as a standby.

@@ -14,10 +14,10 @@ import (
 )
 
 // arriveFor is how long a halted primary's followers are given to show that its last
-// record arrived. It was sent before the server went, so it is there or on its way to the disk.
-const arriveFor = time.Second
+// record arrived. What was acknowledged is on one of them already, so little is on its way.
+const arriveFor = 2 * time.Second
 
-// doHalt stops the living primary cleanly, and is done when a follower has its last record.
+// doHalt ends the living primary cleanly, and is done when a follower has its last record.
 func (s *step) doHalt(ctx context.Context) (driver.Result, error) {
 	primary := string(s.Store.Primary)
 	if err := s.mayHalt(ctx, primary); err != nil {
@@ -41,8 +41,8 @@ func (s *step) mayHalt(ctx context.Context, primary string) error {
 	if err != nil {
 		return err
 	}
-	if a.Facts["running"] == "false" && toNumber(a.Facts["halted_epoch"]) == s.epoch() {
-		return nil // by this run, before
+	if s.haltedBefore(a.Facts) {
+		return nil
 	}
 	if n := len(holding(a.Facts, s.helpers(), 1)); n < s.need() {
 		return fmt.Errorf("only %d of %d followers receive from %s, %d are needed to take over", n, len(s.helpers()), primary, s.need())
@@ -50,23 +50,56 @@ func (s *step) mayHalt(ctx context.Context, primary string) error {
 	return nil
 }
 
-// halted waits until a follower has replayed the record with which the primary ended.
+// halted waits until a follower has replayed the record with which the primary ended, and
+// a moment more for the others, so that the choice between them is free.
 func (s *step) halted(ctx context.Context, primary string, f map[string]string) (driver.Result, error) {
 	end := toLSN(f["halted_lsn"])
 	ctx, cancel := context.WithTimeout(ctx, arriveFor)
 	defer cancel()
-	for {
-		got := s.all(ctx, s.helpers(), func(m string) agent.Order { return s.order(agent.Status, m) })
-		for m, r := range got {
-			if r.err == nil && end != 0 && toLSN(r.Facts["replayed"]) > end {
-				return driver.Result{Outcome: run.Done, Note: fmt.Sprintf("%s ended at %s; %s has all of it", primary, end, m),
-					Facts: run.Facts{factHalted: primary, factHaltedLSN: end.String()}}, nil
+	members := s.helpers()
+	answers := make(chan reply, len(members))
+	for _, m := range members {
+		go func() { answers <- reply{member: m, err: s.whole(ctx, m, end)} }()
+	}
+	var have []string
+	missing := map[string]reply{}
+	var late <-chan time.Time
+	for waiting := true; waiting && len(have)+len(missing) < len(members); {
+		select {
+		case r := <-answers:
+			if r.err != nil {
+				missing[r.member] = r
+				break
 			}
-		}
-		if err := pause(ctx, 4*time.Millisecond); err != nil {
-			return driver.Result{Outcome: run.NotDone}, errors.Join(fmt.Errorf("halt: no follower has what %s wrote last (%s)", primary, end), errorsOf(got))
+			have, late = append(have, r.member), time.After(stragglers)
+		case <-late:
+			waiting = false
 		}
 	}
+	if len(have) == 0 {
+		return driver.Result{Outcome: run.NotDone}, errors.Join(fmt.Errorf("halt: no follower has what %s wrote last (%s)", primary, end), errorsOf(missing))
+	}
+	slices.Sort(have)
+	return driver.Result{Outcome: run.Done, Note: fmt.Sprintf("%s ended at %s; all of it is on %s", primary, end, listed(have)),
+		Facts: run.Facts{factHalted: primary, factHaltedLSN: end.String(), "took/" + primary: f["took"]}}, nil
+}
+
+// whole returns once a member has replayed the record at end.
+func (s *step) whole(ctx context.Context, member string, end LSN) error {
+	for {
+		a, err := s.call(ctx, member, s.order(agent.Status, member))
+		if err == nil && end != 0 && toLSN(a.Facts["replayed"]) > end {
+			return nil
+		}
+		if perr := pause(ctx, 4*time.Millisecond); perr != nil {
+			return errors.Join(err, perr)
+		}
+	}
+}
+
+// haltedBefore says whether a primary's facts show that this run has halted it. It may wind up still.
+func (s *step) haltedBefore(f map[string]string) bool {
+	return (f["running"] == "false" || f["state"] == "stopping") && toNumber(f["halted_epoch"]) == s.epoch()
 }
 
 func (s *step) lookHalt(ctx context.Context) (driver.Result, error) {
@@ -75,7 +108,7 @@ func (s *step) lookHalt(ctx context.Context) (driver.Result, error) {
 	switch {
 	case err != nil:
 		return driver.Result{Outcome: run.Unknown}, err
-	case a.Facts["running"] == "false" && toNumber(a.Facts["halted_epoch"]) == s.epoch():
+	case s.haltedBefore(a.Facts):
 		return s.halted(ctx, primary, a.Facts)
 	case a.Facts["running"] == "true" && a.Facts["state"] == "stopping":
 		return driver.Result{Outcome: run.Unknown}, fmt.Errorf("halt: %s is stopping", primary)
