@@ -68,8 +68,9 @@ func (s *Server) wake() {
 // towers in; the handler checks that again.
 func (s *Server) Serve(ctx context.Context, l net.Listener, conf *tls.Config) error {
 	conf = conf.Clone()
-	conf.NextProtos = []string{"h2"}
+	conf.NextProtos = []string{"h2", "http/1.1"}
 	protocols := new(http.Protocols)
+	protocols.SetHTTP1(true)
 	protocols.SetHTTP2(true)
 	srv := &http.Server{
 		Handler:           s.Handler(),
@@ -124,6 +125,11 @@ func (s *Server) order(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	_, _ = io.Copy(io.Discard, body)
+	if o.changes() && r.ProtoMajor < 2 {
+		// Only HTTP/2 notices by itself that a caller is gone, see Serve: acts need that.
+		s.write(w, Answer{Code: BadOrder, Error: "acts come over HTTP/2; over HTTP/1.1 there are only looks"})
+		return
+	}
 	if o.changes() && o.Life == "" {
 		s.write(w, Answer{Code: Late, Error: "the order does not say by this agent's clock when its time is over; the clock is in this answer"})
 		return

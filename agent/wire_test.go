@@ -169,6 +169,25 @@ func TestBadRequestsChangeNothing(t *testing.T) {
 	}
 }
 
+func TestOnlyLooksComeOverHTTP1(t *testing.T) {
+	w := newWorld(t)
+	l, err := NewLooker("db-1", w.addr, w.files(w.ca, pki.Tower, "tower-1"))
+	check(t, err)
+	defer l.Close()
+	for range 2 {
+		if _, err := l.Call(t.Context(), Order{Version: 1, Verb: Status, Unit: "db"}); err != nil {
+			t.Errorf("a look: %v", err)
+		}
+	}
+	_, err = l.Call(t.Context(), order(Seal, 1, 1))
+	if r, ok := errors.AsType[*Refused](err); !ok || r.Answer.Code != BadOrder {
+		t.Errorf("an act: %v", err)
+	}
+	if len(w.unit.acts) > 0 {
+		t.Errorf("acts %+v", w.unit.acts)
+	}
+}
+
 func TestHalfARequestHoldsNobodyUp(t *testing.T) {
 	w := newWorld(t)
 	conf, err := pki.ClientTLS(w.files(w.ca, pki.Tower, "tower-1"), pki.Named(pki.Agent, "db-1"))

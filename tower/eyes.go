@@ -124,7 +124,7 @@ func (n *Node) lookers() map[situation.Kind]probe.Looker {
 		situation.KindDatabase: probe.Database(func(component string) string { return (*n.logins.Load())[component] }),
 		situation.KindAgent: probe.Agent(probe.AgentConfig{
 			Dial: func(host, address string) (agent.Caller, error) {
-				return agent.NewClient(host, address, n.cfg.TLS.pki())
+				return agent.NewLooker(host, address, n.cfg.TLS.pki())
 			},
 			Units: func(host string) []string {
 				return situation.Units(n.beliefs().estate, estate.HostID(host))

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/haechi/haechi/agent"
@@ -61,8 +62,18 @@ func (s Settings) Validate() error {
 	return errors.Join(errs...)
 }
 
+// looked is how long one look at the process serves all who ask meanwhile: each starts a
+// program, and several towers ask all the time.
+const looked = 300 * time.Millisecond
+
 // Unit is the host's side: it locks and opens one BIND server.
-type Unit struct{ conf Settings }
+type Unit struct {
+	conf Settings
+
+	mu     sync.Mutex // guards what follows; held for the length of a look
+	at     time.Time  // of the last look; zero: it does not count any more
+	answer error      // what it found
+}
 
 var _ agent.Unit = (*Unit)(nil)
 
@@ -79,7 +90,7 @@ func (u *Unit) Look(ctx context.Context, o agent.Order, _ *agent.Memory) (map[st
 	if o.Verb != agent.Status {
 		return nil, agent.Refuse(agent.UnknownVerb, "a name server has no %s", o.Verb)
 	}
-	return u.status(ctx)
+	return u.status(ctx, o.Run == "")
 }
 
 // Do locks (seal) or opens (unseal) the server. A server that is down is locked for its
@@ -101,7 +112,7 @@ func (u *Unit) Do(ctx context.Context, o agent.Order, _ *agent.Memory) (map[stri
 	default:
 		return nil, agent.Refuse(agent.UnknownVerb, "a name server has no %s", o.Verb)
 	}
-	return u.status(ctx)
+	return u.status(ctx, false)
 }
 
 const openText = "allow-query { any; };\n"
@@ -119,12 +130,13 @@ func (u *Unit) apply(ctx context.Context, text string) error {
 	return err
 }
 
-func (u *Unit) status(ctx context.Context) (map[string]string, error) {
+// status says how the server stands. shared lets a look of a moment ago say whether it answers.
+func (u *Unit) status(ctx context.Context, shared bool) (map[string]string, error) {
 	text, err := os.ReadFile(u.conf.Answers)
 	if err != nil {
 		return nil, fmt.Errorf("named: %w; create it with the line: %s", err, strings.TrimSpace(u.lockedText()))
 	}
-	_, err = u.rndc(ctx, "status")
+	err = u.answers(ctx, shared)
 	if err != nil && !errors.Is(err, errDown) {
 		return nil, err
 	}
@@ -132,6 +144,20 @@ func (u *Unit) status(ctx context.Context) (map[string]string, error) {
 		FactLocked:    fmt.Sprint(string(text) != openText),
 		FactAnswering: fmt.Sprint(err == nil),
 	}, nil
+}
+
+// answers asks whether the process is there, unless a look of a moment ago will do.
+func (u *Unit) answers(ctx context.Context, shared bool) error {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if shared && time.Since(u.at) < looked {
+		return u.answer
+	}
+	_, u.answer = u.rndc(ctx, "status")
+	if u.at = time.Now(); ctx.Err() != nil {
+		u.at = time.Time{} // it says nothing of the server that the asker had no time
+	}
+	return u.answer
 }
 
 // errDown means that no process listens on the control channel.

@@ -37,12 +37,11 @@ type line struct {
 
 func newLine(p Peer, t *tls.Config, limit time.Duration) *line {
 	var protocols http.Protocols
-	protocols.SetHTTP2(true)
+	protocols.SetHTTP1(true)
 	return &line{peer: p, limit: limit, tr: &http.Transport{
 		DialContext:     dialer(limit).DialContext,
 		TLSClientConfig: t,
 		Protocols:       &protocols,
-		HTTP2:           &http.HTTP2Config{SendPingTimeout: limit, PingTimeout: limit},
 	}}
 }
 
