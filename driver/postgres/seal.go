@@ -270,7 +270,8 @@ func blockers(r replayState) string {
 	return ""
 }
 
-// position says how much of the log the member holds, exactly, and whether that can still change.
+// position says how much of the log a sealed member holds, exactly, and whether that can still
+// change; of another one only how far it has received and replayed, which costs one question.
 func (u *Unit) position(ctx context.Context, mem memory, epoch uint64) map[string]string {
 	f := map[string]string{"member": u.set.Member, "running": yes(u.postmaster() != 0), "epoch": number(epoch)}
 	mem.facts(f)
@@ -283,6 +284,9 @@ func (u *Unit) position(ctx context.Context, mem memory, epoch uint64) map[strin
 		return f
 	}
 	into(f, rows)
+	if !mem.Sealed {
+		return f // it may change at any moment: nobody chooses by it
+	}
 	timeline, at, err := u.local.identify(ctx)
 	if err != nil {
 		f["error"] = err.Error()

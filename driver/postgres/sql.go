@@ -21,8 +21,9 @@ type local struct {
 	ident *pgconn.PgConn // a replication connection that was made ready
 }
 
-// maxIdle connections are kept: one for looks, one for an act beside them.
-const maxIdle = 2
+// maxIdle connections are kept: one for looks, one for an act beside them, one for the proof of
+// a seal's rule beside that. To open one costs the server more than a dozen questions.
+const maxIdle = 3
 
 // dial opens a connection. With extra, for example replication=database.
 func (l *local) dial(ctx context.Context, extra string) (*pgconn.PgConn, error) {

@@ -87,7 +87,7 @@ func (s *step) halted(ctx context.Context, primary string, f map[string]string) 
 // whole returns once a member has replayed the record at end.
 func (s *step) whole(ctx context.Context, member string, end LSN) error {
 	for {
-		a, err := s.call(ctx, member, s.order(agent.Status, member))
+		a, err := s.call(ctx, member, s.order(agent.Position, member))
 		if err == nil && end != 0 && toLSN(a.Facts["replayed"]) > end {
 			return nil
 		}
