@@ -191,7 +191,7 @@ func (b *bench) rest(ctx context.Context, profile string) (err error) {
 		return err
 	}
 	b.report.Rest[profile] = r
-	b.o.Say(fmt.Sprintf("%s at rest for %.0f s: tower %.0f MB, %.1f %% of a core; agent %.0f MB, %.1f %%; observer %.0f MB, %.1f %%",
+	b.o.Say(fmt.Sprintf("%s at rest, nobody sends anything, for %.0f s; the dearest tower %.0f MB, %.1f %% of a core; agent %.0f MB, %.1f %%; observer %.0f MB, %.1f %%",
 		haechiName(profile), r.Seconds, r.Tower.MB, r.Tower.Percent, r.Agent.MB, r.Agent.Percent, r.Observer.MB, r.Observer.Percent))
 	return b.report.save(b.o.Out)
 }

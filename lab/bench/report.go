@@ -132,11 +132,15 @@ func summarise(system, kind string, trials []Trial, ok func(Trial) bool) Summary
 			continue
 		}
 		f := t.Figures
+		s.Acknowledged, s.Lost = s.Acknowledged+f.Acknowledged, s.Lost+f.Lost+f.Changed
+		s.Duplicated, s.OutOfOrder = s.Duplicated+f.Duplicated, s.OutOfOrder+f.OutOfOrder
+		if t.Kind == Evacuation && f.Promoted == trial.Never {
+			s.Failed++ // nothing moved, so a short pause is none of ours
+			continue
+		}
 		if len(f.Trouble) > 0 {
 			s.Troubled++
 		}
-		s.Acknowledged, s.Lost = s.Acknowledged+f.Acknowledged, s.Lost+f.Lost+f.Changed
-		s.Duplicated, s.OutOfOrder = s.Duplicated+f.Duplicated, s.OutOfOrder+f.OutOfOrder
 		firsts, alls, pauses = append(firsts, f.FirstAck), append(alls, f.AllServed), append(pauses, f.LongestPause)
 		detections = append(detections, between(0, f.Verdict)...)
 		decisions = append(decisions, between(f.Verdict, f.Opened)...)

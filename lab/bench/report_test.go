@@ -73,3 +73,12 @@ func TestLoadOfNothingIsEmpty(t *testing.T) {
 		t.Error(r, err)
 	}
 }
+
+func TestAnEvacuationThatMovedNothingIsNoShortPause(t *testing.T) {
+	moved := Trial{System: "haechi, fast", Kind: Evacuation, Number: 1, Figures: trial.Figures{Acknowledged: 10, Promoted: 1, LongestPause: 0.5}}
+	stayed := Trial{System: "haechi, fast", Kind: Evacuation, Number: 2, Figures: trial.Figures{Acknowledged: 10, Lost: 1, Promoted: trial.Never, LongestPause: 0.1}}
+	s := summarise("haechi, fast", Evacuation, []Trial{moved, stayed}, func(Trial) bool { return true })
+	if s.LongestPause.Median != 0.5 || s.Trials != 2 || s.Failed != 1 || s.Lost != 1 || s.Acknowledged != 20 {
+		t.Errorf("%+v", s)
+	}
+}
