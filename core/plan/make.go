@@ -143,8 +143,8 @@ func (m *maker) add(s Step, after ...int) int {
 // block notes what cannot be saved.
 func (m *maker) block(s *Stuck) { m.blocked = append(m.blocked, *s) }
 
-// loseSite moves every store whose primary is in a lost site and takes the lost sites'
-// answers out. The answers do not wait for the databases: the gateways behind them are
+// loseSite moves every store whose primary is in a lost site, or was halted by a move that the
+// loss has cut short, and takes the lost sites' answers out. The answers do not wait for the databases: the gateways behind them are
 // gone, whether or not a database is found elsewhere.
 func (m *maker) loseSite() *Stuck {
 	lost := m.lostSites()
@@ -153,7 +153,10 @@ func (m *maker) loseSite() *Stuck {
 			return stuck
 		}
 	}
-	m.moveAll(func(at estate.SiteID) bool { return slices.Contains(lost, at) }, PrimaryLost, false)
+	m.moveAll(func(id estate.StoreID, primary estate.MemberID) bool {
+		e := m.in.Estate.Stores[id]
+		return slices.Contains(lost, e.Members[primary].Site) || slices.Contains(m.halted(id, e, m.in.Stores[id]), primary)
+	}, PrimaryLost, false)
 	for _, s := range lost {
 		m.withdrawSite(s, m.lossOf(s), nil)
 	}
@@ -190,7 +193,9 @@ func (m *maker) evacuate() *Stuck {
 		return &Stuck{string(from), NotReachable, "the site is lost or isolated, so nothing in it can be moved in peace",
 			"a lost site is a lose-site plan: haechi plan --lose " + string(from)}
 	}
-	m.moveAll(func(at estate.SiteID) bool { return at == from }, Asked, true)
+	m.moveAll(func(id estate.StoreID, primary estate.MemberID) bool {
+		return m.in.Estate.Stores[id].Members[primary].Site == from
+	}, Asked, true)
 	m.withdrawSite(from, Asked, m.promotesUnder)
 	return nil
 }

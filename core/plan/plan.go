@@ -100,6 +100,7 @@ const (
 	ArgWithdrawn = "withdrawn" // level: the sites whose answers are out, joined by ","; given where no other server can be asked
 	ArgNeed      = "need"      // seal: how many members have to be sealed (m - k + 1)
 	ArgOf        = "of"        // seal: how many could have helped to acknowledge (m)
+	ArgHalted    = "halted"    // seal, choose, follow: those of the members that were primary and were halted cleanly, joined by ","
 	ArgPrefer    = "prefer"    // choose: this member, where it holds as much as any other
 	ArgAny       = "any"       // promote: how many members besides the primary hold a write before the client hears of it
 )

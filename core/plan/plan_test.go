@@ -24,6 +24,7 @@ import (
 //	  name talk.example. service=talk pangyo,ansan,anyang            a server and an answer in each
 //	record talk-db sync=… any=… least=… epoch=… primary=… former=… alone
 //	believe pangyo=lost ansan/agent/db-ansan=dead
+//	fact pangyo/database/talk-db/pangyo halted_epoch=2    what it says of itself; nothing without a value
 //	withdrawn talk.example. pangyo
 //	plan KIND SUBJECT [lost=a,b] [only=…] [to=…] [at=…] [describe]
 func TestScenarios(t *testing.T) {
@@ -40,6 +41,8 @@ func TestScenarios(t *testing.T) {
 				w.record(t, d)
 			case "believe":
 				w.believe(d)
+			case "fact":
+				w.fact(d.CmdArgs[0].Key, d.CmdArgs[1].Key, strings.Join(d.CmdArgs[1].Vals, ","))
 			case "withdrawn":
 				name := estate.NameID(d.CmdArgs[0].Key)
 				w.in.Withdrawn[name] = append(w.in.Withdrawn[name], estate.SiteID(d.CmdArgs[1].Key))
@@ -66,7 +69,7 @@ func newWorld() *world {
 	return &world{plan.Input{
 		Estate: estate.Estate{Sites: map[estate.SiteID]estate.Site{}, Hosts: map[estate.HostID]estate.Host{}, Stores: map[estate.StoreID]estate.Store{},
 			Services: map[estate.ServiceID]estate.Service{}, Names: map[estate.NameID]estate.Name{}},
-		Now:       situation.Situation{Sites: map[estate.SiteID]situation.Verdict{}, Things: map[string]situation.Verdict{}},
+		Now:       situation.Situation{Sites: map[estate.SiteID]situation.Verdict{}, Things: map[string]situation.Verdict{}, Facts: map[string]map[string]string{}},
 		Stores:    map[estate.StoreID]situation.Store{},
 		Withdrawn: map[estate.NameID][]estate.SiteID{},
 	}}
@@ -175,6 +178,13 @@ func (w *world) record(t *testing.T, d *datadriven.TestData) {
 		}
 	}
 	w.in.Stores[id] = rec
+}
+
+func (w *world) fact(target, key, value string) {
+	if w.in.Now.Facts[target] == nil {
+		w.in.Now.Facts[target] = map[string]string{}
+	}
+	w.in.Now.Facts[target][key] = value
 }
 
 func (w *world) believe(d *datadriven.TestData) {

@@ -48,6 +48,13 @@ func anyInput(t *rapid.T) plan.Input {
 		if rapid.IntRange(0, 4).Draw(t, "some former") == 0 {
 			rec.Former = rec.Sync[:1]
 		}
+		for _, m := range at {
+			target := situation.DatabaseTarget(w.in.Estate, id, estate.MemberID(m))
+			for _, k := range []string{situation.FactHalted, situation.FactReign} {
+				w.fact(target, k, rapid.SampledFrom([]string{"", "", "1", "7"}).Draw(t, k))
+			}
+			w.fact(target, situation.FactRole, rapid.SampledFrom([]string{"", situation.RolePrimary}).Draw(t, "role"))
+		}
 		w.in.Stores[id] = rec
 	}
 	for _, id := range []estate.ServiceID{"svc0", "svc1"} {
@@ -157,25 +164,46 @@ func checkStores(t *rapid.T, in plan.Input, p plan.Plan) {
 				t.Fatalf("%s is promoted twice:\n%s", s.Component, p)
 			}
 			promoted[s.Component] = s.ID
-			if slices.Contains(s.Members, string(rec.Primary)) {
+			if slices.Contains(s.Members, string(rec.Primary)) && !cleanly(in, s.Component, string(rec.Primary)) {
 				t.Fatalf("the old primary may be promoted: %s", s)
+			}
+		case plan.Halt:
+			if cleanly(in, s.Component, string(rec.Primary)) {
+				t.Fatalf("%s is halted already: %s", rec.Primary, s)
 			}
 		case plan.Seal:
 			others := slices.DeleteFunc(slices.Clone(rec.Sync), func(m estate.MemberID) bool { return m == rec.Primary })
+			unsealed := slices.DeleteFunc(slices.Clone(others), func(m estate.MemberID) bool { return slices.Contains(s.Members, string(m)) })
+			may := rec.LeastAny - 1
 			for _, m := range s.Members {
-				if slices.Contains(rec.Former, estate.MemberID(m)) {
+				if (slices.Contains(rec.Former, estate.MemberID(m)) || m == string(rec.Primary)) && !cleanly(in, s.Component, m) {
 					t.Fatalf("%s counts on a former member", s)
 				}
+				if m == string(rec.Primary) && rec.LeastAny == 1 {
+					may = 1 // it holds everything, and all the others but one are sealed
+				}
 			}
-			unsealed := len(others) - len(s.Members)
-			if rec.Alone || rec.Epoch == 0 || unsealed >= rec.LeastAny {
-				t.Fatalf("with %v sealed of %v the old primary can go on acknowledging with %d:\n%s", s.Members, others, rec.LeastAny, p)
+			if rec.Alone || rec.Epoch == 0 || rec.LeastAny < 1 || len(unsealed) > may {
+				t.Fatalf("with %v sealed of %v somebody can go on acknowledging with %d:\n%s", s.Members, others, rec.LeastAny, p)
 			}
 			if s.Args[plan.ArgNeed] != fmt.Sprint(max(len(others)-rec.LeastAny+1, 1)) {
 				t.Fatalf("need is wrong: %s", s)
 			}
 		}
 	}
+}
+
+// cleanly says whether a member was halted and wrote nothing since, so that its word counts.
+func cleanly(in plan.Input, id, m string) bool {
+	rec, f := in.Stores[estate.StoreID(id)], in.Now.Facts[situation.DatabaseTarget(in.Estate, estate.StoreID(id), estate.MemberID(m))]
+	epoch := fmt.Sprint(rec.Epoch)
+	switch {
+	case f[situation.FactRole] == situation.RolePrimary:
+		return false
+	case slices.Contains(rec.Former, estate.MemberID(m)):
+		return f[situation.FactHalted] == epoch || f[situation.FactReign] == epoch && slices.Contains(rec.Sync, estate.MemberID(m))
+	}
+	return m == string(rec.Primary) && f[situation.FactHalted] != ""
 }
 
 // checkNames holds that every name keeps an answer.

@@ -1,7 +1,6 @@
 package plan
 
 import (
-	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -11,9 +10,8 @@ import (
 	"github.com/haechi/haechi/core/situation"
 )
 
-// moveAll plans the move of every store whose primary stands where at says, what others
-// stand on first.
-func (m *maker) moveAll(at func(estate.SiteID) bool, r Reason, planned bool) {
+// moveAll plans the move of every store that which picks by its primary, what others stand on first.
+func (m *maker) moveAll(which func(estate.StoreID, estate.MemberID) bool, r Reason, planned bool) {
 	var ids []estate.StoreID
 	for _, id := range slices.Sorted(maps.Keys(m.in.Estate.Stores)) {
 		if !m.mayMove(id) {
@@ -24,7 +22,7 @@ func (m *maker) moveAll(at func(estate.SiteID) bool, r Reason, planned bool) {
 		if primary == "" {
 			primary = m.in.Estate.Stores[id].Primary
 		}
-		if at(m.in.Estate.Stores[id].Members[primary].Site) {
+		if which(id, primary) {
 			ids = append(ids, id)
 		}
 	}
@@ -66,7 +64,8 @@ func (m *maker) declared(id estate.StoreID) *Stuck {
 // the move is planned and the primary can still be halted.
 func (m *maker) move(s ranked, r Reason, planned bool) *Stuck {
 	e, rec := m.in.Estate.Stores[s.id], m.in.Stores[s.id]
-	sealable, stuck := m.sealable(s.id, e, rec)
+	halted := m.halted(s.id, e, rec)
+	sealable, stuck := m.sealable(s.id, e, rec, halted)
 	if stuck != nil {
 		return stuck
 	}
@@ -78,7 +77,7 @@ func (m *maker) move(s ranked, r Reason, planned bool) *Stuck {
 	for _, need := range s.needs {
 		after = append(after, m.promote[need])
 	}
-	halts := planned && m.canHalt(s.id, e, rec)
+	halts := planned && !slices.Contains(halted, rec.Primary) && m.canHalt(s.id, e, rec)
 	if halts {
 		halt := m.storeStep(Halt, s.id, r, []estate.MemberID{rec.Primary})
 		halt.Site = e.Members[rec.Primary].Site
@@ -86,13 +85,15 @@ func (m *maker) move(s ranked, r Reason, planned bool) *Stuck {
 	}
 	seal := m.storeStep(Seal, s.id, r, sealable)
 	seal.Args = map[string]string{ArgNeed: strconv.Itoa(needed(rec)), ArgOf: strconv.Itoa(len(helpers(rec)))}
-	sealed := m.add(seal, after...)
 	choose := m.storeStep(Choose, s.id, r, candidates)
 	if m.in.Target != "" {
 		choose.Args = map[string]string{ArgPrefer: string(m.in.Target)}
 	}
-	chosen := m.add(choose, sealed)
-	followed := m.add(m.storeStep(Follow, s.id, r, sealable), chosen)
+	follow := m.storeStep(Follow, s.id, r, sealable)
+	for _, step := range []*Step{&seal, &choose, &follow} {
+		step.arg(ArgHalted, joined(halted))
+	}
+	followed := m.add(follow, m.add(choose, m.add(seal, after...)))
 	promote := m.storeStep(Promote, s.id, r, candidates)
 	promote.Args = map[string]string{ArgAny: strconv.Itoa(max(rec.Any, 1))}
 	m.promote[s.id] = m.add(promote, followed)
@@ -111,75 +112,6 @@ func (m *maker) storeStep(v Verb, id estate.StoreID, r Reason, members []estate.
 		s.Members = append(s.Members, string(member))
 	}
 	return s
-}
-
-// helpers are the members, besides the primary, that may be helping it to acknowledge:
-// those of the record, which is written before a rule is weakened and only narrowed after.
-// The file does not count here, nor what any server shows now.
-func helpers(rec situation.Store) []estate.MemberID {
-	out := slices.DeleteFunc(slices.Clone(rec.Sync), func(m estate.MemberID) bool { return m == rec.Primary })
-	slices.Sort(out)
-	return slices.Compact(out)
-}
-
-// needed is m - k + 1: with so many sealed, each acknowledged write is on one of them, and
-// too few are left to acknowledge another.
-func needed(rec situation.Store) int { return max(len(helpers(rec))-rec.LeastAny+1, 1) }
-
-// sealable are the members that can be sealed from the living sites, or why they do not do.
-func (m *maker) sealable(id estate.StoreID, e estate.Store, rec situation.Store) ([]estate.MemberID, *Stuck) {
-	stuck := func(why Obstacle, out, format string, args ...any) *Stuck {
-		return &Stuck{string(id), why, fmt.Sprintf(format, args...), out}
-	}
-	if rec.Epoch == 0 {
-		return nil, stuck(NotAdopted, "let haechi adopt it first; haechi doctor says which premise fails",
-			"it has never come under an epoch, so nobody knows who may acknowledge")
-	}
-	if rec.Alone || rec.LeastAny == 0 {
-		return nil, stuck(AcksAlone, "fence its primary or let the mandate end first; "+m.whoAccepts(),
-			"its primary %s may acknowledge alone, so sealing the others proves nothing", rec.Primary)
-	}
-	var living, answering []estate.MemberID
-	for _, member := range helpers(rec) {
-		at, ok := e.Members[member]
-		// A former member counts among those that may help to acknowledge, and not among
-		// those whose word proves anything.
-		if !ok || m.gone[at.Site] || slices.Contains(rec.Former, member) {
-			continue
-		}
-		living = append(living, member)
-		if m.agentAnswers(at) {
-			answering = append(answering, member)
-		}
-	}
-	if len(living) == 0 {
-		return nil, stuck(NoMember, "bring back a site that holds a member: "+list(helpers(rec)),
-			"no member that may hold its writes is left in a living site")
-	}
-	if len(answering) < needed(rec) {
-		return nil, stuck(TooFewToSeal, "bring one of the others back; "+m.whoAccepts(),
-			"%d of %d members must be sealed and only %s can be reached", needed(rec), len(helpers(rec)), list(answering))
-	}
-	return living, nil
-}
-
-// whoAccepts says who could take the loss upon them. Haechi does not ask for it here: a plan
-// that loses nothing does not exist, and one that loses something is theirs to want.
-func (m *maker) whoAccepts() string {
-	return "only people could accept the loss of what it alone wrote (accept-data-loss: " +
-		string(cmp.Or(m.in.Estate.Policy.AcceptDataLoss, estate.TwoPeople)) + ")"
-}
-
-// agentAnswers says whether the agent of a member is not believed to be silent. What nobody
-// has looked at yet counts as answering: the seal itself finds out within a second.
-func (m *maker) agentAnswers(at estate.Member) bool {
-	return m.believed(situation.AgentTarget(m.in.Estate, at.Host))
-}
-
-// believed says whether a thing is not known to be dead or out of reach.
-func (m *maker) believed(target string) bool {
-	v, ok := m.in.Now.Things[target]
-	return !ok || (v.State != situation.Dead && !v.Gone())
 }
 
 // candidates are the sealable members that may become primary.

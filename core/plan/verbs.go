@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"strings"
 	"time"
 
 	"github.com/haechi/haechi/core/estate"
@@ -60,4 +61,24 @@ func step(v Verb, driver, component string, r Reason) Step {
 	s := shapeOf(v)
 	return Step{Verb: v, Driver: driver, Component: component, Reason: r,
 		Before: s.before, Checks: s.checks, Undo: s.undo, Limit: estate.Duration(s.limit)}
+}
+
+// arg gives the step an argument, unless there is nothing to say.
+func (s *Step) arg(key, value string) {
+	if value == "" {
+		return
+	}
+	if s.Args == nil {
+		s.Args = map[string]string{}
+	}
+	s.Args[key] = value
+}
+
+// joined is a list as an argument holds it.
+func joined[S ~string](ids []S) string {
+	var out []string
+	for _, id := range ids {
+		out = append(out, string(id))
+	}
+	return strings.Join(out, ",")
 }

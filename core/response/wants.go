@@ -50,7 +50,7 @@ func (in Input) lostSites() []want {
 	w := want{kind: plan.LoseSite, lost: in.Now.Gone()}
 	for _, site := range w.lost {
 		v := in.Now.Sites[site]
-		stores, traffic := in.primariesIn(site), len(in.answersOf(site)) > 0
+		stores, traffic := append(in.primariesIn(site), in.cutShort(site)...), len(in.answersOf(site)) > 0
 		if len(stores) == 0 && !traffic {
 			continue
 		}
@@ -63,6 +63,7 @@ func (in Input) lostSites() []want {
 		}
 	}
 	slices.Sort(w.stores)
+	w.stores = slices.Compact(w.stores)
 	if w.subject == "" {
 		return nil
 	}
@@ -79,6 +80,22 @@ func (in Input) primariesIn(site estate.SiteID) (out []estate.StoreID) {
 	}
 	return out
 }
+
+// cutShort lists the stores with a member in a lost site whose primary, elsewhere, was halted by a
+// planned move that goes on: the loss takes them over as they stand.
+func (in Input) cutShort(site estate.SiteID) (out []estate.StoreID) {
+	for _, id := range in.storeIDs() {
+		f := in.facts(id, in.primary(id))
+		halted := f[situation.FactHalted] != "" && f[situation.FactRole] != situation.RolePrimary
+		if halted && in.standsIn(id, site) && slices.ContainsFunc(in.Open, func(o OpenRun) bool { return o.open() && planned(o.Kind) && in.concerns(o, id) }) {
+			out = append(out, id)
+		}
+	}
+	return out
+}
+
+// planned says that people wanted it, and nothing had to be lost for it.
+func planned(k plan.Kind) bool { return k == plan.Evacuate || k == plan.Failover }
 
 func (in Input) primary(id estate.StoreID) estate.MemberID {
 	if r := in.Stores[id]; r.Epoch > 0 {

@@ -34,14 +34,17 @@ func New(dial Dial) *Driver { return &Driver{dial: dial} }
 
 // Facts of a store's steps, for later ones. See also the facts of members in package agent's answers.
 const (
-	factSealed     = "sealed"     // seal: members, joined by ","
-	factChosen     = "chosen"     // choose: member
-	factCredential = "credential" // choose: the epoch whose credential the chosen accepts
-	factFollowing  = "following"  // follow: members, joined by ","
-	factPrimary    = "primary"    // promote, adopt
-	factHalted     = "halted"     // halt: member
-	factHaltedLSN  = "halted_lsn" // halt: where it ended
-	factFenced     = "fenced"     // fence: member
+	factSealed         = "sealed"          // seal: members, joined by ","
+	factChosen         = "chosen"          // choose: member
+	factChosenLSN      = "chosen_lsn"      // choose: what it holds
+	factChosenTimeline = "chosen_timeline" //
+	factHeld           = "held"            // choose: the members that were compared, joined by ","
+	factCredential     = "credential"      // choose: the epoch whose credential the chosen accepts
+	factFollowing      = "following"       // follow: members, joined by ","
+	factPrimary        = "primary"         // promote, adopt
+	factHalted         = "halted"          // halt: member
+	factHaltedLSN      = "halted_lsn"      // halt: where it ended
+	factFenced         = "fenced"          // fence: member
 )
 
 // Look says whether the step's effect is there.
@@ -239,6 +242,18 @@ func (s *step) former(member string) bool {
 	return slices.Contains(s.Store.Former, estate.MemberID(member))
 }
 
+// clean says whether a member is a former primary of which the plan knows that it was halted
+// cleanly and wrote nothing since. Its agent knows for sure, and refuses otherwise.
+func (s *step) clean(member string) bool {
+	return slices.Contains(split(s.Step.Args[plan.ArgHalted]), member)
+}
+
+// outside says whether the step must leave a member alone though it names it: the record's primary,
+// or a former one, unless it was halted cleanly.
+func (s *step) outside(member string) bool {
+	return (member == string(s.Store.Primary) || s.former(member)) && !s.clean(member)
+}
+
 // helpers are those that may help the primary of the record to acknowledge.
 func (s *step) helpers() []string {
 	var out []string
@@ -254,7 +269,7 @@ func (s *step) helpers() []string {
 // peers are who may acknowledge for self after a promotion: all that the step may touch.
 func (s *step) peers(self string) []string {
 	out := slices.DeleteFunc(slices.Clone(s.Step.Members), func(m string) bool {
-		return m == self || s.former(m) || m == string(s.Store.Primary)
+		return m == self || s.outside(m)
 	})
 	slices.Sort(out)
 	return out

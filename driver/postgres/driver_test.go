@@ -30,15 +30,16 @@ type fakeMember struct {
 	w    *fakeWorld
 	srv  *agent.Server
 
-	mu      sync.Mutex
-	mem     memory
-	lsn     LSN
-	tl      uint64
-	primary bool
-	down    bool // its agent cannot be reached
-	hang    bool // its agent takes the order and says nothing
-	acts    int
-	heard   []agent.Order
+	mu       sync.Mutex
+	mem      memory
+	lsn      LSN
+	received LSN // where it is not lsn
+	tl       uint64
+	primary  bool
+	down     bool // its agent cannot be reached
+	hang     bool // its agent takes the order and says nothing
+	acts     int
+	heard    []agent.Order
 }
 
 type fakeWorld struct {
@@ -112,6 +113,9 @@ func (m *fakeMember) Look(context.Context, agent.Order, *agent.Memory) (map[stri
 func (m *fakeMember) facts() map[string]string {
 	f := map[string]string{"running": yes(!m.mem.Fenced), "answers": yes(!m.mem.Fenced), "in_recovery": yes(!m.primary), "lsn": m.lsn.String(), "replayed": m.lsn.String(),
 		"timeline": number(m.tl), "final": "true", "replayed_all": "true", "credential": "1"}
+	if m.received != 0 {
+		f["received"] = m.received.String()
+	}
 	f["sync_names"], _ = m.mem.names()
 	if m.mem.Alone != nil {
 		f["mandate_ms"] = "5000"
@@ -138,9 +142,10 @@ func (m *fakeMember) Do(_ context.Context, o agent.Order, _ *agent.Memory) (map[
 	before := m.mem
 	switch o.Verb {
 	case agent.Seal:
-		if m.mem.Role == asPrimary {
+		if m.mem.Role == asPrimary && m.mem.Halted == nil {
 			return nil, agent.Refuse(agent.Unsafe, "primary")
 		}
+		m.mem.Role = asFollower
 		m.mem.Before, m.mem.Sealed, m.mem.SealedEpoch, m.mem.Proven = goBackTo(m.mem, o.Reign), true, o.Epoch, true
 	case agent.Unseal:
 		if m.mem.Role == asPrimary {
@@ -165,6 +170,7 @@ func (m *fakeMember) Do(_ context.Context, o agent.Order, _ *agent.Memory) (map[
 			m.tl++
 			m.mem.Reign = o.Epoch
 		}
+		m.mem.Halted = nil
 		m.primary, m.mem.Role, m.mem.Sealed, m.mem.List, m.mem.Any = true, asPrimary, false, o.Sync, o.Any
 		m.mem.Alone = nil
 	case agent.Fence:
@@ -360,6 +366,21 @@ func TestFollowersThatFlushedNothingLeaveTheRecordOpen(t *testing.T) {
 	defer cancel()
 	res, err := s.afterPromotion(ctx, "ansan", []string{"anyang"}, map[string]string{"lsn": "0/9000000", "timeline": "2"})
 	if err != nil || res.Store == nil || res.Store.LeastAny != 0 || !strings.Contains(res.Note, "writes wait") {
+		t.Errorf("%+v %v", res, err)
+	}
+}
+
+func TestAPromotedMemberThatFallsSilentLeavesTheRecordAsItWas(t *testing.T) {
+	w := newFakeWorld(t)
+	s, err := w.driver().open(w.task(plan.Promote, nil, "ansan", "anyang"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.members["ansan"].down = true
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	res, err := s.afterPromotion(ctx, "ansan", []string{"anyang"}, map[string]string{"lsn": "0/9000000", "timeline": "2"})
+	if err == nil || res.Outcome != run.Unknown || res.Store != nil {
 		t.Errorf("%+v %v", res, err)
 	}
 }

@@ -40,10 +40,10 @@ func (u *Unit) follow(ctx context.Context, o agent.Order, mem memory, m *agent.M
 	if mem.Before == nil && !former {
 		mem.Before = mem.Upstream
 	}
-	mem.Role, mem.Sealed, mem.Reign, mem.Halted = asFollower, false, 0, nil
+	mem.Role, mem.Sealed, mem.Reign = asFollower, false, 0
 	mem.Upstream = o.Upstream
 	if o.Upstream.Credential == o.Upstream.Reign {
-		mem.Before = nil // it is primary already: there is no way back
+		mem.Before, mem.Halted = nil, nil // it is primary already: there is no way back
 	}
 	if len(o.Sync) > 0 {
 		if err := checkList(u.set.Member, o.Any, o.Sync); err != nil {

@@ -292,6 +292,7 @@ type carried struct {
 	term  uint64
 	facts run.Facts
 	id    int
+	args  map[string]string // of each step
 }
 
 // begin opens a run with an epoch of its own.
@@ -302,7 +303,7 @@ func (c *cluster) begin() *carried {
 
 func (r *carried) task(v plan.Verb, members ...string) driver.Task {
 	r.id++
-	s := plan.Step{ID: r.id, Verb: v, Driver: Engine, Component: "talk-db", Members: members}
+	s := plan.Step{ID: r.id, Verb: v, Driver: Engine, Component: "talk-db", Members: members, Args: r.args}
 	return driver.Task{Run: "r-1", Step: s, Term: r.term, Epoch: r.epoch, Facts: r.facts, Estate: r.c.estate, Store: r.c.record}
 }
 

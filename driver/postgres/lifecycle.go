@@ -54,7 +54,7 @@ func (u *Unit) startAs(ctx context.Context, mem memory, m *agent.Memory) error {
 			return err
 		}
 	}
-	if mem.Halted != nil {
+	if mem.Role == asPrimary && mem.Halted != nil {
 		mem.Halted = nil // it will write again, so where it ended says nothing any more
 		if err := m.Save(mem); err != nil {
 			return err

@@ -24,6 +24,9 @@ const (
 // receives or could begin to; replay may go on, or be behind. One whose time is over before
 // that is taken back.
 func (u *Unit) seal(ctx context.Context, o agent.Order, mem memory, m *agent.Memory) (map[string]string, error) {
+	if mem.Role == asPrimary && mem.Halted != nil {
+		return u.standDown(ctx, o, mem, m)
+	}
 	if err := u.mayBeSealed(mem, o); err != nil {
 		return nil, err
 	}
@@ -124,7 +127,7 @@ func (u *Unit) mayBeSealed(mem memory, o agent.Order) error {
 		return agent.Refuse(agent.Unsafe, "%s is fenced: what it holds is for salvage", u.set.Member)
 	case mem.Role == asPrimary:
 		return agent.Refuse(agent.Unsafe, "%s was made primary under epoch %d, or its promotion has begun: halt or fence it", u.set.Member, mem.Reign)
-	case mem.Upstream == nil:
+	case mem.Upstream == nil && mem.Halted == nil:
 		return agent.Refuse(agent.Unsafe, "%s was never told whom to follow, so it could not be unsealed: let haechi adopt the store first", u.set.Member)
 	case !u.standbySignal():
 		return agent.Refuse(agent.Unsafe, "%s has no standby.signal: it is no follower", u.set.Member)
@@ -296,7 +299,8 @@ func (u *Unit) position(ctx context.Context, mem memory, epoch uint64) map[strin
 	if c, err := u.credentialNow(ctx, epoch); err == nil {
 		f["credential"] = number(c)
 	}
-	f["replayed_all"] = yes(f["in_recovery"] == "false" || toLSN(f["replayed"]) >= max(at, toLSN(f["received"])) ||
+	// Where nothing was received since the server began, the two positions are one.
+	f["replayed_all"] = yes(f["in_recovery"] == "false" || f["received"] != "" && toLSN(f["replayed"]) >= max(at, toLSN(f["received"])) ||
 		f["receiver"] == "" && replayState{event: f["replay_wait"], pid: 1}.idle())
 	// Before the receiver ran, only replay tells what stands on the disk.
 	f["final"] = yes(f["received"] != "" || f["replayed_all"] == "true")
@@ -315,19 +319,21 @@ UNION ALL SELECT 'replay_blocked_by', CASE WHEN s.wait_event_type = 'Lock' THEN 
 
 // unseal lets the member receive as before the run, unless a promotion has begun.
 func (u *Unit) unseal(o agent.Order, mem memory, m *agent.Memory) (map[string]string, error) {
+	back := goBackTo(mem, o.Reign)
 	switch {
 	case mem.Fenced:
 		return nil, agent.Refuse(agent.Unsafe, "%s is fenced", u.set.Member)
+	case mem.Halted != nil && (mem.Role == asPrimary || back == nil):
+		return u.stayDown(mem, m)
 	case mem.Role == asPrimary:
 		return nil, agent.Refuse(agent.Unsafe, "the promotion of %s under epoch %d has begun: it cannot be taken back", u.set.Member, mem.Reign)
 	case mem.Upstream == nil:
 		return nil, agent.Refuse(agent.Unsafe, "%s was never told whom to follow", u.set.Member)
 	}
-	back := goBackTo(mem, o.Reign)
 	if back == nil {
 		return nil, agent.Refuse(agent.Unsafe, "%s knows no upstream that is primary under epoch %d: tell it whom to follow", u.set.Member, o.Reign)
 	}
-	mem.Upstream, mem.Before = back, nil
+	mem.Upstream, mem.Before, mem.Halted = back, nil, nil
 	mem.Sealed = false
 	if err := m.Save(mem); err != nil {
 		return nil, err

@@ -23,7 +23,7 @@ func (s *step) doChoose(ctx context.Context) (driver.Result, error) {
 	if err != nil {
 		return driver.Result{Outcome: run.NotDone, Ask: s.Step.Component + ": " + err.Error()}, fmt.Errorf("choose: %w", err)
 	}
-	if !slices.Contains(s.Step.Members, best.Member) || s.former(best.Member) {
+	if !slices.Contains(s.Step.Members, best.Member) || s.outside(best.Member) {
 		return driver.Result{Outcome: run.NotDone, Ask: fmt.Sprintf("%s: %s holds the most (%s) and may not become primary in this plan; another one would lose what only it holds", s.Step.Component, best.Member, best.LSN)},
 			fmt.Errorf("choose: %s holds the most and is not among the candidates %s", best.Member, listed(s.Step.Members))
 	}
@@ -38,7 +38,8 @@ func (s *step) doChoose(ctx context.Context) (driver.Result, error) {
 		return driver.Result{Outcome: run.NotDone}, fmt.Errorf("choose: role %s on %s has the credential of no known epoch, so nobody could follow it; is the root secret the same on every host?", ReplicationRole, best.Member)
 	}
 	return driver.Result{Outcome: run.Done, Note: fmt.Sprintf("%s holds the most: timeline %d, %s", best.Member, best.Timeline, best.LSN),
-		Facts: run.Facts{factChosen: best.Member, factCredential: f["credential"], "chosen_lsn": f["lsn"], "chosen_timeline": f["timeline"]}}, nil
+		Facts: run.Facts{factChosen: best.Member, factCredential: f["credential"], factHeld: join(membersOf(held)),
+			factChosenLSN: best.LSN.String(), factChosenTimeline: number(best.Timeline)}}, nil
 }
 
 // held returns what each sealed member holds. What the seal said is final where it says so;
@@ -48,7 +49,10 @@ func (s *step) held(ctx context.Context) ([]Held, error) {
 	var errs []error
 	for _, m := range split(s.Facts[factSealed]) {
 		fact := func(k string) string { return s.Facts[k+"/"+m] }
-		if fact("final") == "true" {
+		// Who was pointed at a primary that the record does not know may have its timeline on the
+		// disk and not have replayed so far, and then does not say so.
+		known := toNumber(fact("agent/upstream_reign")) <= s.Store.Epoch
+		if fact("final") == "true" && (known || fact("replayed_all") == "true") {
 			out = append(out, heldOf(m, fact))
 			continue
 		}
@@ -66,7 +70,7 @@ func (s *step) held(ctx context.Context) ([]Held, error) {
 }
 
 func heldOf(m string, fact func(string) string) Held {
-	return Held{Member: m, Timeline: toNumber(fact("timeline")), LSN: toLSN(fact("lsn")), Reign: toNumber(fact("agent/upstream_reign"))}
+	return Held{Member: m, Timeline: toNumber(fact("timeline")), LSN: max(toLSN(fact("lsn")), toLSN(fact("received"))), Reign: toNumber(fact("agent/upstream_reign"))}
 }
 
 func membersOf(held []Held) []string {

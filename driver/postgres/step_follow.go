@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -46,16 +47,23 @@ func (s *step) doFollow(ctx context.Context) (driver.Result, error) {
 	return driver.Result{Outcome: run.Done, Facts: f, Note: note}, nil
 }
 
-// followers points members at up, all at the same time. Whoever was not seen sealed is
-// sealed first, since only then is it certain that it has stopped receiving from elsewhere.
+// followers points members at up, all at the same time. Whoever was not compared with the chosen one is
+// sealed first, since only then is it certain that it has stopped receiving from elsewhere, and
+// what it holds can be known.
 func (s *step) followers(ctx context.Context, members []string, up *agent.Upstream) map[string]reply {
-	known := split(s.Facts[factSealed])
+	known := split(cmp.Or(s.Facts[factHeld], s.Facts[factSealed]))
 	late := slices.DeleteFunc(slices.Clone(members), func(m string) bool { return slices.Contains(known, m) })
 	unsealed := s.all(ctx, late, func(m string) agent.Order {
 		o := s.order(agent.Seal, m)
 		o.Sync, o.Any = s.peers(m), s.rule()
 		return o
 	})
+	for m, r := range unsealed {
+		if r.err == nil && !s.clean(m) {
+			r.err = s.holdsMore(r)
+			unsealed[m] = r
+		}
+	}
 	ready := slices.DeleteFunc(slices.Clone(members), func(m string) bool { return unsealed[m].err != nil })
 	got := s.all(ctx, ready, func(m string) agent.Order {
 		o := s.order(agent.Follow, m)
@@ -68,6 +76,18 @@ func (s *step) followers(ctx context.Context, members []string, up *agent.Upstre
 		}
 	}
 	return got
+}
+
+// holdsMore refuses a late one that may hold what the chosen one does not: none of it was acknowledged,
+// but pointed at the chosen one it would show a position ahead of the truth, and commits below that
+// would be acknowledged at once.
+func (s *step) holdsMore(r reply) error {
+	h := heldOf(r.member, func(k string) string { return r.Facts[k] })
+	if r.Facts["final"] == "true" && h.Timeline <= toNumber(s.Facts[factChosenTimeline]) && h.LSN <= toLSN(s.Facts[factChosenLSN]) {
+		return nil
+	}
+	return fmt.Errorf("member %s holds up to %s on timeline %d, the chosen one up to %s on %s: it must be rewound first",
+		r.member, h.LSN, h.Timeline, s.Facts[factChosenLSN], s.Facts[factChosenTimeline])
 }
 
 // nobodyFollows refuses to go on to a promotion after which nobody could acknowledge.

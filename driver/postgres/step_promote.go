@@ -67,6 +67,11 @@ func (s *step) afterPromotion(ctx context.Context, chosen string, list []string,
 		}
 	case <-ctx.Done():
 	}
+	if !proven && !s.answers(ctx, chosen) {
+		// Nothing that was acknowledged before is at stake yet: the record of before the promotion
+		// says best who may hold it. One that calls this member primary would need it.
+		return driver.Result{Outcome: run.Unknown}, fmt.Errorf("promote: %s was promoted, and fell silent before others were seen to hold what it holds", chosen)
+	}
 	rec := s.promoted(chosen, list, toNumber(facts["timeline"]))
 	if !proven {
 		rec.LeastAny = 0
@@ -74,6 +79,14 @@ func (s *step) afterPromotion(ctx context.Context, chosen string, list []string,
 	}
 	return driver.Result{Outcome: run.Done, Note: note, Store: &rec, Facts: run.Facts{factPrimary: chosen, "epoch": number(s.epoch()),
 		"timeline": facts["timeline"], "lsn": facts["lsn"], "sync": join(list), "any": fmt.Sprint(s.rule()), "proven": yes(proven), "took/promote": facts["took"]}}, nil
+}
+
+// answers says whether a member's agent is there, also where the step's own time is over.
+func (s *step) answers(ctx context.Context, member string) bool {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), spare/2)
+	defer cancel()
+	_, err := s.call(ctx, member, s.order(agent.Status, member))
+	return err == nil
 }
 
 // promoted is the store's record from now on. Who is neither primary nor listed is not counted

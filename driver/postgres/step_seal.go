@@ -43,14 +43,20 @@ func sealed(replies map[string]reply, epoch uint64) []string {
 	return out
 }
 
-// counting are those sealed members that the record counts as helpers.
+// counting are those sealed members that the record counts as helpers. A halted primary counts as
+// one where one is all that may be missing: see plan.counts.
 func (s *step) counting(members []string) []string {
-	return slices.DeleteFunc(slices.Clone(members), func(m string) bool { return !slices.Contains(s.helpers(), m) || s.former(m) })
+	return slices.DeleteFunc(slices.Clone(members), func(m string) bool {
+		if m == string(s.Store.Primary) {
+			return !s.clean(m) || s.Store.LeastAny != 1
+		}
+		return !slices.Contains(s.helpers(), m) || s.outside(m)
+	})
 }
 
 // sealable are the members that the step seals.
 func (s *step) sealable() []string {
-	return slices.DeleteFunc(slices.Clone(s.Step.Members), func(m string) bool { return m == string(s.Store.Primary) || s.former(m) })
+	return slices.DeleteFunc(slices.Clone(s.Step.Members), s.outside)
 }
 
 func (s *step) doSeal(ctx context.Context) (driver.Result, error) {
@@ -133,7 +139,7 @@ func (s *step) missing(out map[string]reply, members []string) map[string]reply 
 func sealFacts(replies map[string]reply, have []string) run.Facts {
 	f := run.Facts{factSealed: join(have)}
 	for _, m := range have {
-		for _, k := range []string{"lsn", "timeline", "final", "replayed", "replayed_all", "credential", "replay_blocked_by", "agent/upstream_reign", "took"} {
+		for _, k := range []string{"lsn", "received", "timeline", "final", "replayed", "replayed_all", "credential", "replay_blocked_by", "agent/upstream_reign", "took"} {
 			if v := replies[m].Facts[k]; v != "" {
 				f[k+"/"+m] = v
 			}
@@ -146,8 +152,11 @@ func sealFacts(replies map[string]reply, have []string) run.Facts {
 func (s *step) tooFew(ctx context.Context, replies map[string]reply, have []string) (driver.Result, error) {
 	why := fmt.Errorf("seal: %d of %d members are sealed, %d are needed: %w", len(s.counting(have)), len(s.helpers()), s.need(), errorsOf(replies))
 	back, backErr := s.unsealThem(ctx, replies)
-	res := driver.Result{Outcome: run.NotDone, Ask: s.atStake(have),
+	res := driver.Result{Outcome: run.NotDone,
 		Note: fmt.Sprintf("sealed %s, let go again: %s", listed(have), listed(back))}
+	if s.Facts[factHalted] == "" { // else it is a planned move, which is taken back, and nothing is at stake
+		res.Ask = s.atStake(have)
+	}
 	if backErr != nil {
 		res.Outcome = run.Unknown
 		return res, fmt.Errorf("%w; not let go again: %w", why, backErr)
@@ -157,10 +166,14 @@ func (s *step) tooFew(ctx context.Context, replies map[string]reply, have []stri
 
 // atStake is the question to people.
 func (s *step) atStake(have []string) string {
+	who := fmt.Sprintf("the old primary %s, if it lives, may go on acknowledging with them", s.Store.Primary)
+	if s.clean(string(s.Store.Primary)) {
+		who = fmt.Sprintf("%s is halted, but whoever was to take over from it may have been promoted and may go on acknowledging with them", s.Store.Primary)
+	}
 	return fmt.Sprintf("%s: only %d of the %d members that may hold its writes could be sealed (%s), %d are needed. "+
-		"Writes that only the others hold cannot be ruled out, and the old primary %s may go on acknowledging with them. "+
-		"Those whom the policy accept-data-loss names may accept that; or bring another member back",
-		s.Step.Component, len(s.counting(have)), len(s.helpers()), listed(have), s.need(), s.Store.Primary)
+		"Writes that only the others hold cannot be ruled out, and %s. "+
+		"Those whom the policy accept-data-loss names may accept that; or bring another member back, then it is tried again",
+		s.Step.Component, len(s.counting(have)), len(s.helpers()), listed(have), s.need(), who)
 }
 
 func listed(members []string) string {

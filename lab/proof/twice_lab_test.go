@@ -53,13 +53,18 @@ func (w world) endsSafely(burned, p lab.Place) {
 	w.eventually(60*time.Second, "service goes on once the site is back", served)
 }
 
-// Row 19, first half: fire during an evacuation, in the site that is left and in the one that takes over.
+// Row 19, first half: fire during an evacuation, in the site that is left, and in the one that takes
+// over: before it is promoted, and while it is.
 func TestFireDuringAnEvacuation(t *testing.T) {
 	for _, c := range []struct {
 		name string
 		burn lab.Place
 		at   int
-	}{{"WhereItComesFrom", lab.Pangyo, 4}, {"WhereItMayGo", lab.Ansan, 6}} {
+	}{
+		{"WhereItComesFrom", lab.Pangyo, 4},
+		{"WhereItMayGo", lab.Ansan, 6},
+		{"WhereItMayGoPromoting", lab.Ansan, 10},
+	} {
 		t.Run(c.name, func(t *testing.T) {
 			w := raise(t, "fast")
 			f := w.under(func() lab.Proof {
