@@ -105,5 +105,8 @@ func openRun(r run.Run) response.OpenRun {
 	if r.Closed != "" {
 		o.Closed = r.Last
 	}
+	if since, short, ok := r.Idle(); ok {
+		o.Idle, o.Short = since, short
+	}
 	return o
 }

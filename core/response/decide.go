@@ -8,11 +8,14 @@ import (
 	"github.com/haechi/haechi/core/estate"
 	"github.com/haechi/haechi/core/plan"
 	"github.com/haechi/haechi/core/run"
+	"github.com/haechi/haechi/core/situation"
 )
 
 const (
 	// follow is how long what observers see may lag behind a run that has ended.
 	follow = 3 * time.Second
+	// retry is how long after a question a run is at least tried again without an answer.
+	retry = 5 * time.Second
 	// rest is how long a run counts as a try where nobody knows when its cause began.
 	rest = 10 * time.Minute
 )
@@ -81,6 +84,7 @@ func (o OpenRun) knows(lost []estate.SiteID) bool {
 func (in Input) left(w want) (want, bool) {
 	for _, o := range in.Open {
 		switch {
+		case in.passes(o, w):
 		case o.open() && o.Status == run.StatusAsked && w.kind == plan.LoseSite && in.does(o, w):
 			n := len(w.stores)
 			w.stores = slices.DeleteFunc(slices.Clone(w.stores), func(id estate.StoreID) bool { return in.concerns(o, id) })
@@ -102,6 +106,39 @@ func (in Input) left(w want) (want, bool) {
 		}
 	}
 	return w, true
+}
+
+// passes says that a want does not wait for the answer to a run's question: nothing of that run
+// lasts, and it was planned, or is about something that can be done by now.
+func (in Input) passes(o OpenRun, w want) bool {
+	if !o.open() || o.Idle.IsZero() || !moves(w.kind) || !slices.ContainsFunc(w.stores, func(id estate.StoreID) bool { return in.concerns(o, id) }) {
+		return false
+	}
+	asked := in.Now.At.Sub(o.Idle)
+	if planned(o.Kind) {
+		return asked >= follow // until then, what it took back may still look dead
+	}
+	return moves(o.Kind) && o.Short && asked >= retry && in.better(o, w)
+}
+
+// better says that a member has come back since a run asked because too few could be sealed, and
+// that there are enough now, and no other reason to ask. A question is never passed for less, so that a seal which holds
+// writes up for nothing is not tried over and over.
+func (in Input) better(o OpenRun, w want) bool {
+	back := func(id estate.StoreID) bool {
+		return slices.ContainsFunc(in.Estate.Stores[id].MemberIDs(), func(m estate.MemberID) bool {
+			v := in.Now.Things[situation.AgentTarget(in.Estate, in.Estate.Stores[id].Members[m].Host)]
+			return v.State == situation.Up && v.Since.After(o.Idle)
+		})
+	}
+	p, err := plan.Make(plan.Input{Estate: in.Estate, Now: in.Now, Stores: in.Stores, Kind: w.kind, Subject: w.subject, Lost: w.lost, StoresOnly: w.stores, Withdrawn: in.Withdrawn})
+	if err != nil {
+		return false
+	}
+	return slices.ContainsFunc(p.Steps, func(s plan.Step) bool {
+		id := estate.StoreID(s.Component)
+		return s.Verb == plan.Seal && in.concerns(o, id) && back(id) && in.permit(w, id).act == Start
+	})
 }
 
 // does says whether an open run takes care of a want.
@@ -155,7 +192,7 @@ func (in Input) yields(o OpenRun, w want) bool {
 	case plan.LoseStore, plan.GoAlone, plan.EndAlone, plan.FenceOld, plan.LetGo, plan.AdoptNew:
 		return moves(w.kind) && slices.ContainsFunc(w.stores, ours)
 	case plan.Evacuate, plan.Failover:
-		return w.kind == plan.LoseSite && (lost(o.Subject) || slices.ContainsFunc(in.storeIDs(), hit))
+		return in.passes(o, w) || w.kind == plan.LoseSite && (lost(o.Subject) || slices.ContainsFunc(in.storeIDs(), hit))
 	case plan.CutUsers, plan.Serve:
 		return w.kind == plan.LoseSite && lost(o.Subject) || w.kind == plan.CutUsers && o.Subject == w.subject
 	}

@@ -48,6 +48,8 @@ type OpenRun struct {
 	Stores  []estate.StoreID // that its steps are about; nil: not known, then all that it may touch
 	Status  run.Status
 	Closed  time.Time // zero: it is open
+	Idle    time.Time // since when it does nothing but ask, and nothing of what it did lasts; zero: it does not
+	Short   bool      // of one that is idle: it asks only since too few members could be sealed
 }
 
 // Act is what is done about a cause.

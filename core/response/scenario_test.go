@@ -94,7 +94,9 @@ func addStore(in *response.Input, id estate.StoreID, tier int, primary estate.Me
 	r := situation.Store{Epoch: 3, Primary: primary, Any: 1, LeastAny: 1}
 	for _, site := range []estate.SiteID{"ansan", "anyang", "pangyo"} {
 		m := estate.MemberID(site)
-		s.Members[m] = estate.Member{Site: site, Address: "10.77.1.21:5432"}
+		host := estate.HostID("db-" + site)
+		in.Estate.Hosts[host] = estate.Host{Site: site, Agent: string(site) + ":9444"}
+		s.Members[m] = estate.Member{Site: site, Host: host, Address: "10.77.1.21:5432"}
 		if m != primary {
 			r.Sync = append(r.Sync, m)
 		}
@@ -208,6 +210,10 @@ func open(t *testing.T, d *datadriven.TestData, f []string, args map[string]stri
 	if s, ok := args["closed"]; ok {
 		o.Closed = now.Add(-ago(t, d, s))
 	}
+	if s, ok := args["idle"]; ok {
+		o.Idle = now.Add(-ago(t, d, s))
+	}
+	_, o.Short = args["short"]
 	if s, ok := args["lost"]; ok {
 		o.Lost = strings.Split(s, ",")
 	}

@@ -207,7 +207,7 @@ func (r *Run) ask(ev Event) {
 	if err != nil || people < 1 {
 		people = 1
 	}
-	q := &Question{Why: ev.Why, People: people, Accepts: ev.Facts[FactAccepts] != ""}
+	q := &Question{Why: ev.Why, At: ev.At, People: people, Accepts: ev.Facts[FactAccepts] != ""}
 	if ev.Step == 0 {
 		r.Asked = q
 		return

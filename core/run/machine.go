@@ -84,8 +84,9 @@ type Progress struct {
 // Question is what a person has to decide.
 type Question struct {
 	Why    string
-	People int      // how many different people have to agree
-	By     []string // who has, sorted
+	At     time.Time // when it was put
+	People int       // how many different people have to agree
+	By     []string  // who has, sorted
 	// Accepts says that agreeing accepts what is at stake, so the step is told; else it is
 	// only asked whether to try again.
 	Accepts bool

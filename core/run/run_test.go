@@ -85,6 +85,7 @@ func join[T fmt.Stringer](all []T) string {
 //	open KIND STORE...        then what the machine wants is drawn
 //	KIND [step=N] [outcome=done|not-done] [why=…] [by=…] [people=N] [accepts] [takes=a,b] [took=2s] [term=N]
 //	show                      draws the run
+//	idle                      whether it does nothing but ask, and why
 //	recover                   for each prefix of the log: what a successor wants after its claim
 func TestScenarios(t *testing.T) {
 	datadriven.Walk(t, "testdata/scenarios", func(t *testing.T, path string) {
@@ -101,6 +102,9 @@ func TestScenarios(t *testing.T) {
 				return l.r.String()
 			case "recover":
 				return l.recover(t)
+			case "idle":
+				since, short, ok := l.r.Idle()
+				return fmt.Sprintf("%v short=%v since=%v\n", ok, short, ok && since.Equal(l.now))
 			default:
 				if err := l.add(l.event(t, d)); err != nil {
 					return "refused: " + err.Error() + "\n"

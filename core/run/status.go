@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"github.com/haechi/haechi/core/plan"
 )
 
 // Status is what a run is doing, in one word for people.
@@ -56,6 +58,29 @@ func (r Run) Questions() map[int]Question {
 		}
 	}
 	return out
+}
+
+// Idle says whether the run does nothing but ask, with nothing left of what it did to any store
+// that writes would wait for: since when, and whether it asks only because too few could be sealed.
+// What has to be done about its stores need not wait for the answer.
+func (r Run) Idle() (since time.Time, short bool, ok bool) {
+	if r.Status() != StatusAsked || r.Asked != nil || len(r.wanted()) > 0 {
+		return time.Time{}, false, false
+	}
+	short = true
+	for i, p := range r.Steps {
+		s := r.Plan.Steps[i]
+		switch {
+		case p.State == Doing, p.State == Undoing, r.held(s.Component), r.promoting(s.Component) && !r.promoted(s.Component):
+			return time.Time{}, false, false
+		case p.Question == nil:
+			continue
+		case p.Question.At.After(since):
+			since = p.Question.At
+		}
+		short = short && s.Verb == plan.Seal
+	}
+	return since, short, true
 }
 
 // String draws the run, a line for each step: where it stands, how long it took, what

@@ -132,6 +132,23 @@ func TestTooFewSealedAreUnsealedAtOnce(t *testing.T) {
 	w.stays2(lab.Pangyo)
 }
 
+// Row 11, once more: the primary stays dead, and the member that did not answer comes back.
+func TestTooFewSealedAreTriedAgainOnceTheyAreBack(t *testing.T) {
+	w := raise(t, "fast")
+	f := w.under(func() lab.Proof {
+		p := w.must(w.Stop(t.Context(), lab.Pangyo, lab.RolePostgres))
+		w.while(time.Until(p.At.Add(300 * time.Millisecond))) // so that nobody knows yet that it will not answer
+		w.must(w.Stop(t.Context(), lab.Anyang, lab.RoleAgent))
+		r := w.ended(lab.Ansan, 20*time.Second, p.At, "lose-store", run.StatusAsked)
+		t.Logf("%s asks: %v", r.ID, r.Questions())
+		w.must(w.Continue(t.Context(), lab.Anyang, lab.RoleAgent))
+		w.ended(lab.Ansan, 20*time.Second, p.At, "lose-store", run.StatusTaken)
+		w.ended(lab.Ansan, 20*time.Second, p.At, "lose-store", run.StatusDone)
+		return p
+	}, gone(lab.Pangyo))
+	w.served(f, 40)
+}
+
 // fill has the primary write so many megabytes of log, acknowledged by whoever is quick.
 func (w world) fill(megabytes int) {
 	w.Helper()
