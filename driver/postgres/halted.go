@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"time"
 
 	"github.com/haechi/haechi/agent"
 )
@@ -11,13 +12,21 @@ import (
 // only as a follower, which is promoted like any other: under a new epoch, with its list in force
 // before its first commit.
 
+// windUp is how long a halted primary that winds up still is given to end by itself.
+const windUp = 100 * time.Millisecond
+
 // standDown makes a halted primary a sealed follower, durably, and does not start it. It can go back
 // to nobody, and nobody but this epoch's promotion makes it a primary again.
 func (u *Unit) standDown(ctx context.Context, o agent.Order, mem memory, m *agent.Memory) (map[string]string, error) {
 	if err := u.mayStandDown(ctx, o, mem); err != nil {
 		return nil, err
 	}
-	if err := u.aloneNoMore(ctx, &mem, m); err != nil { // mayStandDown has seen that it does not run
+	// Its last record is on the disk. Senders that wait for a follower which burned would hold it
+	// for as long as wal_sender_timeout.
+	if err := u.kill(ctx, windUp); err != nil {
+		return nil, err
+	}
+	if err := u.aloneNoMore(ctx, &mem, m); err != nil {
 		return nil, err
 	}
 	if err := u.writeStandby(); err != nil { // first of all, as in follow
@@ -43,7 +52,7 @@ func (u *Unit) mayStandDown(ctx context.Context, o agent.Order, mem memory) erro
 	switch {
 	case mem.Fenced:
 		return agent.Refuse(agent.Unsafe, "%s is fenced: what it holds is for salvage", u.set.Member)
-	case u.postmaster() != 0:
+	case u.postmaster() != 0 && u.ready() != "stopping":
 		return agent.Refuse(agent.Unsafe, "%s was halted, and runs: something else started it", u.set.Member)
 	case o.Reign == 0 || mem.Reign != o.Reign && mem.Halted.Epoch != o.Reign:
 		return agent.Refuse(agent.Unsafe, "%s was primary under epoch %d and halted under %d; the promotion that stands is of epoch %d", u.set.Member, mem.Reign, mem.Halted.Epoch, o.Reign)
@@ -53,7 +62,10 @@ func (u *Unit) mayStandDown(ctx context.Context, o agent.Order, mem memory) erro
 			return err
 		}
 	}
-	return u.stillHalted(ctx, mem)
+	if err := u.stillHalted(ctx, mem); err != nil {
+		return err
+	}
+	return agent.Wanted(ctx) // it may have been stopped meanwhile
 }
 
 // stayDown takes back what a run wanted of a halted primary. It goes on receiving from nobody, or
