@@ -142,7 +142,7 @@ func (b *bench) one(ctx context.Context, system, kind string, n int, do func(see
 	begun := time.Now()
 	f, err := do(seed)
 	if ctx.Err() != nil {
-		return ctx.Err()
+		return errors.Join(ctx.Err(), err) // also what could not be taken down
 	}
 	t := Trial{System: system, Kind: kind, Number: n, Figures: f}
 	if t.Figures.Seed = seed; err != nil {
