@@ -21,7 +21,7 @@ type beliefs struct {
 	targets  []situation.Target
 	now      situation.Situation
 	views    map[string]timedView
-	premises map[estate.StoreID][]string
+	premises map[estate.StoreID][]situation.Premise
 }
 
 // timedView is the newest view of one observer and when it came.
@@ -61,8 +61,8 @@ func (k known) learn(e estate.Estate, now situation.Situation) {
 }
 
 // premises lists what does not hold for each store that is under epochs.
-func (k known) premises(e estate.Estate, stores map[estate.StoreID]situation.Store) map[estate.StoreID][]string {
-	out := map[estate.StoreID][]string{}
+func (k known) premises(e estate.Estate, stores map[estate.StoreID]situation.Store) map[estate.StoreID][]situation.Premise {
+	out := map[estate.StoreID][]situation.Premise{}
 	for _, id := range e.StoreIDs() {
 		if rec := stores[id]; rec.Epoch > 0 {
 			if unmet := postgres.Premises(e.Stores[id], rec, k[id]); len(unmet) > 0 {

@@ -12,6 +12,7 @@ import (
 	"github.com/haechi/haechi/core/journal"
 	"github.com/haechi/haechi/core/plan"
 	"github.com/haechi/haechi/core/run"
+	"github.com/haechi/haechi/core/situation"
 	"github.com/haechi/haechi/tower/executor"
 	"github.com/haechi/haechi/tower/state"
 	"github.com/haechi/haechi/tower/web"
@@ -198,11 +199,13 @@ func (n *Node) Arm(ctx context.Context, by, what string) error {
 	if err := armable(b.estate, what); err != nil {
 		return err
 	}
-	if len(b.premises) > 0 {
-		var unmet []string
-		for _, id := range slices.Sorted(maps.Keys(b.premises)) {
-			unmet = append(unmet, fmt.Sprintf("%s: %s", id, strings.Join(b.premises[id], "; ")))
+	var unmet []string
+	for _, id := range slices.Sorted(maps.Keys(b.premises)) {
+		if no := situation.Forbidding(b.premises[id]); len(no) > 0 {
+			unmet = append(unmet, fmt.Sprintf("%s: %s", id, strings.Join(no, "; ")))
 		}
+	}
+	if len(unmet) > 0 {
 		return &web.Refused{Code: web.Unmet, Why: "a premise of automatic promotion does not hold: " + strings.Join(unmet, "; "), Do: "mend it, then arm; haechi doctor lists all"}
 	}
 	return refusal(n.store.Arm(ctx, what, by))

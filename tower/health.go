@@ -137,7 +137,11 @@ func (n *Node) Doctor(ctx context.Context) ([]web.Finding, error) {
 			out = append(out, web.Finding{Subject: string(id), Level: web.Warn, Text: "it was never adopted, so it is not failed over", Do: "haechi adopt " + string(id)})
 		}
 		for _, unmet := range b.premises[id] {
-			out = append(out, web.Finding{Subject: string(id), Level: web.Bad, Text: unmet, Do: "until then there is no automatic promotion"})
+			f := web.Finding{Subject: string(id), Level: web.Bad, Text: unmet.Text, Do: "until then there is no automatic promotion"}
+			if unmet.Borne {
+				f.Level, f.Do = web.Warn, "until then a promotion takes longer"
+			}
+			out = append(out, f)
 		}
 	}
 	for _, t := range b.targets {

@@ -108,7 +108,10 @@ func (b *beliefs) silence(target string) int64 {
 func (b *beliefs) webStore(id estate.StoreID) web.Store {
 	s, rec := b.estate.Stores[id], b.snap.Stores[id]
 	out := web.Store{ID: string(id), Engine: s.Engine, Epoch: rec.Epoch, Primary: string(cmp.Or(rec.Primary, s.Primary)),
-		Any: s.Any, Alone: rec.Alone, Unmet: b.premises[id], Writes: b.writes(id)}
+		Any: s.Any, Alone: rec.Alone, Writes: b.writes(id)}
+	for _, p := range b.premises[id] {
+		out.Unmet = append(out.Unmet, p.String())
+	}
 	primary := b.facts(id, estate.MemberID(out.Primary))
 	for _, m := range s.MemberIDs() {
 		out.Members = append(out.Members, b.webMember(id, m, primary))

@@ -50,9 +50,7 @@ func anyInput(t *rapid.T) plan.Input {
 		}
 		for _, m := range at {
 			target := situation.DatabaseTarget(w.in.Estate, id, estate.MemberID(m))
-			for _, k := range []string{situation.FactHalted, situation.FactReign} {
-				w.fact(target, k, rapid.SampledFrom([]string{"", "", "1", "7"}).Draw(t, k))
-			}
+			w.fact(target, situation.FactHalted, rapid.SampledFrom([]string{"", "", "1", "7"}).Draw(t, "halted"))
 			w.fact(target, situation.FactRole, rapid.SampledFrom([]string{"", situation.RolePrimary}).Draw(t, "role"))
 		}
 		w.in.Stores[id] = rec
@@ -201,7 +199,7 @@ func cleanly(in plan.Input, id, m string) bool {
 	case f[situation.FactRole] == situation.RolePrimary:
 		return false
 	case slices.Contains(rec.Former, estate.MemberID(m)):
-		return f[situation.FactHalted] == epoch || f[situation.FactReign] == epoch && slices.Contains(rec.Sync, estate.MemberID(m))
+		return f[situation.FactHalted] == epoch
 	}
 	return m == string(rec.Primary) && f[situation.FactHalted] != ""
 }

@@ -26,15 +26,15 @@ func needed(rec situation.Store) int { return max(len(helpers(rec))-rec.LeastAny
 
 // halted are former primaries that a planned move stopped cleanly and that wrote nothing since,
 // sorted. A move that got stuck leaves the record's primary so: it holds all that it ever
-// acknowledged. One that lost its new primary leaves the former one so, or on its way back as a
-// follower: what it holds is the beginning of what that primary held.
+// acknowledged. One that lost its new primary leaves the former one so, or following that on its way
+// back: what it holds is the beginning of what the new one held.
 func (m *maker) halted(id estate.StoreID, e estate.Store, rec situation.Store) (out []estate.MemberID) {
 	epoch := strconv.FormatUint(rec.Epoch, 10)
 	for _, member := range slices.Sorted(maps.Keys(e.Members)) {
 		at, f := e.Members[member], m.in.Now.Facts[situation.DatabaseTarget(m.in.Estate, id, member)]
 		clean := member == rec.Primary && f[situation.FactHalted] != ""
 		if slices.Contains(rec.Former, member) {
-			clean = f[situation.FactHalted] == epoch || f[situation.FactReign] == epoch && slices.Contains(rec.Sync, member)
+			clean = f[situation.FactHalted] == epoch
 		}
 		if clean && f[situation.FactRole] != situation.RolePrimary && !m.gone[at.Site] && m.agentAnswers(at) {
 			out = append(out, member)

@@ -121,7 +121,7 @@ func (in Input) passes(o OpenRun, w want) bool {
 	return moves(o.Kind) && o.Short && asked >= retry && in.better(o, w)
 }
 
-// better says that a member has come back since a run asked because too few could be sealed, and
+// better says that a member has come back since a run asked because there were too few, and
 // that there are enough now, and no other reason to ask. A question is never passed for less, so that a seal which holds
 // writes up for nothing is not tried over and over.
 func (in Input) better(o OpenRun, w want) bool {
@@ -137,7 +137,7 @@ func (in Input) better(o OpenRun, w want) bool {
 	}
 	return slices.ContainsFunc(p.Steps, func(s plan.Step) bool {
 		id := estate.StoreID(s.Component)
-		return s.Verb == plan.Seal && in.concerns(o, id) && back(id) && in.permit(w, id).act == Start
+		return s.Verb == plan.Follow && len(s.Members) > 1 && in.concerns(o, id) && back(id) && in.permit(w, id).act == Start
 	})
 }
 

@@ -7,6 +7,7 @@ import (
 
 	"github.com/haechi/haechi/core/estate"
 	"github.com/haechi/haechi/core/plan"
+	"github.com/haechi/haechi/core/situation"
 )
 
 // leave is whether a part of a want may be done.
@@ -32,7 +33,7 @@ func (in Input) permit(w want, id estate.StoreID) leave {
 	if r := in.Stores[id]; r.Alone || r.LeastAny < 1 {
 		return leave{Ask, max(people, 1), fmt.Sprintf("no automatic promotion of %s: %s may have acknowledged alone, so what it wrote last may stand nowhere else; bring it back, or let those whom accept-data-loss names accept the loss", id, r.Primary)}
 	}
-	if unmet := in.Premises[id]; len(unmet) > 0 {
+	if unmet := situation.Forbidding(in.Premises[id]); len(unmet) > 0 {
 		return leave{Ask, max(people, 1), fmt.Sprintf("no automatic promotion of %s, since a premise does not hold: %s", id, strings.Join(unmet, "; "))}
 	}
 	if people > 0 {

@@ -25,8 +25,8 @@ type Input struct {
 	Holds  []Hold
 	// Open are the runs that are open, and those that were closed lately.
 	Open []OpenRun
-	// Premises are those that do not hold, in words: as they were found before the loss.
-	Premises  map[estate.StoreID][]string
+	// Premises are those that do not hold, as they were found before the loss.
+	Premises  map[estate.StoreID][]situation.Premise
 	Intents   map[estate.SiteID]situation.Intent
 	Withdrawn map[estate.NameID][]estate.SiteID
 	Quorum    bool
@@ -49,7 +49,7 @@ type OpenRun struct {
 	Status  run.Status
 	Closed  time.Time // zero: it is open
 	Idle    time.Time // since when it does nothing but ask, and nothing of what it did lasts; zero: it does not
-	Short   bool      // of one that is idle: it asks only since too few members could be sealed
+	Short   bool      // of one that is idle: it asks only since too few members could be sealed, or none could follow
 }
 
 // Act is what is done about a cause.

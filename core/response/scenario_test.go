@@ -72,7 +72,7 @@ func well() response.Input {
 		},
 		Stores:    map[estate.StoreID]situation.Store{},
 		Armed:     map[string]bool{"*": true},
-		Premises:  map[estate.StoreID][]string{},
+		Premises:  map[estate.StoreID][]situation.Premise{},
 		Withdrawn: map[estate.NameID][]estate.SiteID{},
 		Quorum:    true,
 	}
@@ -150,9 +150,9 @@ func set(t *testing.T, d *datadriven.TestData, in *response.Input, f []string, w
 		in.Holds = append(in.Holds, response.Hold{Scope: f[1], By: "operator", Why: why})
 	case "open":
 		in.Open = append(in.Open, open(t, d, f, args))
-	case "premise":
+	case "premise", "borne":
 		id := estate.StoreID(f[1])
-		in.Premises[id] = append(in.Premises[id], why)
+		in.Premises[id] = append(in.Premises[id], situation.Premise{Text: why, Borne: f[0] == "borne"})
 	case "withdrawn":
 		for _, s := range f[1:] {
 			in.Withdrawn["talk.example."] = append(in.Withdrawn["talk.example."], estate.SiteID(s))

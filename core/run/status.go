@@ -61,7 +61,7 @@ func (r Run) Questions() map[int]Question {
 }
 
 // Idle says whether the run does nothing but ask, with nothing left of what it did to any store
-// that writes would wait for: since when, and whether it asks only because too few could be sealed.
+// that writes would wait for: since when, and whether it asks only because too few could be sealed, or none could follow.
 // What has to be done about its stores need not wait for the answer.
 func (r Run) Idle() (since time.Time, short bool, ok bool) {
 	if r.Status() != StatusAsked || r.Asked != nil || len(r.wanted()) > 0 {
@@ -78,7 +78,7 @@ func (r Run) Idle() (since time.Time, short bool, ok bool) {
 		case p.Question.At.After(since):
 			since = p.Question.At
 		}
-		short = short && s.Verb == plan.Seal
+		short = short && (s.Verb == plan.Seal || s.Verb == plan.Follow)
 	}
 	return since, short, true
 }

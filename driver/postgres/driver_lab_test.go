@@ -3,6 +3,7 @@
 package postgres
 
 import (
+	"fmt"
 	"strings"
 	"sync"
 	"syscall"
@@ -12,6 +13,7 @@ import (
 	"github.com/haechi/haechi/agent"
 	"github.com/haechi/haechi/core/plan"
 	"github.com/haechi/haechi/core/run"
+	"github.com/haechi/haechi/core/situation"
 )
 
 // failover carries the steps after the verdict and returns when the order to seal was given.
@@ -123,8 +125,8 @@ func TestSealHoldsThoughAReaderBlocksReplay(t *testing.T) {
 	c.members["pangyo"].sql("ALTER TABLE public.locked ADD y int")
 	eventually(t, "replay is blocked and reported", func() bool { return strings.Contains(c.facts("ansan")["replay_blocked_by"], "reader") })
 	premises := Premises(c.estate.Stores["talk-db"], c.record, c.allFacts())
-	if !strings.Contains(strings.Join(premises, "\n"), "replay is blocked") {
-		t.Errorf("not reported before: %q", premises)
+	if !strings.Contains(fmt.Sprint(premises), "replay is blocked") || len(situation.Forbidding(premises)) > 0 {
+		t.Errorf("not reported before, or not as what a seal deals with: %+v", premises)
 	}
 	n, _ := w.since(time.Time{}, "pangyo")
 	eventually(t, "writes go on meanwhile", func() bool { m, _ := w.since(time.Time{}, "pangyo"); return m > n+50 })
@@ -171,7 +173,7 @@ func TestPlannedMoveAndReturn(t *testing.T) {
 	}
 	c.checkNothingLost(w)
 	if p := Premises(c.estate.Stores["talk-db"], c.record, c.allFacts()); len(p) > 0 {
-		t.Errorf("premises fail after the moves: %q", p)
+		t.Errorf("premises fail after the moves: %v", p)
 	}
 }
 

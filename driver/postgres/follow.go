@@ -43,7 +43,7 @@ func (u *Unit) follow(ctx context.Context, o agent.Order, mem memory, m *agent.M
 	mem.Role, mem.Sealed, mem.Reign = asFollower, false, 0
 	mem.Upstream = o.Upstream
 	if o.Upstream.Credential == o.Upstream.Reign {
-		mem.Before, mem.Halted = nil, nil // it is primary already: there is no way back
+		mem.Before = nil // it is primary already: there is no way back
 	}
 	if len(o.Sync) > 0 {
 		if err := checkList(u.set.Member, o.Any, o.Sync); err != nil {

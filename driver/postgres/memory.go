@@ -24,7 +24,7 @@ type memory struct {
 	Proven      bool            `json:"proven,omitempty"`       // of that seal: nothing receives any more; before, the seal has only begun
 	Upstream    *agent.Upstream `json:"upstream,omitempty"`     // of a follower
 	Before      *agent.Upstream `json:"before,omitempty"`       // to go back to when the run is taken back
-	Halted      *halted         `json:"halted,omitempty"`       // of a primary that was stopped cleanly, until it serves or follows one that does
+	Halted      *halted         `json:"halted,omitempty"`       // of one that was primary and was stopped cleanly, until it is started or promoted as one again
 	Fenced      bool            `json:"fenced,omitempty"`       // must not be started
 	Alone       *alone          `json:"alone,omitempty"`        // of a primary: goes on without others, or still ends doing so
 }

@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -21,18 +22,18 @@ const (
 	retained = 8 << 30
 )
 
-// Premises says, in words and sorted, what of a store's facts contradicts what a promotion by itself
+// Premises says, sorted by their words, what of a store's facts contradicts what a promotion by itself
 // rests on. Facts are the members' own, by member; a member without facts is one that
-// nobody hears of. An empty answer means that the store may be moved without a person.
-func Premises(store estate.Store, rec situation.Store, facts map[estate.MemberID]map[string]string) []string {
+// nobody hears of. Where none forbids it, the store may be moved without a person.
+func Premises(store estate.Store, rec situation.Store, facts map[estate.MemberID]map[string]string) []situation.Premise {
 	c := &checker{store: store, rec: rec, facts: facts}
 	if rec.Epoch == 0 {
-		return []string{"it was never adopted: no epoch says who is primary and who may acknowledge"}
+		return []situation.Premise{{Text: "it was never adopted: no epoch says who is primary and who may acknowledge"}}
 	}
 	c.members()
 	c.primary()
 	c.followers()
-	slices.Sort(c.unmet)
+	slices.SortFunc(c.unmet, func(a, b situation.Premise) int { return cmp.Compare(a.Text, b.Text) })
 	return c.unmet
 }
 
@@ -41,11 +42,18 @@ type checker struct {
 	store estate.Store
 	rec   situation.Store
 	facts map[estate.MemberID]map[string]string
-	unmet []string
+	unmet []situation.Premise
 }
 
+// bad is what forbids a promotion by itself.
 func (c *checker) bad(format string, args ...any) {
-	c.unmet = append(c.unmet, fmt.Sprintf(format, args...))
+	c.unmet = append(c.unmet, situation.Premise{Text: fmt.Sprintf(format, args...)})
+}
+
+// slow is what the seal or the choice deals with: it ends readers in the way of replay, lets it go
+// on where it is paused, and waits until all is replayed.
+func (c *checker) slow(format string, args ...any) {
+	c.unmet = append(c.unmet, situation.Premise{Text: fmt.Sprintf(format, args...), Borne: true})
 }
 
 // members checks what holds for each one.
@@ -109,14 +117,18 @@ func (c *checker) primary() {
 	if f["answers"] != "true" {
 		return
 	}
-	if f["in_recovery"] == "true" {
+	switch {
+	case f["in_recovery"] == "true" && c.beingPromoted(f):
+		c.slow("%s: when it was last heard it was just being promoted under epoch %d", id, c.rec.Epoch)
+	case f["in_recovery"] == "true":
 		c.bad("%s: the record calls it primary, its server is a standby", id)
 		return
+	default:
+		if toNumber(f["agent/reign"]) != c.rec.Epoch {
+			c.bad("%s: its agent remembers it as primary of epoch %s, the record says %d", id, f["agent/reign"], c.rec.Epoch)
+		}
+		c.list(id, f)
 	}
-	if toNumber(f["agent/reign"]) != c.rec.Epoch {
-		c.bad("%s: its agent remembers it as primary of epoch %s, the record says %d", id, f["agent/reign"], c.rec.Epoch)
-	}
-	c.list(id, f)
 	if weak(f["synchronous_commit"]) {
 		c.bad("%s: synchronous_commit is %s by default: commits do not wait for another member", id, f["synchronous_commit"])
 	}
@@ -130,20 +142,32 @@ func (c *checker) primary() {
 	}
 }
 
+// beingPromoted says that a standby's facts are of the moments in which the record's epoch made it
+// primary: sealed for it, or told. The record was written after that, when its list was in force.
+func (c *checker) beingPromoted(f map[string]string) bool {
+	told := f["agent/role"] == asPrimary && toNumber(f["agent/reign"]) == c.rec.Epoch
+	return toNumber(f["sealed_epoch"]) == c.rec.Epoch && (f["sealed"] == "true" || told)
+}
+
 // weak says whether a level of synchronous_commit does not wait for another member's disk.
 func weak(level string) bool { return level == "off" || level == "local" || level == "remote_write" }
 
 // list compares who may acknowledge with the record.
 func (c *checker) list(id estate.MemberID, f map[string]string) {
-	var list []string
+	var list, proven []string
 	for _, m := range c.rec.Sync {
-		if m != id {
-			list = append(list, string(m))
+		if m == id {
+			continue
+		}
+		list = append(list, string(m))
+		if !slices.Contains(c.rec.Former, m) {
+			proven = append(proven, string(m))
 		}
 	}
 	want, have := syncNames(c.rec.Any, list), f["sync_names"]
 	switch {
 	case have == want:
+	case have == syncNames(c.rec.Any, proven) && have != "": // one that comes back is on the record before it is on the list
 	case strings.Contains(have, "*"):
 		c.bad("%s: * in its list of synchronous members (%s): anybody who connects may acknowledge", id, have)
 	case have == "":
@@ -159,9 +183,12 @@ func (c *checker) list(id estate.MemberID, f map[string]string) {
 // followers checks that each one that counts receives, and could take over in time.
 func (c *checker) followers() {
 	p := c.facts[c.rec.Primary]
+	// Where nobody receives, nobody helps to acknowledge: it is just beginning, or writes wait. Those
+	// that this epoch pointed at it were compared with it then, and it got no further without them.
+	streams := slices.ContainsFunc(c.rec.Sync, func(id estate.MemberID) bool { return parseClient(p["client/"+string(id)]).state == "streaming" })
 	for _, id := range c.rec.Sync {
 		f := c.facts[id]
-		if f["answers"] != "true" || id == c.rec.Primary {
+		if f["answers"] != "true" || id == c.rec.Primary || slices.Contains(c.rec.Former, id) {
 			continue
 		}
 		if f["in_recovery"] == "false" {
@@ -171,7 +198,11 @@ func (c *checker) followers() {
 		// A run of ours that sealed or re-pointed it is no reason to leave a second loss unanswered.
 		ours := f["sealed"] == "true" || toNumber(f["agent/upstream_reign"]) > c.rec.Epoch
 		if cl := parseClient(p["client/"+string(id)]); p["answers"] == "true" && cl.state != "streaming" && !ours {
-			c.bad("%s: it does not receive from %s%s", id, c.rec.Primary, because(cl.state))
+			say := c.bad
+			if !streams && toNumber(f["agent/upstream_reign"]) == c.rec.Epoch {
+				say = c.slow
+			}
+			say("%s: it does not receive from %s%s", id, c.rec.Primary, because(cl.state))
 		}
 		c.replay(id, f)
 	}
@@ -180,10 +211,10 @@ func (c *checker) followers() {
 // replay checks that what a follower has received is replayed, or soon would be.
 func (c *checker) replay(id estate.MemberID, f map[string]string) {
 	if who := f["replay_blocked_by"]; who != "" {
-		c.bad("%s: replay is blocked by %s", id, who)
+		c.slow("%s: replay is blocked by %s", id, who)
 	}
 	if s := f["replay_paused"]; s != "" && s != "not paused" {
-		c.bad("%s: replay is %s", id, s)
+		c.slow("%s: replay is %s", id, s)
 	}
 	if f["apply_delay"] != "" {
 		c.bad("%s: replay is delayed on purpose (recovery_min_apply_delay %s)", id, f["apply_delay"])
@@ -194,6 +225,6 @@ func (c *checker) replay(id estate.MemberID, f map[string]string) {
 	}
 	behind := toNumber(f["behind"])
 	if takes := time.Duration(float64(behind) / replayRate * float64(time.Second)); takes > limit {
-		c.bad("%s: %d MB are received and not replayed: a promotion would wait about %v, more than %v", id, behind>>20, takes.Round(time.Second), limit)
+		c.slow("%s: %d MB are received and not replayed: a promotion would wait about %v, more than %v", id, behind>>20, takes.Round(time.Second), limit)
 	}
 }

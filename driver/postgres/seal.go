@@ -333,7 +333,7 @@ func (u *Unit) unseal(o agent.Order, mem memory, m *agent.Memory) (map[string]st
 	if back == nil {
 		return nil, agent.Refuse(agent.Unsafe, "%s knows no upstream that is primary under epoch %d: tell it whom to follow", u.set.Member, o.Reign)
 	}
-	mem.Upstream, mem.Before, mem.Halted = back, nil, nil
+	mem.Upstream, mem.Before = back, nil
 	mem.Sealed = false
 	if err := m.Save(mem); err != nil {
 		return nil, err

@@ -4,6 +4,7 @@ package postgres
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"strings"
 	"syscall"
@@ -122,7 +123,7 @@ func TestAFollowerThatIsBehindIsPromotedWithEverything(t *testing.T) {
 	c.members["pangyo"].sql("CREATE TABLE public.big AS SELECT g AS id, repeat('x', 500) AS pad FROM generate_series(1, 60000) g")
 	w := c.write(2, "pangyo")
 	eventually(t, "writes are acknowledged", func() bool { n, _ := w.since(time.Time{}, "pangyo"); return n > 50 })
-	if p := strings.Join(Premises(c.estate.Stores["talk-db"], c.record, c.allFacts()), "\n"); !strings.Contains(p, "replay is pause") {
+	if p := fmt.Sprint(Premises(c.estate.Stores["talk-db"], c.record, c.allFacts())); !strings.Contains(p, "replay is pause") {
 		t.Errorf("not reported before: %q", p)
 	}
 	c.members["pangyo"].killDatabase()
@@ -171,7 +172,7 @@ func TestWhatPeopleBreakIsReportedBeforeTheFire(t *testing.T) {
 	} {
 		p.sql(sql[0], "SELECT pg_reload_conf()")
 		eventually(t, want, func() bool {
-			return strings.Contains(strings.Join(Premises(c.estate.Stores["talk-db"], c.record, c.allFacts()), "\n"), want)
+			return strings.Contains(fmt.Sprint(Premises(c.estate.Stores["talk-db"], c.record, c.allFacts())), want)
 		})
 		p.sql(sql[1], "SELECT pg_reload_conf()")
 		eventually(t, want+" no more", func() bool { return len(Premises(c.estate.Stores["talk-db"], c.record, c.allFacts())) == 0 })

@@ -61,11 +61,7 @@ func TestBlockedReplayIsReportedAndTheSealHolds(t *testing.T) {
 	w.shows(lab.Anyang, 10*time.Second, "that replay is blocked", func(n web.Now) bool {
 		return n.Stores[0].Members[0].ReplayBlocked || says(n, "ansan", "replay")
 	})
-	f := w.under(func() lab.Proof {
-		p := w.must(w.Fire(t.Context(), lab.Pangyo))
-		w.approve(lab.Ansan, p.At)
-		return p
-	}, gone(lab.Pangyo))
+	f := w.under(func() lab.Proof { return w.must(w.Fire(t.Context(), lab.Pangyo)) }, gone(lab.Pangyo))
 	w.served(f, 15)
 	w.eventually(20*time.Second, "the run ends well", func() error {
 		for _, r := range mustRuns(w, lab.Ansan, f.At) {
@@ -162,24 +158,6 @@ func (w world) fill(megabytes int) {
 		}
 	}
 	w.Logf("about %d MB of log were written in %v", megabytes, time.Since(begun).Round(time.Millisecond))
-}
-
-// approve waits for the question of a run, and lets a person with the right say yes.
-func (w world) approve(p lab.Place, since time.Time) {
-	w.Helper()
-	var r tale
-	w.eventually(15*time.Second, "a run asks", func() error {
-		all := mustRuns(w, p, since)
-		for _, r = range all {
-			if r.Status() == run.StatusAsked {
-				return nil
-			}
-		}
-		return errors.New(tell(all))
-	})
-	if err := w.approveAs(p, r); err != nil {
-		w.Fatal(err)
-	}
 }
 
 // approveAs has as many people approve a run as it asks.

@@ -68,6 +68,7 @@ func (w world) order(args ...string) run.ID {
 		return err
 	})
 	var s web.Started
+	out = out[max(strings.IndexByte(out, '{'), 0):] // whom it had to wait for is said before
 	if err := json.Unmarshal([]byte(out), &s); err != nil || s.Run == "" {
 		w.Fatalf("haechi %v: %s: %v", args, out, err)
 	}

@@ -54,7 +54,7 @@ func (w world) endsSafely(burned, p lab.Place) {
 }
 
 // Row 19, first half: fire during an evacuation, in the site that is left, and in the one that takes
-// over: before it is promoted, and while it is.
+// over: before it is promoted, while it is, and before the former primary is back.
 func TestFireDuringAnEvacuation(t *testing.T) {
 	for _, c := range []struct {
 		name string
@@ -64,6 +64,7 @@ func TestFireDuringAnEvacuation(t *testing.T) {
 		{"WhereItComesFrom", lab.Pangyo, 4},
 		{"WhereItMayGo", lab.Ansan, 6},
 		{"WhereItMayGoPromoting", lab.Ansan, 10},
+		{"WhereItMayGoPromoted", lab.Ansan, 12},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			w := raise(t, "fast")

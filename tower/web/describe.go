@@ -256,7 +256,7 @@ func storeWarnings(n Now) (out []Warning) {
 			out = append(out, Warning{Severity: Warn, Text: s.ID + " is not adopted: it is watched, and not moved", Do: "haechi adopt " + s.ID})
 		}
 		for _, u := range s.Unmet {
-			out = append(out, Warning{Severity: Warn, Text: s.ID + ": " + u + ": no promotion by itself"})
+			out = append(out, Warning{Severity: Warn, Text: s.ID + ": " + u})
 		}
 		for _, m := range s.Members {
 			if m.LagBytes >= farBehind {

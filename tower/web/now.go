@@ -121,7 +121,7 @@ type Store struct {
 	Any     int      `json:"any"`
 	Alone   bool     `json:"alone"`
 	Writes  string   `json:"writes"`
-	Unmet   []string `json:"unmet"` // premises that do not hold, in words
+	Unmet   []string `json:"unmet"` // premises that do not hold, in words, and whether they forbid a promotion by itself
 	Members []Member `json:"members"`
 }
 
