@@ -4,6 +4,7 @@ package postgres
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -94,7 +95,9 @@ func (m *member) rules(text string) {
 	})
 	for _, p := range children(u.postmaster()) {
 		if strings.Contains(p.name, "[local]") {
-			must(m.c.t, syscall.Kill(p.pid, syscall.SIGTERM))
+			if err := syscall.Kill(p.pid, syscall.SIGTERM); !errors.Is(err, syscall.ESRCH) { // it may have gone by itself
+				must(m.c.t, err)
+			}
 		}
 	}
 }

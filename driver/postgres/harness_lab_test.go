@@ -258,6 +258,9 @@ func (m *member) stopAgent() {
 	m.cancel()
 	<-m.done
 	m.cancel = nil
+	m.c.mu.Lock()
+	defer m.c.mu.Unlock()
+	delete(m.c.clients, m.addr) // an order on its connection would end without an answer, as it may in the field
 }
 
 // describe makes the estate of what was raised.
