@@ -108,5 +108,8 @@ func openRun(r run.Run) response.OpenRun {
 	if since, short, ok := r.Idle(); ok {
 		o.Idle, o.Short = since, short
 	}
+	for _, q := range r.Questions() {
+		o.Agreed = o.Agreed || len(q.By) > 0
+	}
 	return o
 }

@@ -14,8 +14,8 @@ import (
 const (
 	// follow is how long what observers see may lag behind a run that has ended.
 	follow = 3 * time.Second
-	// retry is how long after a question a run is at least tried again without an answer.
-	retry = 5 * time.Second
+	// retryMost is after how long at most a run that asks is tried again without an answer.
+	retryMost = time.Minute
 	// rest is how long a run counts as a try where nobody knows when its cause began.
 	rest = 10 * time.Minute
 )
@@ -118,13 +118,15 @@ func (in Input) passes(o OpenRun, w want) bool {
 	if planned(o.Kind) {
 		return asked >= follow // until then, what it took back may still look dead
 	}
-	return moves(o.Kind) && o.Short && asked >= retry && in.better(o, w)
+	return moves(o.Kind) && o.Short && asked >= follow && in.better(o, w)
 }
 
-// better says that a member has come back since a run asked because there were too few, and
-// that there are enough now, and no other reason to ask. A question is never passed for less, so that a seal which holds
-// writes up for nothing is not tried over and over.
+// better says that there are enough members, after a run asked because there were too few, and no
+// other reason to ask: one has come back since, or they were slow. Slow ones are tried again when
+// as much time has gone by as the cause had lasted before, so that a seal which holds writes up
+// for nothing is not tried over and over; and not while people are about to agree.
 func (in Input) better(o OpenRun, w want) bool {
+	slow := !w.since.IsZero() && !o.Agreed && in.Now.At.Sub(o.Idle) >= min(retryMost, max(follow, o.Idle.Sub(w.since)))
 	back := func(id estate.StoreID) bool {
 		return slices.ContainsFunc(in.Estate.Stores[id].MemberIDs(), func(m estate.MemberID) bool {
 			v := in.Now.Things[situation.AgentTarget(in.Estate, in.Estate.Stores[id].Members[m].Host)]
@@ -137,7 +139,7 @@ func (in Input) better(o OpenRun, w want) bool {
 	}
 	return slices.ContainsFunc(p.Steps, func(s plan.Step) bool {
 		id := estate.StoreID(s.Component)
-		return s.Verb == plan.Follow && len(s.Members) > 1 && in.concerns(o, id) && back(id) && in.permit(w, id).act == Start
+		return s.Verb == plan.Follow && len(s.Members) > 1 && in.concerns(o, id) && (slow || back(id)) && in.permit(w, id).act == Start
 	})
 }
 

@@ -214,6 +214,7 @@ func open(t *testing.T, d *datadriven.TestData, f []string, args map[string]stri
 		o.Idle = now.Add(-ago(t, d, s))
 	}
 	_, o.Short = args["short"]
+	_, o.Agreed = args["agreed"]
 	if s, ok := args["lost"]; ok {
 		o.Lost = strings.Split(s, ",")
 	}

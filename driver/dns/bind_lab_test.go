@@ -428,7 +428,8 @@ func TestBindUnit(t *testing.T) {
 	u := b.unit()
 	status := func(locked, answering string) {
 		t.Helper()
-		got, err := u.Look(t.Context(), agent.Order{Verb: agent.Status}, nil)
+		// A look for a step of a run; those of towers at rest share one for a moment.
+		got, err := u.Look(t.Context(), agent.Order{Verb: agent.Status, Run: "r-1"}, nil)
 		if err != nil || got[FactLocked] != locked || got[FactAnswering] != answering {
 			t.Fatalf("status %v: %v", got, err)
 		}

@@ -145,6 +145,23 @@ func TestTooFewSealedAreTriedAgainOnceTheyAreBack(t *testing.T) {
 	w.served(f, 40)
 }
 
+// Row 11, and a member that was never away: it was only slow to answer, as on a busy disk.
+func TestSlowMembersAreAskedAgain(t *testing.T) {
+	w := raise(t, "default") // 2 s of silence count, and a seal has 0.65 s: one may be too slow and never silent
+	f := w.under(func() lab.Proof {
+		p := w.must(w.Stop(t.Context(), lab.Pangyo, lab.RolePostgres))
+		w.while(time.Until(p.At.Add(1800 * time.Millisecond)))
+		w.must(w.Stop(t.Context(), lab.Anyang, lab.RoleAgent))
+		r := w.ended(lab.Ansan, 20*time.Second, p.At, "lose-store", run.StatusAsked)
+		w.must(w.Continue(t.Context(), lab.Anyang, lab.RoleAgent))
+		t.Logf("%s asks: %v", r.ID, r.Questions())
+		w.ended(lab.Ansan, 20*time.Second, p.At, "lose-store", run.StatusTaken)
+		w.ended(lab.Ansan, 20*time.Second, p.At, "lose-store", run.StatusDone)
+		return p
+	}, gone(lab.Pangyo))
+	w.served(f, 40)
+}
+
 // fill has the primary write so many megabytes of log, acknowledged by whoever is quick.
 func (w world) fill(megabytes int) {
 	w.Helper()

@@ -352,9 +352,11 @@ func (w world) acknowledges() (out []lab.Place, err error) {
 	return out, err
 }
 
-// Row 8: users cannot reach a site, and the other sites can.
+// Row 8: users cannot reach a site, and the other sites can. Its tower drives: what observers
+// on users' networks see has to come to it through the others.
 func TestSiteCutOffFromUsersLosesTrafficAndKeepsData(t *testing.T) {
 	w := raise(t, "fast")
+	w.gather(lab.Pangyo)
 	healed := make(chan error, 1)
 	f := w.under(func() lab.Proof {
 		p := w.must(w.CutUsers(t.Context(), lab.Pangyo))

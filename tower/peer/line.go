@@ -13,8 +13,6 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
-
-	"github.com/haechi/haechi/core/situation"
 )
 
 // A connection that a cut link has swallowed must not be waited for when the link
@@ -59,10 +57,10 @@ func dialer(limit time.Duration) *net.Dialer {
 	}}
 }
 
-// send delivers one view. After a failure the connection is given up, since
+// send delivers one message. After a failure the connection is given up, since
 // nobody knows what became of it.
-func (l *line) send(ctx context.Context, v situation.View) error {
-	body, err := json.Marshal(v)
+func (l *line) send(ctx context.Context, m message) error {
+	body, err := json.Marshal(m)
 	if err != nil {
 		return err
 	}

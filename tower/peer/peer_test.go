@@ -165,6 +165,45 @@ func TestADeadPeerBlocksNobody(t *testing.T) {
 	t.Logf("reached %v after it came back", time.Since(began))
 }
 
+// Users' networks do not reach tower-c: its site is cut off from users. tower-b passes on what they see.
+func TestObserversAreHeardThroughOthers(t *testing.T) {
+	p := newPlace(t)
+	heard := make(chan situation.View, 1000)
+	far := receiver(func(v situation.View) { heard <- v })
+	far.Tower = "tower-c"
+	c := p.serve(far, p.files(pki.Tower, "tower-c"), "127.0.0.1:0")
+	on := p.sender(p.files(pki.Tower, "tower-b"), peer.Peer{Name: "tower-c", Address: c.addr})
+	near := receiver(func(situation.View) {})
+	near.Pass = on.Pass
+	black, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	t.Cleanup(func() { black.Close() })
+	cut := p.sender(p.files(pki.Observer, "isp-a"), peer.Peer{Name: "tower-b", Address: p.tower(near)}, peer.Peer{Name: "tower-c", Address: black.Addr().String()})
+	keepSending(t, cut, situation.View{Observer: "isp-a", Seq: 1})
+	if v := wait(t, heard, "a view through tower-b"); v.Observer != "isp-a" || v.Site != "" {
+		t.Fatalf("%+v", v)
+	}
+}
+
+// A tower does not ask others to pass on what it sees, and is not asked by towers.
+func TestTowersViewsArePassedOnByNobody(t *testing.T) {
+	p := newPlace(t)
+	got := make(chan situation.View, 1000)
+	r := receiver(func(v situation.View) { got <- v })
+	r.Pass = func(v situation.View, to []string) { t.Errorf("the view of %s was to be passed on to %v", v.Observer, to) }
+	addr := p.tower(r)
+	s := p.sender(p.files(pki.Tower, "tower-a"), peer.Peer{Name: "tower-b", Address: addr}, peer.Peer{Name: "tower-c", Address: "127.0.0.1:1"})
+	for seq := uint64(1); s.Contacts()["tower-c"].Error == "" || len(got) < 3; seq++ {
+		s.Send(situation.View{Observer: "tower-a", Site: "a", Seq: seq})
+		time.Sleep(time.Millisecond)
+	}
+	c, err := pki.ClientTLS(p.files(pki.Tower, "tower-a"), nil)
+	must(t, err)
+	if status, answer, err := post(t, c, addr, strings.NewReader(`{"observer":"isp-a","pass_to":["tower-c"]}`)); err != nil || status != http.StatusOK {
+		t.Fatalf("%d %s %v", status, answer, err)
+	}
+}
+
 func TestAConnectionIsKept(t *testing.T) {
 	p := newPlace(t)
 	var conns atomic.Int64
@@ -217,7 +256,10 @@ func TestOnlyThoseWhoMayAreHeard(t *testing.T) {
 		"Observer":         {p.files(pki.Observer, "isp-a"), `{"observer":"isp-a"}`, 200, ""},
 		"Agent":            {p.files(pki.Agent, "tower-a"), `{"observer":"tower-a","site":"a"}`, 403, "an agent's certificate"},
 		"Person":           {p.files(pki.Person, "tower-a"), `{"observer":"tower-a","site":"a"}`, 403, "a person's certificate"},
+		"PassedOn":         {p.files(pki.Tower, "tower-a"), `{"observer":"isp-a"}`, 200, ""},
+		"OtherObserver":    {p.files(pki.Observer, "isp-b"), `{"observer":"isp-a"}`, 403, `in the name of "isp-a"`},
 		"OtherName":        {p.files(pki.Tower, "tower-a"), `{"observer":"tower-b","site":"b"}`, 403, `in the name of "tower-b"`},
+		"OtherNameNoSite":  {p.files(pki.Tower, "tower-a"), `{"observer":"tower-b"}`, 403, `in the name of "tower-b"`},
 		"OtherSite":        {p.files(pki.Tower, "tower-a"), `{"observer":"tower-a","site":"c"}`, 403, "stands in a, but"},
 		"NotInTheEstate":   {p.files(pki.Tower, "tower-x"), `{"observer":"tower-x","site":"a"}`, 403, "not a tower of the estate"},
 		"OurOwn":           {p.files(pki.Tower, "tower-b"), `{"observer":"tower-b","site":"b"}`, 403, "our own name"},

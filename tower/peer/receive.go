@@ -43,6 +43,9 @@ type Receiver struct {
 	SiteOf func(tower string) (estate.SiteID, bool)
 	// Take is called with each view, from several goroutines; it must not wait.
 	Take func(situation.View)
+	// Pass is called beside Take with the view of an observer that does not reach the towers in
+	// to; it must not wait. nil: nothing is passed on.
+	Pass func(v situation.View, to []string)
 	Log  *slog.Logger
 	// Now is the clock for Heard; nil is time.Now.
 	Now func() time.Time
@@ -64,7 +67,8 @@ func (r *Receiver) Heard() map[string]time.Time {
 
 // ServeHTTP takes one view.
 func (r *Receiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
-	v, status, err := r.receive(w, req)
+	m, status, err := r.receive(w, req)
+	v := m.View
 	if err != nil {
 		r.log().Warn("peer: a view was refused", "from", req.RemoteAddr, "error", err)
 		http.Error(w, err.Error(), status)
@@ -72,13 +76,16 @@ func (r *Receiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	}
 	r.note(v.Observer)
 	r.Take(v)
+	if len(m.PassTo) > 0 && r.Pass != nil {
+		r.Pass(v, m.PassTo)
+	}
 	w.Header().Set("Content-Type", "application/json")
 	json.NewEncoder(w).Encode(Reply{Tower: r.Tower, Seq: v.Seq})
 }
 
 // receive reads and checks one view; the status goes with the error.
-func (r *Receiver) receive(w http.ResponseWriter, req *http.Request) (situation.View, int, error) {
-	var v situation.View
+func (r *Receiver) receive(w http.ResponseWriter, req *http.Request) (message, int, error) {
+	var v message
 	if req.Method != http.MethodPost {
 		return v, http.StatusMethodNotAllowed, fmt.Errorf("%s: views come by POST", req.Method)
 	}
@@ -103,15 +110,22 @@ func (r *Receiver) receive(w http.ResponseWriter, req *http.Request) (situation.
 	if err := json.Unmarshal(body, &v); err != nil {
 		return v, http.StatusBadRequest, fmt.Errorf("the view of %s is not one: %w", id, err)
 	}
-	if err := r.matches(id, v); err != nil {
+	if err := r.matches(id, v.View); err != nil {
 		return v, http.StatusForbidden, err
+	}
+	if id.Kind == pki.Tower {
+		v.PassTo = nil // towers reach each other, or are judged by that; nothing goes round in circles
 	}
 	return v, 0, nil
 }
 
 // matches checks that a view speaks for nobody but its sender: an observer has
-// no site and with it no vote, a tower has the one that the estate gives it.
+// no site and with it no vote, a tower has the one that the estate gives it. A tower may
+// pass on what an observer says, which has no vote either.
 func (r *Receiver) matches(id pki.Identity, v situation.View) error {
+	if id.Kind == pki.Tower && v.Site == "" && !r.isTower(v.Observer) {
+		return nil
+	}
 	if v.Observer != id.Name {
 		return fmt.Errorf("%s sent a view in the name of %q", id, v.Observer)
 	}
@@ -135,6 +149,14 @@ func (r *Receiver) matches(id pki.Identity, v situation.View) error {
 		return fmt.Errorf("%s stands in %s, but its view claims to stand in %q", id, site, v.Site)
 	}
 	return nil
+}
+
+func (r *Receiver) isTower(name string) bool {
+	if name == r.Tower || r.SiteOf == nil {
+		return true
+	}
+	_, ok := r.SiteOf(name)
+	return ok
 }
 
 func (r *Receiver) note(observer string) {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -23,14 +24,43 @@ type Peer struct {
 	Address string // host:port
 }
 
+// message is what travels: a view, and the towers to which its receiver passes it on.
+type message struct {
+	situation.View
+	PassTo []string `json:"pass_to,omitempty"`
+}
+
 // Contact is how we stand with one peer, as its sender sees it.
 type Contact struct {
 	Answered time.Time // when it last acknowledged a view; zero: never
 	Error    string    // of the last attempt; "" if it succeeded
+
+	trying time.Time // since when an attempt is under way; zero: none is
+}
+
+// reached says whether the peer takes views, as far as is known.
+func (c Contact) reached(now time.Time) bool {
+	return c.Error == "" && (c.trying.IsZero() || now.Sub(c.trying) < leastLimit)
+}
+
+// box holds what one peer has not been sent yet: the newest of each observer.
+type box struct {
+	ring chan struct{} // there is something
+	held map[string]message
+}
+
+// put is called with the sender's mutex held.
+func (b *box) put(m message) {
+	b.held[m.Observer] = m
+	select {
+	case b.ring <- struct{}{}:
+	default:
+	}
 }
 
 // Sender hands our views to each peer, from one goroutine for each, so that a
 // dead peer holds up nobody. A view that was not sent when the next one comes is dropped.
+// Where users' networks reach only some of the towers, those pass the views of observers on.
 type Sender struct {
 	limit time.Duration
 	log   *slog.Logger
@@ -38,7 +68,7 @@ type Sender struct {
 	done  sync.WaitGroup
 
 	mu    sync.Mutex // guards what follows
-	boxes map[string]chan situation.View
+	boxes map[string]*box
 	state map[string]Contact
 }
 
@@ -49,7 +79,7 @@ func NewSender(peers []Peer, f pki.Files, silence time.Duration, log *slog.Logge
 		log = slog.New(slog.DiscardHandler)
 	}
 	ctx, stop := context.WithCancel(context.Background())
-	s := &Sender{limit: max(silence, leastLimit), log: log, stop: stop, boxes: map[string]chan situation.View{}, state: map[string]Contact{}}
+	s := &Sender{limit: max(silence, leastLimit), log: log, stop: stop, boxes: map[string]*box{}, state: map[string]Contact{}}
 	var lines []*line
 	for _, p := range peers {
 		t, err := pki.ClientTLS(f, pki.Named(pki.Tower, p.Name))
@@ -58,7 +88,7 @@ func NewSender(peers []Peer, f pki.Files, silence time.Duration, log *slog.Logge
 			return nil, fmt.Errorf("peer %s: %w", p.Name, err)
 		}
 		l := newLine(p, t, s.limit)
-		s.boxes[p.Name] = make(chan situation.View, 1)
+		s.boxes[p.Name] = &box{ring: make(chan struct{}, 1), held: map[string]message{}}
 		s.state[p.Name] = Contact{}
 		lines = append(lines, l)
 	}
@@ -69,17 +99,40 @@ func NewSender(peers []Peer, f pki.Files, silence time.Duration, log *slog.Logge
 	return s, nil
 }
 
-// Send hands v to all peers and returns at once.
+// Send hands v to all peers and returns at once. The view of an observer on a user network is
+// passed on, by those that it reaches, to those that it does not: a tower whose site users cannot
+// reach would else be the last to hear of it, and it may be the one that drives.
 func (s *Sender) Send(v situation.View) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, box := range s.boxes {
-		select {
-		case <-box: // the peer has not taken the last one
-		default:
-		}
-		box <- v
+	m := message{View: v}
+	if v.Site == "" {
+		m.PassTo = s.unreachedLocked(time.Now())
 	}
+	for _, b := range s.boxes {
+		b.put(m)
+	}
+}
+
+// Pass hands the view of an observer to those peers in to, and returns at once.
+func (s *Sender) Pass(v situation.View, to []string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, name := range to {
+		if b, ok := s.boxes[name]; ok {
+			b.put(message{View: v})
+		}
+	}
+}
+
+func (s *Sender) unreachedLocked(now time.Time) (out []string) {
+	for name, c := range s.state {
+		if !c.reached(now) {
+			out = append(out, name)
+		}
+	}
+	slices.Sort(out)
+	return out
 }
 
 // Contacts returns how we stand with each peer.
@@ -95,24 +148,42 @@ func (s *Sender) Close() {
 	s.done.Wait()
 }
 
-// serve sends what comes into box to one peer.
-func (s *Sender) serve(ctx context.Context, l *line, box <-chan situation.View) {
+// serve sends what comes into a box to one peer.
+func (s *Sender) serve(ctx context.Context, l *line, b *box) {
 	defer l.hangUp()
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case v := <-box:
-			err := l.send(ctx, v)
+		case <-b.ring:
+		}
+		for _, m := range s.take(l.peer, b) {
+			err := l.send(ctx, m)
 			if ctx.Err() != nil {
 				return
 			}
 			s.note(l.peer, err)
-			if err != nil && !rest(ctx, againAfter) {
+			if err == nil {
+				continue
+			}
+			if !rest(ctx, againAfter) {
 				return
 			}
+			break // what else there was is old by now
 		}
 	}
+}
+
+// take empties a box for an attempt that begins now.
+func (s *Sender) take(p Peer, b *box) []message {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c := s.state[p.Name]
+	c.trying = time.Now()
+	s.state[p.Name] = c
+	out := slices.Collect(maps.Values(b.held))
+	clear(b.held)
+	return out
 }
 
 // note keeps how an attempt ended and logs what is new.
@@ -121,6 +192,7 @@ func (s *Sender) note(p Peer, err error) {
 	defer s.mu.Unlock()
 	c := s.state[p.Name]
 	was := c.Error
+	c.trying = time.Time{}
 	if err != nil {
 		c.Error = err.Error()
 	} else {
