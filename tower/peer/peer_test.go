@@ -190,7 +190,9 @@ func TestTowersViewsArePassedOnByNobody(t *testing.T) {
 	p := newPlace(t)
 	got := make(chan situation.View, 1000)
 	r := receiver(func(v situation.View) { got <- v })
-	r.Pass = func(v situation.View, to []string) { t.Errorf("the view of %s was to be passed on to %v", v.Observer, to) }
+	r.Pass = func(v situation.View, to []string) {
+		t.Errorf("the view of %s was to be passed on to %v", v.Observer, to)
+	}
 	addr := p.tower(r)
 	s := p.sender(p.files(pki.Tower, "tower-a"), peer.Peer{Name: "tower-b", Address: addr}, peer.Peer{Name: "tower-c", Address: "127.0.0.1:1"})
 	for seq := uint64(1); s.Contacts()["tower-c"].Error == "" || len(got) < 3; seq++ {
