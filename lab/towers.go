@@ -74,7 +74,7 @@ func (l *Lab) configureTower(p Place) error {
 	}
 	ticks := map[string]string{"heartbeat": "100ms", "election": "1s"}
 	if l.o.Profile == "fast" {
-		ticks = map[string]string{"heartbeat": "50ms", "election": "250ms"}
+		ticks = map[string]string{"heartbeat": "70ms", "election": "350ms"}
 	}
 	return l.writeYAML(l.at(p, "tower", "tower.yaml"), towerUser, map[string]any{
 		"name": p.tower(), "site": string(p), "data": l.at(p, "tower", "data"), "cluster": cluster,

@@ -160,6 +160,13 @@ func idle(s state.Snapshot) error {
 
 // drive returns this tower's drive, claiming it where nobody drives.
 func (n *Node) drive(ctx context.Context) (state.Drive, error) {
+	ctx, cancel := context.WithTimeout(ctx, claimFor)
+	defer cancel()
+	for q := n.quorum(); !q.Have; q = n.quorum() { // a new leader is found in less
+		if pause(ctx, uneasy); ctx.Err() != nil {
+			return state.Drive{}, refusal(fmt.Errorf("%w: %s", state.ErrNoQuorum, q.Why))
+		}
+	}
 	if d, ok := n.driving(); ok {
 		return d, nil
 	}

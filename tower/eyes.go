@@ -118,9 +118,9 @@ func (n *Node) look(e estate.Estate, p situation.Profile, targets []situation.Ta
 // lookers are those that need this tower's own certificate or the estate's accounts.
 func (n *Node) lookers() map[situation.Kind]probe.Looker {
 	return map[situation.Kind]probe.Looker{
-		situation.KindTower: probe.Tower(func(tower string) (*tls.Config, error) {
+		situation.KindTower: n.towerLooker(probe.Tower(func(tower string) (*tls.Config, error) {
 			return pki.ClientTLS(n.cfg.TLS.pki(), pki.Named(pki.Tower, tower))
-		}),
+		})),
 		situation.KindDatabase: probe.Database(func(component string) string { return (*n.logins.Load())[component] }),
 		situation.KindAgent: probe.Agent(probe.AgentConfig{
 			Dial: func(host, address string) (agent.Caller, error) {
@@ -131,6 +131,16 @@ func (n *Node) lookers() map[situation.Kind]probe.Looker {
 			},
 		}),
 	}
+}
+
+// towerLooker asks the other towers. That we live we know.
+func (n *Node) towerLooker(direct probe.Looker) probe.Looker {
+	return probe.LookFunc(func(ctx context.Context, t situation.Target) (map[string]string, error) {
+		if t.Component == n.cfg.Name {
+			return nil, nil
+		}
+		return direct.Look(ctx, t)
+	})
 }
 
 // zoneOf is the zone that a name server is asked for. It comes from the estate that the eyes

@@ -24,7 +24,7 @@ import (
 const (
 	breath = 10 * time.Millisecond  // at least between two beliefs, so that views that come together are believed together
 	uneasy = 25 * time.Millisecond  // at most, while something is not well
-	atRest = 100 * time.Millisecond // at most, else; half of the profile's Every where that is less
+	atRest = 100 * time.Millisecond // at most, else; half of the profile's Rest where that is less
 )
 
 // mind is the goroutine that believes and decides. Only think touches its fields;
@@ -113,7 +113,7 @@ func (m *mind) pace() time.Duration {
 	if slices.Contains(slices.Collect(maps.Values(m.ill)), true) {
 		return uneasy
 	}
-	return min(atRest, m.b.profile.Every/2)
+	return min(atRest, m.b.profile.Rest/2)
 }
 
 // hear takes a view in and says whether it is urgent: somebody sees, or has just seen,
@@ -127,7 +127,7 @@ func (m *mind) hear(v situation.View) bool {
 	m.b.views[v.Observer] = timedView{v, at}
 	was := m.ill[v.Observer]
 	m.ill[v.Observer] = slices.ContainsFunc(v.Looks, func(l situation.Look) bool {
-		return l.Refused || !l.Ever || l.Silent >= 2*m.b.profile.Every
+		return l.Refused || !l.Ever || l.Silent >= m.b.profile.Rest+m.b.profile.Every
 	})
 	return was || m.ill[v.Observer]
 }

@@ -20,7 +20,8 @@ func (in Input) facts(id estate.StoreID, m estate.MemberID) map[string]string {
 	return in.Now.Facts[situation.DatabaseTarget(in.Estate, id, m)]
 }
 
-// oldPrimaries wants members stopped that run as primaries and are not. One that
+// oldPrimaries wants members stopped that run as primaries and are not, or would as soon as
+// anybody started them. One that runs and that
 // the record does not know for a former primary was made one by other hands: while the
 // record's primary does not run either, stopping it could stop the only one there is.
 func (in Input) oldPrimaries() (out []want) {
@@ -28,12 +29,19 @@ func (in Input) oldPrimaries() (out []want) {
 		r := in.Stores[id]
 		for _, m := range slices.Sorted(maps.Keys(in.Estate.Stores[id].Members)) {
 			site := in.siteOf(id, m)
-			if r.Epoch == 0 || m == r.Primary || in.Now.Sites[site].Gone() || in.facts(id, m)[situation.FactRole] != situation.RolePrimary {
+			f, how := in.facts(id, m), "runs as a primary"
+			switch {
+			case r.Epoch == 0 || m == r.Primary || in.Now.Sites[site].Gone():
+				continue
+			case f[situation.FactRole] == situation.RolePrimary:
+			case slices.Contains(r.Former, m) && f[situation.FactMade] == situation.RolePrimary && f[situation.FactFenced] == "false" && f[situation.FactHalted] == "":
+				how = "would start as a primary"
+			default:
 				continue
 			}
 			w := want{
 				kind: plan.FenceOld, subject: string(id), member: m, site: site, stores: []estate.StoreID{id},
-				because: []string{fmt.Sprintf("%s runs as a primary of %s, which is %s since epoch %d", m, id, r.Primary, r.Epoch)},
+				because: []string{fmt.Sprintf("%s %s of %s, which is %s since epoch %d", m, how, id, r.Primary, r.Epoch)},
 			}
 			if !slices.Contains(r.Former, m) {
 				w.ask = fmt.Sprintf("the record does not know %s for a former primary, so other hands made it one: compare the two by hand, then stop one", m)

@@ -12,12 +12,12 @@ import (
 func Profiles() map[string]Profile {
 	return map[string]Profile{
 		"default": {
-			Name: "default", Silence: 2 * time.Second, Every: 300 * time.Millisecond, Timeout: time.Second,
+			Name: "default", Silence: 2 * time.Second, Every: 300 * time.Millisecond, Rest: 300 * time.Millisecond, Timeout: time.Second,
 			Stall: 500 * time.Millisecond, Stale: 3 * time.Second, Settle: 10 * time.Second,
 			Alone: 1700 * time.Millisecond,
 		},
 		"fast": {
-			Name: "fast", Silence: 500 * time.Millisecond, Every: 100 * time.Millisecond, Timeout: 300 * time.Millisecond,
+			Name: "fast", Silence: 500 * time.Millisecond, Every: 100 * time.Millisecond, Rest: 200 * time.Millisecond, Timeout: 300 * time.Millisecond,
 			Stall: 150 * time.Millisecond, Stale: time.Second, Settle: 3 * time.Second,
 			Alone: 500 * time.Millisecond,
 		},
@@ -49,6 +49,7 @@ func (p Profile) Validate() error {
 	}{
 		{"silence", p.Silence},
 		{"every", p.Every},
+		{"rest", p.Rest},
 		{"timeout", p.Timeout},
 		{"stall", p.Stall},
 		{"stale", p.Stale},
@@ -64,6 +65,12 @@ func (p Profile) Validate() error {
 	}
 	if least := p.Timeout + 2*p.Every; p.Silence < least {
 		bad("silence", "%v is shorter than timeout + 2 x every (%v): one lost packet would make a living thing silent before the next looks could answer", p.Silence, least)
+	}
+	if p.Rest < p.Every {
+		bad("rest", "%v is shorter than every (%v): what answers would be looked at more often than what does not", p.Rest, p.Every)
+	}
+	if least := 2*p.Rest + p.Every; p.Silence < least {
+		bad("silence", "%v is shorter than 2 x rest + every (%v): an answer that is told a little late would be too old to show that a thing lives", p.Silence, least)
 	}
 	if p.Stall > p.Silence/2 {
 		bad("stall", "%v is longer than half of silence (%v): an observer that was itself stopped would call others silent", p.Stall, p.Silence)

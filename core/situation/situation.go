@@ -85,7 +85,8 @@ type Verdict struct {
 type Profile struct {
 	Name    string
 	Silence time.Duration // how long a target is silent before it counts
-	Every   time.Duration // between two looks at one target
+	Every   time.Duration // between two looks at one target, and two views, while something does not answer
+	Rest    time.Duration // the same while all is well
 	Timeout time.Duration // of one look
 	Stall   time.Duration // a loop that was later than this does not count its silence
 	Stale   time.Duration // a view older than this says nothing any more

@@ -33,6 +33,8 @@ const (
 	FactClient = "client/"              // of a primary, with a member's name: "streaming …" while that one receives from it
 	FactSealed = "sealed"               // of a member: "true" or "begun" while it receives from nobody, for a run
 	FactReign  = "agent/upstream_reign" // of a follower: the epoch of the primary that it was pointed at
+	FactMade   = "agent/role"           // of a member: what its agent last made it, whether its server runs or not
+	FactFenced = "fenced"               // of a member: "true" while its agent starts it for nobody
 	FactHalted = "halted_epoch"         // of a member that was primary and was stopped cleanly, until it is one again: the epoch of the run that stopped it
 	FactLocked = "locked"               // of a name server: "true" while it answers nothing
 

@@ -46,7 +46,7 @@ type Times struct{ Heartbeat, Election time.Duration }
 // The times of the two profiles. Election is well below the silence after which a
 // site counts as lost (0.5 s and 2 s), so that a leader stands when it does.
 var (
-	Fast    = Times{50 * time.Millisecond, 250 * time.Millisecond}
+	Fast    = Times{70 * time.Millisecond, 350 * time.Millisecond}
 	Default = Times{100 * time.Millisecond, 1000 * time.Millisecond}
 )
 

@@ -51,12 +51,18 @@ type Config struct {
 // silent a new one begins at least each Timeout / outstanding.
 const outstanding = 3
 
-// pulse is how long the loop sleeps at most. What it oversleeps is its lateness.
-const pulse = 50 * time.Millisecond
+// pulse is how long the loop sleeps at most. What it oversleeps is its lateness. Looks at the targets
+// of one site are as far apart, where there are enough: closer would be more even, and wake the machine more often.
+const pulse = 75 * time.Millisecond
 
-// slots is over how many instants the looks are spread within each Every. More would be
-// more even, and wake the machine more often.
-const slots = 4
+// next is the instant for which time comes round again after every, by the wall clock, that is
+// at least half of that away. So all observers look at the same instants, as far as their clocks agree:
+// what they ask each other, and what they tell, comes together, and wakes a machine once.
+func next(now time.Time, every, phase time.Duration) time.Time {
+	from := now.Add(every / 2)
+	past := (time.Duration(from.UnixNano()) - phase) % every
+	return from.Add((every - past) % every)
+}
 
 // Prober looks. Make one with [New].
 type Prober struct {
@@ -74,6 +80,7 @@ type Prober struct {
 // schedule is when one target is looked at.
 type schedule struct {
 	target situation.Target
+	phase  time.Duration // of its looks within each Rest
 	next   time.Time
 	flying int
 	begun  uint64
@@ -142,7 +149,11 @@ func (p *Prober) advance(ctx context.Context, wake, now time.Time) (situation.Vi
 	}
 	regular := !now.Before(p.tell)
 	if regular {
-		p.tell = now.Add(p.c.Profile.Every)
+		pause := p.c.Profile.Every
+		if p.sheet.well(now) {
+			pause = p.c.Profile.Rest // what changes is told at once
+		}
+		p.tell = next(now, pause, 0)
 		p.retargetLocked(now)
 	}
 	for _, s := range p.due {
@@ -163,10 +174,7 @@ func (p *Prober) lookLocked(ctx context.Context, s *schedule, now time.Time) {
 	if now.Before(s.next) || s.flying >= outstanding {
 		return
 	}
-	s.next = s.next.Add(p.c.Profile.Every)
-	if s.next.Before(now) {
-		s.next = now.Add(p.c.Profile.Every)
-	}
+	s.next = next(now, p.c.Profile.Every, s.phase)
 	s.flying++
 	s.begun++
 	t, number := s.target, s.begun
@@ -195,6 +203,9 @@ func (p *Prober) note(r result) bool {
 		return false
 	}
 	s.flying--
+	if r.err == nil && s.flying == 0 {
+		s.next = next(r.began, p.c.Profile.Rest, s.phase)
+	}
 	return p.sheet.note(r) || s.flying == outstanding-1
 }
 
@@ -222,18 +233,25 @@ func (p *Prober) wake(now time.Time) time.Time {
 	return at
 }
 
-// retargetLocked begins with new targets, spread over the time between two looks, and
-// forgets those that are no more.
+// retargetLocked begins with new targets, those of each site spread over the time between two
+// looks, so that each site is heard of all the time; and forgets those that are no more.
 func (p *Prober) retargetLocked(now time.Time) {
+	rest := p.c.Profile.Rest
+	instants := int((rest + pulse - 1) / pulse)
 	targets := slices.DeleteFunc(slices.Clone(p.c.Targets()), func(t situation.Target) bool { return p.c.Lookers[t.Kind] == nil })
-	keep := make(map[string]bool, len(targets))
-	for i, t := range targets {
+	keep, beside, nth := make(map[string]bool, len(targets)), map[estate.SiteID]int{}, map[estate.SiteID]int{}
+	for _, t := range targets {
+		beside[t.Site]++
+	}
+	for _, t := range targets {
 		keep[t.ID] = true
+		slot := nth[t.Site] * instants / beside[t.Site]
+		nth[t.Site]++
 		if s := p.due[t.ID]; s != nil && s.target == t {
 			continue
 		}
-		slot := i * slots / len(targets)
-		p.due[t.ID] = &schedule{target: t, next: now.Add(p.c.Profile.Every * time.Duration(slot) / slots)}
+		phase := rest * time.Duration(slot) / time.Duration(instants)
+		p.due[t.ID] = &schedule{target: t, phase: phase, next: next(now.Add(-rest/2), rest, phase)}
 		p.sheet.begin(t.ID, now)
 	}
 	for id := range p.due {

@@ -117,6 +117,16 @@ func (s *sheet) limits(w *row) []time.Duration {
 	return []time.Duration{s.p.Silence}
 }
 
+// well says that everything answered the looks of late.
+func (s *sheet) well(now time.Time) bool {
+	for _, w := range s.rows {
+		if !w.ever || w.refused || now.Sub(s.from(w)) >= s.p.Rest+s.p.Every {
+			return false
+		}
+	}
+	return true
+}
+
 // changed says that something must be told at once, and takes note that it is.
 func (s *sheet) changed(now time.Time) bool {
 	changed := s.dirty
