@@ -152,14 +152,14 @@ func TestTheMindHastensOnlyWhenSomethingIsNotWell(t *testing.T) {
 		return m.hear(situation.View{Observer: "tower-a", Site: "a", Boot: "x", Seq: seq, Looks: []situation.Look{l}})
 	}
 	well := situation.Look{Target: "t", Ever: true, Silent: p.Every}
-	if hear(well) || m.pace() != p.Rest/2 {
+	if hear(well) || m.pace() != atRest {
 		t.Fatalf("at rest it hastens: %v", m.pace())
 	}
 	for _, ill := range []situation.Look{{Target: "t", Ever: true, Silent: p.Rest + p.Every}, {Target: "t", Ever: true, Refused: true}, {Target: "t"}} {
 		if !hear(ill) || m.pace() != uneasy {
 			t.Fatalf("%+v is not urgent", ill)
 		}
-		if !hear(well) || hear(well) || m.pace() != p.Rest/2 {
+		if !hear(well) || hear(well) || m.pace() != atRest {
 			t.Fatalf("after %+v it does not calm down", ill)
 		}
 	}

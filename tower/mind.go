@@ -24,7 +24,7 @@ import (
 const (
 	breath = 10 * time.Millisecond  // at least between two beliefs, so that views that come together are believed together
 	uneasy = 25 * time.Millisecond  // at most, while something is not well
-	atRest = 100 * time.Millisecond // at most, else; half of the profile's Rest where that is less
+	atRest = 200 * time.Millisecond // at most, else
 )
 
 // mind is the goroutine that believes and decides. Only think touches its fields;
@@ -113,7 +113,7 @@ func (m *mind) pace() time.Duration {
 	if slices.Contains(slices.Collect(maps.Values(m.ill)), true) {
 		return uneasy
 	}
-	return min(atRest, m.b.profile.Rest/2)
+	return atRest
 }
 
 // hear takes a view in and says whether it is urgent: somebody sees, or has just seen,

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
-	"encoding/json"
 	"fmt"
 	"io"
 	"net"
@@ -57,10 +56,10 @@ func dialer(limit time.Duration) *net.Dialer {
 	}}
 }
 
-// send delivers one message. After a failure the connection is given up, since
+// send delivers one letter. After a failure the connection is given up, since
 // nobody knows what became of it.
-func (l *line) send(ctx context.Context, m message) error {
-	body, err := json.Marshal(m)
+func (l *line) send(ctx context.Context, m letter) error {
+	body, err := m.text()
 	if err != nil {
 		return err
 	}
@@ -118,7 +117,7 @@ func (l *line) post(ctx context.Context, body []byte) error {
 	if err != nil {
 		return err
 	}
-	if resp.StatusCode != http.StatusOK {
+	if resp.StatusCode != http.StatusNoContent {
 		return fmt.Errorf("%s: %s", resp.Status, bytes.TrimSpace(answer))
 	}
 	return nil

@@ -201,7 +201,7 @@ func TestTowersViewsArePassedOnByNobody(t *testing.T) {
 	}
 	c, err := pki.ClientTLS(p.files(pki.Tower, "tower-a"), nil)
 	must(t, err)
-	if status, answer, err := post(t, c, addr, strings.NewReader(`{"observer":"isp-a","pass_to":["tower-c"]}`)); err != nil || status != http.StatusOK {
+	if status, answer, err := post(t, c, addr, strings.NewReader(`{"observer":"isp-a","pass_to":["tower-c"]}`)); err != nil || status != http.StatusNoContent {
 		t.Fatalf("%d %s %v", status, answer, err)
 	}
 }
@@ -254,11 +254,11 @@ func TestOnlyThoseWhoMayAreHeard(t *testing.T) {
 		want  int
 		says  string
 	}{
-		"Tower":            {p.files(pki.Tower, "tower-a"), `{"observer":"tower-a","site":"a"}`, 200, `"tower":"tower-b"`},
-		"Observer":         {p.files(pki.Observer, "isp-a"), `{"observer":"isp-a"}`, 200, ""},
+		"Tower":            {p.files(pki.Tower, "tower-a"), `{"observer":"tower-a","site":"a"}`, 204, ""},
+		"Observer":         {p.files(pki.Observer, "isp-a"), `{"observer":"isp-a"}`, 204, ""},
 		"Agent":            {p.files(pki.Agent, "tower-a"), `{"observer":"tower-a","site":"a"}`, 403, "an agent's certificate"},
 		"Person":           {p.files(pki.Person, "tower-a"), `{"observer":"tower-a","site":"a"}`, 403, "a person's certificate"},
-		"PassedOn":         {p.files(pki.Tower, "tower-a"), `{"observer":"isp-a"}`, 200, ""},
+		"PassedOn":         {p.files(pki.Tower, "tower-a"), `{"observer":"isp-a"}`, 204, ""},
 		"OtherObserver":    {p.files(pki.Observer, "isp-b"), `{"observer":"isp-a"}`, 403, `in the name of "isp-a"`},
 		"OtherName":        {p.files(pki.Tower, "tower-a"), `{"observer":"tower-b","site":"b"}`, 403, `in the name of "tower-b"`},
 		"OtherNameNoSite":  {p.files(pki.Tower, "tower-a"), `{"observer":"tower-b"}`, 403, `in the name of "tower-b"`},

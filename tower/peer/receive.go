@@ -18,7 +18,7 @@ import (
 	"github.com/haechi/haechi/pki"
 )
 
-// Path is where a tower takes views: POST, JSON of a [situation.View].
+// Path is where a tower takes views: POST, JSON of a [situation.View]; 204 acknowledges it.
 const Path = "/peer/v1/view"
 
 // MaxView bounds the body of one view, in bytes.
@@ -26,12 +26,6 @@ const MaxView = 1 << 20
 
 // readLimit bounds how long one view may take to arrive.
 const readLimit = 2 * time.Second
-
-// Reply is what a receiver says of itself.
-type Reply struct {
-	Tower string `json:"tower"`
-	Seq   uint64 `json:"seq"` // of the view that was taken
-}
 
 // Receiver takes views from peers. It is an http.Handler for [Path], to be served
 // with pki.ServerTLS.
@@ -79,8 +73,7 @@ func (r *Receiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	if len(m.PassTo) > 0 && r.Pass != nil {
 		r.Pass(v, m.PassTo)
 	}
-	w.Header().Set("Content-Type", "application/json")
-	json.NewEncoder(w).Encode(Reply{Tower: r.Tower, Seq: v.Seq})
+	w.WriteHeader(http.StatusNoContent)
 }
 
 // receive reads and checks one view; the status goes with the error.

@@ -2,6 +2,7 @@ package peer
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -30,6 +31,16 @@ type message struct {
 	PassTo []string `json:"pass_to,omitempty"`
 }
 
+// letter is a message for several peers, of whom the first to send it writes it out.
+type letter struct {
+	observer string
+	text     func() ([]byte, error)
+}
+
+func write(m message) letter {
+	return letter{m.Observer, sync.OnceValues(func() ([]byte, error) { return json.Marshal(m) })}
+}
+
 // Contact is how we stand with one peer, as its sender sees it.
 type Contact struct {
 	Answered time.Time // when it last acknowledged a view; zero: never
@@ -46,12 +57,12 @@ func (c Contact) reached(now time.Time) bool {
 // box holds what one peer has not been sent yet: the newest of each observer.
 type box struct {
 	ring chan struct{} // there is something
-	held map[string]message
+	held map[string]letter
 }
 
 // put is called with the sender's mutex held.
-func (b *box) put(m message) {
-	b.held[m.Observer] = m
+func (b *box) put(l letter) {
+	b.held[l.observer] = l
 	select {
 	case b.ring <- struct{}{}:
 	default:
@@ -88,7 +99,7 @@ func NewSender(peers []Peer, f pki.Files, silence time.Duration, log *slog.Logge
 			return nil, fmt.Errorf("peer %s: %w", p.Name, err)
 		}
 		l := newLine(p, t, s.limit)
-		s.boxes[p.Name] = &box{ring: make(chan struct{}, 1), held: map[string]message{}}
+		s.boxes[p.Name] = &box{ring: make(chan struct{}, 1), held: map[string]letter{}}
 		s.state[p.Name] = Contact{}
 		lines = append(lines, l)
 	}
@@ -109,8 +120,9 @@ func (s *Sender) Send(v situation.View) {
 	if v.Site == "" {
 		m.PassTo = s.unreachedLocked(time.Now())
 	}
+	l := write(m)
 	for _, b := range s.boxes {
-		b.put(m)
+		b.put(l)
 	}
 }
 
@@ -118,9 +130,10 @@ func (s *Sender) Send(v situation.View) {
 func (s *Sender) Pass(v situation.View, to []string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	l := write(message{View: v})
 	for _, name := range to {
 		if b, ok := s.boxes[name]; ok {
-			b.put(message{View: v})
+			b.put(l)
 		}
 	}
 }
@@ -175,7 +188,7 @@ func (s *Sender) serve(ctx context.Context, l *line, b *box) {
 }
 
 // take empties a box for an attempt that begins now.
-func (s *Sender) take(p Peer, b *box) []message {
+func (s *Sender) take(p Peer, b *box) []letter {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	c := s.state[p.Name]

@@ -4,7 +4,9 @@ package probe_test
 
 import (
 	"context"
+	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"path/filepath"
 	"sync"
@@ -131,3 +133,35 @@ func TestFirstAnswerAfterACut(t *testing.T) {
 		}
 	}
 }
+
+func issue(dir string, k pki.Kind, name string) error {
+	_, err := pki.Issue(dir, pki.Identity{Kind: k, Name: name}, filepath.Join(dir, name), nil, nil, time.Hour)
+	return err
+}
+
+func serveAgent(t *testing.T, dir string, i int) string {
+	conf, err := pki.ServerTLS(pki.FilesIn(filepath.Join(dir, "a")), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := agent.NewServer(filepath.Join(dir, fmt.Sprintf("state-%d", i)), "", map[string]agent.Unit{"named": still{}, "talk-db": still{}}, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := listen(t)
+	go func() { _ = s.Serve(context.Background(), l, conf) }()
+	return l.Addr().String()
+}
+
+// still is a unit that has little to say.
+type still struct{}
+
+func (still) Look(context.Context, agent.Order, *agent.Memory) (map[string]string, error) {
+	return map[string]string{"answering": "true"}, nil
+}
+
+func (still) Do(context.Context, agent.Order, *agent.Memory) (map[string]string, error) {
+	return nil, nil
+}
+
+var fast = situation.Profiles()["fast"]

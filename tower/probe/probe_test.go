@@ -239,7 +239,7 @@ func TestOwnStallIsNotTheSilenceOfOthers(t *testing.T) {
 			w.block = func(situation.View) { time.Sleep(2 * time.Second) }
 		})
 		began := time.Now()
-		time.Sleep(2200 * time.Millisecond)
+		time.Sleep(2500 * time.Millisecond)
 		v, after := w.first(began, func(v situation.View) bool { return v.Late > 0 })
 		if after < 0 || v.Late < 1900*time.Millisecond || v.Looks[0].Silent > 200*time.Millisecond {
 			t.Errorf("after a stall of 2 s: late %v, silent %v", v.Late, v.Looks[0].Silent)
