@@ -70,9 +70,6 @@ func (n *Node) warnings(b *beliefs, at time.Time) []web.Warning {
 	if why := n.held.Load(); why != nil && len(b.snap.Holds) == 0 {
 		out = append(out, web.Warning{Severity: web.Warn, Text: n.cfg.Name + " alone is held: " + *why, Do: "haechi hold --release"})
 	}
-	if b.snap.Estate.Version > 0 && len(b.snap.Armed) == 0 {
-		out = append(out, web.Warning{Severity: web.Warn, Text: "disarmed: what haechi would do is journaled, nothing is done", Do: "haechi arm '*', once the journal convinces you"})
-	}
 	return out
 }
 

@@ -135,7 +135,7 @@ func Decide(in Input) []Decision {
 // refuseAll is what a tower decides that does not reach a majority of the voters.
 func refuseAll(wants []want) Decision {
 	d := Decision{Act: Refuse, Because: []string{
-		"this tower does not reach a majority of the voters, so it starts nothing; bring voters back, or let a person recover the towers (haechi tower recover)",
+		"this tower does not reach a majority of the voters, so it starts nothing; bring voters back; until then only people can move anything, by hand",
 	}}
 	for _, w := range wants {
 		d.Because = append(d.Because, fmt.Sprintf("otherwise: %s %s: %s", w.kind, w.subject, strings.Join(w.because, "; ")))

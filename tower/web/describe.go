@@ -237,12 +237,12 @@ func quorumWarnings(n Now) []Warning {
 	if n.Quorum.Have {
 		return nil
 	}
-	return []Warning{{Severity: Bad, Text: "no quorum: " + n.Quorum.Why, Do: "bring back a tower, or see `haechi tower recover`"}}
+	return []Warning{{Severity: Bad, Text: "no quorum: " + n.Quorum.Why, Do: "bring a tower in another site back; until then haechi starts nothing, and only people can move anything, by hand"}}
 }
 
 func consentWarnings(n Now) (out []Warning) {
 	if len(n.Armed) == 0 && len(n.Sites) > 0 {
-		out = append(out, Warning{Severity: Warn, Text: "disarmed: haechi says what it would do, and does not do it", Do: "haechi arm '*'"})
+		out = append(out, Warning{Severity: Warn, Text: "disarmed: what haechi would do is journaled, nothing is done", Do: "haechi arm '*', once the journal convinces you"})
 	}
 	for _, h := range n.Holds {
 		out = append(out, Warning{Severity: Warn, Text: "held by " + h.By + ": " + h.Why, Do: "haechi hold --release", Since: h.Since})
