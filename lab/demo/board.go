@@ -84,7 +84,7 @@ type moment struct {
 // inOrder are the moments of a fire as they came; those that never came are last.
 func inOrder(f trial.Figures) []moment {
 	all := []moment{
-		{"haechi believed that the site is lost", f.Verdict},
+		{"haechi was sure of the loss", f.Verdict},
 		{"the old side could acknowledge nothing more", f.Sealed},
 		{"another member took over, confirmed", f.Promoted},
 		{"first new message acknowledged", f.FirstAck},

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/haechi/haechi/core/plan"
 	"github.com/haechi/haechi/lab/trial"
 )
 
@@ -71,9 +72,9 @@ func (s *story) hear(n trial.Page) (out []line) {
 	return out
 }
 
-// decision leaves the reasons of a decision to act out: the verdict says them.
+// decision leaves the reasons to act on a lost site out: the verdict says them.
 func decision(text string) string {
-	if act, _, ok := strings.Cut(text, ": "); ok && strings.HasPrefix(text, "haechi starts ") {
+	if act, _, ok := strings.Cut(text, ": "); ok && strings.HasPrefix(text, "haechi starts ") && strings.Contains(act, string(plan.LoseSite)) {
 		return act
 	}
 	return text

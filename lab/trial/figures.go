@@ -49,7 +49,7 @@ type Figures struct {
 	OutOfOrder   int `json:"out_of_order"`
 	Changed      int `json:"changed"` // acknowledged as something else than what is there
 
-	Verdict  Seconds `json:"verdict_s"`  // the system believed that the site is lost
+	Verdict  Seconds `json:"verdict_s"`  // the system believed that the site, or its database, is lost
 	Opened   Seconds `json:"opened_s"`   // it began to act
 	Sealed   Seconds `json:"sealed_s"`   // the old side could acknowledge nothing any more
 	Promoted Seconds `json:"promoted_s"` // it knew that another member takes writes

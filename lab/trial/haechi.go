@@ -135,7 +135,9 @@ func account(entries []journal.Entry, since time.Time) (a Account, open bool, er
 			t = other
 		}
 	}
-	a.Verdict = verdicts[t.plan.Subject]
+	if a.Verdict = verdicts[t.plan.Subject]; a.Verdict.IsZero() {
+		a.Verdict = t.opened // of a store alone, which fell silent a moment before the rest of its site
+	}
 	return t.into(a), t.closed.IsZero(), nil
 }
 

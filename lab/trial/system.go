@@ -22,7 +22,7 @@ type System interface {
 type Account struct {
 	Run      string
 	PlanHash string
-	Verdict  time.Time // it believed that the site is lost
+	Verdict  time.Time // it believed that the site, or its database, is lost
 	Opened   time.Time // it began to act
 	Sealed   time.Time // the old side could acknowledge nothing any more
 	Promoted time.Time // another member took writes

@@ -142,6 +142,19 @@ func TestAccountIsOfTheRunThatPromotes(t *testing.T) {
 	}
 }
 
+func TestStoreThatFellSilentFirstIsTheBelief(t *testing.T) {
+	all := entries(t)
+	for i := range all {
+		if all[i].Kind == "verdict" { // the site's comes later, or never
+			all[i].Subject = "anyang"
+		}
+	}
+	got, _, err := account(all, fire)
+	if err != nil || !got.Verdict.Equal(got.Opened) || got.Run != "r-3" {
+		t.Errorf("%+v, %v", got, err)
+	}
+}
+
 func TestNoRunIsNoAccount(t *testing.T) {
 	if _, _, err := account(entries(t)[:2], fire); err == nil {
 		t.Error("a run from before the fault was taken for its answer")
