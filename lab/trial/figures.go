@@ -61,6 +61,8 @@ type Figures struct {
 	LongestClientPause Seconds `json:"longest_client_pause_s"`
 	P99                Seconds `json:"p99_s"` // from the intended moment of sending
 
+	DiskStall Seconds `json:"disk_stall_s"` // the longest that the machine took to put one page on the disk that all members share
+
 	Run      string   `json:"run"`
 	PlanHash string   `json:"plan_hash"`
 	Steps    []Step   `json:"steps,omitempty"`

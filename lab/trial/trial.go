@@ -77,26 +77,44 @@ func (t Trial) Run(ctx context.Context) (Figures, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return Figures{}, fmt.Errorf("trial: %w", err)
 	}
+	stopDisk, err := watchDisk(ctx, dir)
+	if err != nil {
+		return Figures{}, fmt.Errorf("trial: %w", err)
+	}
+	f := Figures{System: t.System.Name(), Site: t.Site, Seed: t.Seed, Writable: Never}
+	err = t.shoot(ctx, dir, &f)
+	worst, diskErr := stopDisk()
+	if f.DiskStall = Seconds(worst.Seconds()); worst >= diskSlow {
+		f.Trouble = append(f.Trouble, fmt.Sprintf("the machine's own disk took %.2f s for one page", worst.Seconds()))
+	}
+	if err = errors.Join(err, diskErr); err != nil {
+		return Figures{}, fmt.Errorf("trial: %w", err)
+	}
+	return f, t.weigh(ctx, filepath.Join(dir, "load.log"), &f)
+}
+
+// shoot has the load run around the fault, from its first message to its last.
+func (t Trial) shoot(ctx context.Context, dir string, f *Figures) error {
 	log, acks := filepath.Join(dir, "load.log"), filepath.Join(dir, "acks")
 	events := newFeed(t.Watch)
 	load, err := t.startLoad(log, acks, events)
 	if err != nil {
-		return Figures{}, fmt.Errorf("trial: %w", err)
+		return err
 	}
 	defer load.Kill() //nolint:errcheck // it has ended, or nothing more can be done about it
-	f := Figures{System: t.System.Name(), Site: t.Site, Seed: t.Seed, Writable: Never}
-	if err := t.hurt(ctx, load, events, &f); err != nil {
-		return Figures{}, fmt.Errorf("trial: %w", err)
+	if err := t.hurt(ctx, load, events, f); err != nil {
+		return err
 	}
 	if err := t.end(ctx, load); err != nil {
-		return Figures{}, fmt.Errorf("trial: end of the load: %w", err)
+		return fmt.Errorf("end of the load: %w", err)
 	}
-	if t.Acks != "" {
-		if err := copyFile(acks, t.Acks); err != nil {
-			return Figures{}, fmt.Errorf("trial: keep the acknowledgements: %w", err)
-		}
+	if t.Acks == "" {
+		return nil
 	}
-	return f, t.weigh(ctx, log, &f)
+	if err := copyFile(acks, t.Acks); err != nil {
+		return fmt.Errorf("keep the acknowledgements: %w", err)
+	}
+	return nil
 }
 
 // startLoad starts the clients, among users, as a process of their own.
