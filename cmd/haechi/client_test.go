@@ -147,6 +147,19 @@ func TestSurvivingTowerAnswers(t *testing.T) {
 	}
 }
 
+func TestLostSiteDoesNotServe(t *testing.T) {
+	tn := newTown(t, pki.Viewer)
+	tn.tower(desk{NowFunc: func() web.Now {
+		n := peace()
+		n.Sites = append(n.Sites, web.Site{ID: "ansan", State: "lost", Intent: "serving"}, web.Site{ID: "anyang", State: "lost", Intent: "draining"})
+		return n
+	}})
+	out, err := tn.haechi("status")
+	if err != nil || strings.Count(out, "serving") != 1 || !strings.Contains(out, "draining") {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
+
 func TestNoTowerAnswers(t *testing.T) {
 	tn := newTown(t, pki.Viewer)
 	tn.dead()

@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/haechi/haechi/core/situation"
 	"github.com/haechi/haechi/tower/web"
 )
 
@@ -37,7 +38,7 @@ func drawNow(w io.Writer, n web.Now) {
 	fmt.Fprintf(w, "as %s sees it, %s\n\n", n.Tower, quorum(n))
 	t := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
 	for _, s := range n.Sites {
-		fmt.Fprintf(t, "site\t%s\t%s\t%s\t%s\n", s.ID, s.State, s.Intent, strings.Join(s.Because, "; "))
+		fmt.Fprintf(t, "site\t%s\t%s\t%s\t%s\n", s.ID, s.State, intended(s), strings.Join(s.Because, "; "))
 	}
 	for _, s := range n.Stores {
 		fmt.Fprintf(t, "store\t%s\tepoch %d\twrites\t%s\n", s.ID, s.Epoch, s.Writes)
@@ -86,6 +87,14 @@ func quorum(n web.Now) string {
 		return "with the quorum"
 	}
 	return "WITHOUT QUORUM: " + n.Quorum.Why
+}
+
+// intended is what people want of a site; that a lost one would serve says nothing.
+func intended(s web.Site) string {
+	if s.Intent == string(situation.Serving) && s.State != string(situation.Up) {
+		return ""
+	}
+	return s.Intent
 }
 
 func served(a web.Answer) string {

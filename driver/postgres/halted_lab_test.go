@@ -3,6 +3,8 @@
 package postgres
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -14,6 +16,7 @@ import (
 	"github.com/haechi/haechi/core/estate"
 	"github.com/haechi/haechi/core/plan"
 	"github.com/haechi/haechi/core/run"
+	"github.com/haechi/haechi/driver"
 )
 
 // burn ends a member and its agent for the rest of a test.
@@ -179,5 +182,41 @@ func TestAHaltedPrimaryThatWindsUpStillIsNotWaitedFor(t *testing.T) {
 	c.takeOver(w, "ansan", "")
 	if err := syscall.Kill(receiver, syscall.SIGKILL); err != nil {
 		t.Errorf("the receiver that held it: %v", err)
+	}
+}
+
+// The tower that ordered the stop dies while the server ends: the next one finds it halted, and goes on.
+func TestAHaltWhoseTowerDiesIsRemembered(t *testing.T) {
+	c := newCluster(t)
+	c.adopt()
+	m := c.members["pangyo"]
+	release := m.holdLock()
+	defer release()
+	backend := int(toNumber(m.sql("SELECT pid FROM pg_stat_activity WHERE application_name = 'reader'")[0][0]))
+	must(t, syscall.Kill(backend, syscall.SIGSTOP)) // the server cannot end before this one does
+	r := c.begin()
+	first, die := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() {
+		res, err := c.driver.Do(first, r.task(plan.Halt, "pangyo"))
+		if res.Outcome == run.Done {
+			err = fmt.Errorf("it was done: %s", res.Note)
+		}
+		ended <- err
+	}()
+	eventually(t, "it is stopping", func() bool { return c.facts("pangyo")["state"] == "stopping" })
+	die()
+	if err := <-ended; !errors.Is(err, context.Canceled) {
+		t.Errorf("the tower that dies: %v", err)
+	}
+	must(t, syscall.Kill(backend, syscall.SIGCONT))
+	var res driver.Result
+	eventually(t, "it is known to be halted", func() (done bool) {
+		res, _ = c.driver.Look(t.Context(), r.task(plan.Halt, "pangyo"))
+		return res.Outcome == run.Done
+	})
+	r.learn(res)
+	for _, v := range []plan.Verb{plan.Seal, plan.Choose, plan.Follow, plan.Promote} {
+		r.must(v, "ansan", "anyang")
 	}
 }

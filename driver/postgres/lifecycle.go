@@ -13,6 +13,9 @@ import (
 // fencePatience is how long a fence waits for an immediate stop before it kills.
 const fencePatience = 1500 * time.Millisecond
 
+// endPatience is how long a primary that was told to end cleanly is waited for.
+const endPatience = 10 * time.Second
+
 // start starts a stopped server as what the agent remembers of it, and as nothing else.
 func (u *Unit) start(ctx context.Context, o agent.Order, mem memory, m *agent.Memory) (map[string]string, error) {
 	if err := u.mayStart(o, mem); err != nil {
@@ -140,6 +143,11 @@ func (u *Unit) stop(ctx context.Context, o agent.Order, mem memory, m *agent.Mem
 		if err := syscall.Kill(pid, syscall.SIGINT); err != nil {
 			return nil, fmt.Errorf("stop: %w", err)
 		}
+		// It ends now, whoever waits for the answer. Where it ended is remembered also when the tower
+		// that asked is gone: the next one would find a primary that nobody halted, and could not go on.
+		var done context.CancelFunc
+		ctx, done = context.WithTimeout(context.WithoutCancel(ctx), endPatience)
+		defer done()
 		if err := u.awaitEnd(ctx, pid, mem.Role == asPrimary); err != nil {
 			return nil, fmt.Errorf("stop: the server has not ended yet; a follower may be slow to take the rest: %w", err)
 		}
