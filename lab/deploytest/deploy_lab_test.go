@@ -3,6 +3,7 @@
 package deploytest
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -37,12 +38,12 @@ runuser -u postgres -- pg_basebackup -R -c fast -D /var/lib/postgresql/15/main -
 pg_ctlcluster 15 main start
 `
 	// selling writes row after row as an application would, and keeps a note of
-	// each commit that was acknowledged without a warning.
+	// each commit that was acknowledged without a warning. It notices a silent host, as the page says.
 	selling = `cat >$HOME/selling <<'END'
 #!/bin/bash
 export PGPASSWORD=shop
 for ((i = 1; ; i++)); do
-  said=$(psql -qX -v ON_ERROR_STOP=1 "host=10.1.0.21,10.2.0.21,10.3.0.21 user=shop dbname=shop target_session_attrs=read-write connect_timeout=2" -c "INSERT INTO sale VALUES ($i)" 2>&1) && [ -z "$said" ] && echo $i >>$HOME/sold
+  said=$(psql -qX -v ON_ERROR_STOP=1 "host=10.1.0.21,10.2.0.21,10.3.0.21 user=shop dbname=shop target_session_attrs=read-write connect_timeout=2 keepalives_idle=1 keepalives_interval=1 keepalives_count=3 tcp_user_timeout=3000" -c "INSERT INTO sale VALUES ($i)" 2>&1) && [ -z "$said" ] && echo $i >>$HOME/sold
 done
 END
 chmod 755 $HOME/selling
@@ -92,6 +93,11 @@ func TestDeployAsWritten(t *testing.T) {
 			m.kill()
 		}
 	}
+	t.Cleanup(func() {
+		if t.Failed() {
+			tells(t, host, moved)
+		}
+	})
 	began := time.Now()
 	goesOn(t, host["yours"])
 	t.Logf("sales go on %.1f s after the fire, with this crude client", time.Since(began).Seconds())
@@ -100,6 +106,24 @@ func TestDeployAsWritten(t *testing.T) {
 	}
 	nothingLost(t, host["yours"])
 	host["yours"].must(t, "after the fire", "haechi status; haechi runs; haechi journal --verify")
+}
+
+// tells shows what those that are left say of themselves.
+func tells(t *testing.T, host map[string]*machine, gone string) {
+	t.Helper()
+	for name, m := range host {
+		if m.ip == gone {
+			continue
+		}
+		text := "tail -n 40 /var/lib/haechi/tower.log /var/log/postgresql/haechi-agent.log || true"
+		if name == "yours" {
+			text = "haechi status || true; haechi doctor || true; haechi journal | tail -n 40 || true; tail -n 5 ~/sold || true"
+		}
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), 30*time.Second)
+		said, err := m.do(ctx, text)
+		cancel()
+		t.Logf("%s says (%v):\n%s", name, err, indent(said, "    "))
+	}
 }
 
 func primary(t *testing.T, m *machine) string {
