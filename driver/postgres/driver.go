@@ -37,6 +37,7 @@ const (
 	factSealed         = "sealed"          // seal: members, joined by ","
 	factChosen         = "chosen"          // choose: member
 	factChosenLSN      = "chosen_lsn"      // choose: what it holds
+	factChosenReplayed = "chosen_replayed" // choose: how far it has replayed that, which is all
 	factChosenTimeline = "chosen_timeline" //
 	factHeld           = "held"            // choose: the members that were compared, joined by ","
 	factCredential     = "credential"      // choose: the epoch whose credential the chosen accepts

@@ -38,6 +38,7 @@ type fakeMember struct {
 	primary  bool
 	down     bool // its agent cannot be reached
 	hang     bool // its agent takes the order and says nothing
+	stopped  bool // its server does not run
 	acts     int
 	heard    []agent.Order
 }
@@ -111,6 +112,11 @@ func (m *fakeMember) Look(context.Context, agent.Order, *agent.Memory) (map[stri
 }
 
 func (m *fakeMember) facts() map[string]string {
+	if m.stopped {
+		f := map[string]string{"running": "false"}
+		m.mem.facts(f)
+		return f
+	}
 	f := map[string]string{"running": yes(!m.mem.Fenced), "answers": yes(!m.mem.Fenced), "in_recovery": yes(!m.primary), "lsn": m.lsn.String(), "replayed": m.lsn.String(),
 		"timeline": number(m.tl), "final": "true", "replayed_all": "true", "credential": "1"}
 	if m.received != 0 {

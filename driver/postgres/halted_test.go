@@ -112,3 +112,57 @@ func TestALateFollowerThatHoldsMoreThanTheChosenIsLeftOut(t *testing.T) {
 		t.Errorf("%v %v", res, err)
 	}
 }
+
+// The record's primary is halted and comes to the seal late, after the choice was made without it.
+func TestALateHaltedPrimaryFollowsOnlyWhoHoldsAllOfIt(t *testing.T) {
+	for name, c := range map[string]struct {
+		replayed LSN
+		timeline uint64
+		follows  bool
+	}{
+		"the chosen one has its last record":        {1, 1, true},
+		"the chosen one lacks its last record":      {0, 1, false},
+		"the chosen one is on another timeline":     {1, 2, false},
+		"it is not known how far the chosen one is": {0, 0, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := cutShort(t)
+			p, chosen := w.members["pangyo"], w.members["anyang"]
+			p.stopped = true
+			f := run.Facts{factSealed: "anyang", factHeld: "anyang", factChosen: "anyang", factCredential: "1",
+				factChosenLSN: (p.lsn + 0x1000).String(), factChosenReplayed: (p.mem.Halted.LSN + c.replayed).String(), factChosenTimeline: number(c.timeline)}
+			if c.timeline == 0 {
+				delete(f, factChosenReplayed)
+			}
+			task := w.task(plan.Follow, f, "anyang", "pangyo")
+			task.Epoch, task.Step.Args = 3, map[string]string{plan.ArgHalted: "pangyo"}
+			res, err := w.driver().Do(t.Context(), task)
+			if follows := err == nil && res.Outcome == run.Done; follows != c.follows || follows != (p.mem.Upstream != nil && p.mem.Upstream.Member == chosen.name) {
+				t.Errorf("follows: %v, %v; pangyo %+v", res, err, p.mem)
+			}
+		})
+	}
+}
+
+// An earlier try had the member listed and did not hear so; then the member died. It counts until
+// the primary's list is surely without it: a write that only those two hold was acknowledged.
+func TestAMemberThatDidNotReturnCountsUntilItIsSurelyNotListed(t *testing.T) {
+	for name, silent := range map[string]bool{"the primary takes it off": false, "the primary is silent": true} {
+		t.Run(name, func(t *testing.T) {
+			w := newFakeWorld(t)
+			back, primary := w.members["pangyo"], w.members["anyang"]
+			w.store = situation.Store{Epoch: 2, Primary: "anyang", Sync: []estate.MemberID{"ansan", "pangyo"}, Any: 1, LeastAny: 1, Former: []estate.MemberID{"pangyo"}, Next: 2, Timeline: 2}
+			primary.primary, primary.tl, primary.mem = true, 2, memory{Role: asPrimary, Reign: 2, List: []string{"ansan", "pangyo"}, Any: 1}
+			back.down, primary.down = true, silent
+			res, err := w.driver().Do(t.Context(), w.task(plan.Return, nil, "pangyo"))
+			if err == nil || res.Outcome != run.NotDone {
+				t.Fatalf("%+v %v", res, err)
+			}
+			listed := slices.Contains(primary.mem.List, "pangyo")
+			counts := res.Store == nil || slices.Contains(res.Store.Sync, "pangyo")
+			if listed && !counts || counts != silent {
+				t.Errorf("listed: %v, counts: %v, %v", listed, counts, err)
+			}
+		})
+	}
+}

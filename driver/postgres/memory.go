@@ -85,5 +85,6 @@ func (mem memory) facts(f map[string]string) {
 	if mem.Halted != nil {
 		f["halted_epoch"] = number(mem.Halted.Epoch)
 		f["halted_lsn"] = mem.Halted.LSN.String()
+		f["halted_timeline"] = number(mem.Halted.Timeline)
 	}
 }

@@ -39,7 +39,7 @@ func (s *step) doChoose(ctx context.Context) (driver.Result, error) {
 	}
 	return driver.Result{Outcome: run.Done, Note: fmt.Sprintf("%s holds the most: timeline %d, %s", best.Member, best.Timeline, best.LSN),
 		Facts: run.Facts{factChosen: best.Member, factCredential: f["credential"], factHeld: join(membersOf(held)),
-			factChosenLSN: best.LSN.String(), factChosenTimeline: number(best.Timeline)}}, nil
+			factChosenLSN: best.LSN.String(), factChosenReplayed: f["replayed"], factChosenTimeline: number(best.Timeline)}}, nil
 }
 
 // held returns what each sealed member holds. What the seal said is final where it says so;

@@ -59,7 +59,9 @@ func (s *step) followers(ctx context.Context, members []string, up *agent.Upstre
 		return o
 	})
 	for m, r := range unsealed {
-		if r.err == nil && !s.clean(m) {
+		// A former primary that counts as clean was halted by the very run that made the record's
+		// primary what it is, and that one held everything. The record's own may hold more than anybody.
+		if r.err == nil && !s.former(m) {
 			r.err = s.holdsMore(r)
 			unsealed[m] = r
 		}
@@ -83,7 +85,13 @@ func (s *step) followers(ctx context.Context, members []string, up *agent.Upstre
 // would be acknowledged at once.
 func (s *step) holdsMore(r reply) error {
 	h := heldOf(r.member, func(k string) string { return r.Facts[k] })
-	if r.Facts["final"] == "true" && h.Timeline <= toNumber(s.Facts[factChosenTimeline]) && h.LSN <= toLSN(s.Facts[factChosenLSN]) {
+	whole := r.Facts["final"] == "true" && h.Timeline <= toNumber(s.Facts[factChosenTimeline]) && h.LSN <= toLSN(s.Facts[factChosenLSN])
+	if r.Facts["running"] == "false" && r.Facts["halted_lsn"] != "" {
+		// It ended with the record that begins there; whoever has replayed beyond has all of it.
+		h.Timeline, h.LSN = toNumber(r.Facts["halted_timeline"]), toLSN(r.Facts["halted_lsn"])
+		whole = h.Timeline == toNumber(s.Facts[factChosenTimeline]) && h.LSN < toLSN(s.Facts[factChosenReplayed])
+	}
+	if whole {
 		return nil
 	}
 	return fmt.Errorf("member %s holds up to %s on timeline %d, the chosen one up to %s on %s: it must be rewound first",

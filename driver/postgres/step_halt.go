@@ -146,10 +146,10 @@ func (s *step) doReturn(ctx context.Context) (driver.Result, error) {
 	o := s.order(agent.Follow, back)
 	o.Upstream = up
 	if _, err := s.call(ctx, back, o); err != nil {
-		return s.notReturned(back, outcome(err), fmt.Errorf("return: %w", err))
+		return s.notReturned(ctx, back, outcome(err), fmt.Errorf("return: %w", err))
 	}
 	if err := s.caughtUp(ctx, primary, back); err != nil {
-		return s.notReturned(back, run.NotDone, err)
+		return s.notReturned(ctx, back, run.NotDone, err)
 	}
 	o = s.order(agent.Promote, primary)
 	o.Sync, o.Any = s.helpers(), s.rule()
@@ -167,14 +167,27 @@ func (s *step) returned(back string) driver.Result {
 		Facts: run.Facts{"returned": back, "sync": join(s.helpers())}}
 }
 
-// notReturned takes the member out of the record's list again where it was surely not listed.
-func (s *step) notReturned(back string, o run.Outcome, err error) (driver.Result, error) {
+// unlistFor is how long the primary is given to take a member that did not return off its list.
+const unlistFor = 2 * time.Second
+
+// notReturned takes the member out of the record's list again where it is surely not listed. An
+// earlier try may have had it listed and not have heard so: the primary is told the list without it first.
+func (s *step) notReturned(ctx context.Context, back string, o run.Outcome, err error) (driver.Result, error) {
 	res := driver.Result{Outcome: o}
-	if o == run.NotDone && s.former(back) {
-		rec := s.Store
-		rec.Sync = slices.DeleteFunc(slices.Clone(rec.Sync), func(m estate.MemberID) bool { return string(m) == back })
-		res.Store = &rec
+	if o != run.NotDone || !s.former(back) {
+		return res, err
 	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), unlistFor)
+	defer cancel()
+	rec := s.Store
+	rec.Sync = slices.DeleteFunc(slices.Clone(rec.Sync), func(m estate.MemberID) bool { return string(m) == back })
+	primary := string(rec.Primary)
+	list := s.order(agent.Promote, primary)
+	list.Sync, list.Any = slices.DeleteFunc(s.helpers(), func(m string) bool { return m == back }), s.rule()
+	if _, still := s.call(ctx, primary, list); still != nil {
+		return res, errors.Join(err, fmt.Errorf("return: %s still counts, since it may be listed: %w", back, still))
+	}
+	res.Store = &rec
 	return res, err
 }
 
