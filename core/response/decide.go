@@ -165,11 +165,18 @@ func (in Input) does(o OpenRun, w want) bool {
 	case plan.LevelDNS:
 		return same
 	}
+	if o.Kind == plan.FenceOld && o.Status == run.StatusAsked && w.kind != o.Kind {
+		return false // whether a former primary is to be stopped holds nothing else up
+	}
 	return slices.ContainsFunc(w.stores, func(id estate.StoreID) bool { return in.concerns(o, id) })
 }
 
-// concerns says whether a run is about a store.
+// concerns says whether a run is about a store. One that is still open, and done with a store, is
+// not any more, as soon as what it did can be seen: what happens to that store then is new.
 func (in Input) concerns(o OpenRun, id estate.StoreID) bool {
+	if at, ok := o.Settled[id]; ok && o.open() && in.Now.At.Sub(at) >= follow {
+		return false
+	}
 	if o.Stores != nil {
 		return slices.Contains(o.Stores, id)
 	}
@@ -219,7 +226,7 @@ func (in Input) tried(w want, stores []estate.StoreID) string {
 		if len(stores) > 0 && !slices.ContainsFunc(stores, func(id estate.StoreID) bool { return in.concerns(o, id) }) {
 			continue
 		}
-		if w.since.IsZero() && in.Now.At.Sub(o.Closed) > rest || o.Closed.Before(w.since) {
+		if w.since.IsZero() && in.Now.At.Sub(o.Closed) > rest || o.Closed.Before(w.since) || o.Closed.Before(w.anew) {
 			continue
 		}
 		return fmt.Sprintf("run %s for the same cause ended %s, and the cause is still there: see haechi run show %s, then approve another try", o.ID, o.Status, o.ID)

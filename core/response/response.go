@@ -44,8 +44,9 @@ type OpenRun struct {
 	ID      run.ID
 	Kind    plan.Kind
 	Subject string
-	Lost    []string         // sites that it takes for lost
-	Stores  []estate.StoreID // that its steps are about; nil: not known, then all that it may touch
+	Lost    []string                     // sites that it takes for lost
+	Stores  []estate.StoreID             // that its steps are about; nil: not known, then all that it may touch
+	Settled map[estate.StoreID]time.Time // of those of its stores that it has nothing more to do with: since when
 	Status  run.Status
 	Closed  time.Time // zero: it is open
 	Idle    time.Time // since when it does nothing but ask, and nothing of what it did lasts; zero: it does not

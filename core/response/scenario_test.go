@@ -218,6 +218,10 @@ func open(t *testing.T, d *datadriven.TestData, f []string, args map[string]stri
 	if s, ok := args["lost"]; ok {
 		o.Lost = strings.Split(s, ",")
 	}
+	if s, ok := args["settled"]; ok { // store:since
+		id, at, _ := strings.Cut(s, ":")
+		o.Settled = map[estate.StoreID]time.Time{estate.StoreID(id): now.Add(-ago(t, d, at))}
+	}
 	if s, ok := args["stores"]; ok {
 		o.Stores = []estate.StoreID{}
 		for _, id := range strings.Split(s, ",") {

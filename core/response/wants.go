@@ -21,6 +21,7 @@ type want struct {
 	stores  []estate.StoreID
 	traffic bool      // answers of names have to leave
 	since   time.Time // when the cause began; zero: not known
+	anew    time.Time // runs that ended before it were no tries: what stood in their way was not there any more
 	because []string
 	refuse  string // why it is never done by itself
 	ask     string // why a person has to say so first
@@ -29,7 +30,7 @@ type want struct {
 func (in Input) wants() []want {
 	out := slices.Concat(in.lostSites(), in.deadPrimaries(), in.cutUsers())
 	for _, w := range slices.Concat(in.oldPrimaries(), in.acknowledgers()) {
-		if !slices.ContainsFunc(out, func(o want) bool { return slices.Contains(o.stores, w.stores[0]) }) {
+		if !slices.ContainsFunc(out, func(o want) bool { return moves(o.kind) && slices.Contains(o.stores, w.stores[0]) }) {
 			out = append(out, w)
 		}
 	}

@@ -22,6 +22,10 @@ func chain(kind plan.Kind, stores ...string) plan.Plan {
 		p.Steps = append(p.Steps, s)
 		return s.ID
 	}
+	if kind == plan.FenceOld {
+		add(plan.Fence, "talk-db", "", 5*time.Second)
+		return p
+	}
 	planned := kind == plan.Evacuate
 	var promoted []int
 	for _, s := range stores {

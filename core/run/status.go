@@ -83,6 +83,20 @@ func (r Run) Idle() (since time.Time, short bool, ok bool) {
 	return since, short, true
 }
 
+// Settled says since when all steps of a component are done; zero: not all are, or there are none.
+func (r Run) Settled(component string) (since time.Time) {
+	for i, s := range r.Plan.Steps {
+		switch p := r.Steps[i]; {
+		case s.Component != component:
+		case p.State != IsDone:
+			return time.Time{}
+		case p.Ended.After(since):
+			since = p.Ended
+		}
+	}
+	return since
+}
+
 // String draws the run, a line for each step: where it stands, how long it took, what
 // was said of it, and what a person is asked.
 func (r Run) String() string {

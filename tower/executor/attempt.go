@@ -132,7 +132,7 @@ func (c *carrier) ended(res result) error {
 	case res.err != nil && res.Outcome == run.Done:
 		ev.Outcome = run.Unknown // it contradicts itself
 	}
-	c.learn(s, ev, res.Store)
+	c.learn(s, ev, res)
 	if err := c.note(ev); err != nil {
 		return err
 	}
@@ -192,10 +192,12 @@ func (c *carrier) before(s plan.Step) {
 	set(&c.change.Stores, id, rec)
 }
 
-// learn puts what a step changed into the records.
-func (c *carrier) learn(s plan.Step, ev run.Event, rec *situation.Store) {
-	if prior, ok := c.prior[s.ID]; ok && rec == nil && ev.Kind == run.Ended && ev.Outcome == run.NotDone {
-		rec = &prior // it surely did not weaken the rule
+// learn puts what a step changed into the records. A rule counts as weakened until the very act
+// that was to weaken it is known not to have: a look sees only that it is not in force any more, or not yet.
+func (c *carrier) learn(s plan.Step, ev run.Event, res result) {
+	rec := res.Store
+	if prior, ok := c.prior[s.ID]; ok && rec == nil && res.kind == run.Do && ev.Outcome == run.NotDone {
+		rec = &prior
 	}
 	if id := estate.StoreID(s.Component); rec != nil {
 		next := *rec

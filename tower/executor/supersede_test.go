@@ -285,3 +285,32 @@ func TestAloneIsOnRecordBeforeItIsSo(t *testing.T) {
 		}
 	})
 }
+
+// An act whose end is not known may have weakened the rule; that a look finds it not in force, or not
+// any more, does not make the record say that it never was.
+func TestAloneStaysOnRecordWhereItMayHaveBeenSo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, "talk-db")
+		x := h.tower("tower-ansan")
+		tries := 0
+		h.on("alone", func(context.Context, driver.Task) (driver.Result, error) {
+			if tries++; tries == 1 {
+				return driver.Result{}, errors.New("the answer is lost")
+			}
+			return driver.Result{Outcome: run.NotDone, Ask: "no mandate can be had"}, nil
+		})
+		id := h.open(x, 1, plan.GoAlone, "talk-db")
+		end := background(t.Context(), x, id, 1)
+		time.Sleep(time.Minute) // of synctest
+		synctest.Wait()
+		if after, _ := h.book.Store(t.Context(), "talk-db"); tries < 2 || !after.Alone || after.LeastAny != 0 {
+			t.Errorf("after %d tries the record says %+v", tries, after)
+		}
+		if err := x.Tell(t.Context(), id, executor.Request{Kind: run.Aborted, By: "kim"}); err != nil {
+			t.Fatal(err)
+		}
+		if err := <-end; err != nil {
+			t.Fatal(err)
+		}
+	})
+}
