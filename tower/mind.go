@@ -342,7 +342,7 @@ func (n *Node) respond(ctx context.Context, d state.Drive, b *beliefs, known fun
 	}
 	id, err := n.open(ctx, d, known, verdicts(b, what), func(ctx context.Context) (run.ID, error) {
 		if len(what.Supersedes) > 0 {
-			return n.exec.Supersede(ctx, d.Term, what.Supersedes, components(what), next)
+			return n.exec.Supersede(ctx, d.Term, what.Supersedes, executor.Successor{Takes: components(what), Lost: what.Lost, Plan: next})
 		}
 		o, err := next(ctx)
 		if err != nil {

@@ -16,6 +16,7 @@ const (
 	FactPeople   = "people"    // with Asked: how many people have to agree
 	FactAccepts  = "accepts"   // with Asked: "loss" where agreeing accepts what is at stake
 	FactTakes    = "takes"     // with Superseded: the components that the successor takes over, joined by ","
+	FactSite     = "site"      // of a step that chose a member to promote: where that one stands
 	FactAccepted = "accepted/" // with the verb behind it: told to the step that asked; who accepted, joined by ","
 )
 

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/haechi/haechi/agent"
+	"github.com/haechi/haechi/core/estate"
 	"github.com/haechi/haechi/core/plan"
 	"github.com/haechi/haechi/core/run"
 	"github.com/haechi/haechi/driver"
@@ -39,6 +40,7 @@ func (s *step) doChoose(ctx context.Context) (driver.Result, error) {
 	}
 	return driver.Result{Outcome: run.Done, Note: fmt.Sprintf("%s holds the most: timeline %d, %s", best.Member, best.Timeline, best.LSN),
 		Facts: run.Facts{factChosen: best.Member, factCredential: f["credential"], factHeld: join(membersOf(held)),
+			run.FactSite:  string(s.store.Members[estate.MemberID(best.Member)].Site),
 			factChosenLSN: best.LSN.String(), factChosenReplayed: f["replayed"], factChosenTimeline: number(best.Timeline)}}, nil
 }
 

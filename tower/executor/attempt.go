@@ -59,7 +59,7 @@ func (c *carrier) left(a act) time.Duration {
 	case a.kind == run.UndoStep:
 		return max(limit, undoLeast) + a.wait
 	case c.r.Superseding():
-		return handoverGrace
+		return c.grace(a.step)
 	case a.kind == run.Look:
 		return lookLimit
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -64,6 +65,7 @@ type request struct {
 	// handover, for Superseded: the run is wound up, but left for the caller to close in
 	// the append that opens its successor. The carrier is sent when it has come so far.
 	handover chan *carrier
+	lost     []estate.SiteID // that the successor takes for lost
 }
 
 // carrier returns an empty one.
@@ -282,9 +284,19 @@ func (c *carrier) requested(q request) {
 
 // hurry gives what may go on while a successor waits, a promotion, only so much longer.
 func (c *carrier) hurry() {
-	for _, a := range c.flight {
-		c.timers = append(c.timers, time.AfterFunc(handoverGrace, func() { a.cancel(errCeased) }))
+	for id, a := range c.flight {
+		c.timers = append(c.timers, time.AfterFunc(c.grace(c.r.Plan.Steps[id-1]), func() { a.cancel(errCeased) }))
 	}
+}
+
+// grace is how long a step may still be waited for, or looked at, when another run waits: not at
+// all where it acts on a site that is lost. What became of a promotion there is then not known,
+// and the successor takes it so.
+func (c *carrier) grace(s plan.Step) time.Duration {
+	if c.handover != nil && slices.Contains(c.handover.lost, estate.SiteID(c.r.Facts(s.Component)[run.FactSite])) {
+		return 0
+	}
+	return handoverGrace
 }
 
 // people says in an Asked event how many have to agree, and to what.

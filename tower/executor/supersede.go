@@ -7,19 +7,28 @@ import (
 	"maps"
 	"strings"
 
+	"github.com/haechi/haechi/core/estate"
 	"github.com/haechi/haechi/core/run"
 )
+
+// Successor is the run that takes over from others.
+type Successor struct {
+	Takes []string        // components that it takes over as they are
+	Lost  []estate.SiteID // that it takes for lost
+	// Plan makes its plan, once the others are wound up.
+	Plan func(context.Context) (Opening, error)
+}
 
 // Supersede winds the old runs up and opens the run that takes over, in the append that
 // closes them. Stores that it takes stay as they are (a seal is sealed again by the
 // successor, at no cost); other stores that the old runs sealed or halted are let go. Answers
 // that left a name stay out: to bring them back would keep the successor waiting. A promotion
-// that has begun is always ended first, for at most a few seconds: only then is it
-// known who is primary. So the successor's plan is made by next, from the records as they
-// are after that, and not before.
+// that has begun is always ended first, for at most a few seconds, or given up at once where the
+// promoted one stands in a lost site: only then is it known who is primary, as far as it can
+// be. So the successor's plan is made from the records as they are after that, and not before.
 //
-// Where next fails, what was left for the successor is undone too and the old runs close.
-func (x *Executor) Supersede(ctx context.Context, term uint64, old []run.ID, takes []string, next func(context.Context) (Opening, error)) (run.ID, error) {
+// Where that fails, what was left for the successor is undone too and the old runs close.
+func (x *Executor) Supersede(ctx context.Context, term uint64, old []run.ID, next Successor) (run.ID, error) {
 	over, err := x.hand(old)
 	if err != nil {
 		return "", fmt.Errorf("supersede: %w", err)
@@ -27,7 +36,7 @@ func (x *Executor) Supersede(ctx context.Context, term uint64, old []run.ID, tak
 	defer over()
 	var wound []*carrier
 	for _, id := range old {
-		c, err := x.windUp(ctx, id, term, takes)
+		c, err := x.windUp(ctx, id, term, next)
 		if err != nil {
 			return "", errors.Join(fmt.Errorf("supersede %s: %w", id, err), x.letGo(ctx, wound))
 		}
@@ -35,7 +44,7 @@ func (x *Executor) Supersede(ctx context.Context, term uint64, old []run.ID, tak
 			wound = append(wound, c)
 		}
 	}
-	id, err := x.replace(ctx, term, wound, next)
+	id, err := x.replace(ctx, term, wound, next.Plan)
 	if err != nil {
 		return "", errors.Join(fmt.Errorf("supersede %v: %w", old, err), x.letGo(ctx, wound))
 	}
@@ -67,9 +76,9 @@ func (x *Executor) hand(old []run.ID) (over func(), err error) {
 
 // windUp brings a run to where only its Closed event is missing, and returns its carrier;
 // nil where the run had closed already.
-func (x *Executor) windUp(ctx context.Context, id run.ID, term uint64, takes []string) (*carrier, error) {
-	q := request{answer: make(chan error, 1), handover: make(chan *carrier, 1),
-		event: run.Event{Kind: run.Superseded, Facts: run.Facts{run.FactTakes: strings.Join(takes, ",")}}}
+func (x *Executor) windUp(ctx context.Context, id run.ID, term uint64, next Successor) (*carrier, error) {
+	q := request{answer: make(chan error, 1), handover: make(chan *carrier, 1), lost: next.Lost,
+		event: run.Event{Kind: run.Superseded, Facts: run.Facts{run.FactTakes: strings.Join(next.Takes, ",")}}}
 	gone, err := x.send(ctx, id, q)
 	if errors.Is(err, ErrNotCarried) {
 		return x.windUpHere(ctx, id, term, q)
@@ -110,8 +119,8 @@ func (x *Executor) windUpHere(ctx context.Context, id run.ID, term uint64, q req
 }
 
 // replace closes the wound-up runs and opens their successor, all or nothing.
-func (x *Executor) replace(ctx context.Context, term uint64, wound []*carrier, next func(context.Context) (Opening, error)) (run.ID, error) {
-	o, err := next(ctx)
+func (x *Executor) replace(ctx context.Context, term uint64, wound []*carrier, plan func(context.Context) (Opening, error)) (run.ID, error) {
+	o, err := plan(ctx)
 	if err != nil {
 		return "", err
 	}

@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/haechi/haechi/core/estate"
 	"github.com/haechi/haechi/core/plan"
 	"github.com/haechi/haechi/core/run"
 	"github.com/haechi/haechi/core/situation"
@@ -39,9 +40,9 @@ func TestSupersedeTakesTheSealOver(t *testing.T) {
 		x := h.tower("tower-ansan")
 		old, end := blockedAt(h, x, "choose")
 		began := time.Now()
-		id, err := x.Supersede(t.Context(), 1, []run.ID{old}, []string{"talk-db", "talk.example."}, func(context.Context) (executor.Opening, error) {
+		id, err := x.Supersede(t.Context(), 1, []run.ID{old}, executor.Successor{Takes: []string{"talk-db", "talk.example."}, Plan: func(context.Context) (executor.Opening, error) {
 			return h.opening(plan.LoseSite, "pangyo"), nil
-		})
+		}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -71,9 +72,9 @@ func TestSupersedeUndoesTheRest(t *testing.T) {
 		h := newHouse(t, "talk-db")
 		x := h.tower("tower-ansan")
 		old, end := blockedAt(h, x, "choose")
-		id, err := x.Supersede(t.Context(), 1, []run.ID{old}, nil, func(context.Context) (executor.Opening, error) {
+		id, err := x.Supersede(t.Context(), 1, []run.ID{old}, executor.Successor{Plan: func(context.Context) (executor.Opening, error) {
 			return h.opening(plan.CutUsers, "ansan"), nil
-		})
+		}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -105,11 +106,11 @@ func TestSupersedeWaitsForAPromotion(t *testing.T) {
 		end := background(t.Context(), x, old, 1)
 		<-reached
 		planned := ""
-		id, err := x.Supersede(t.Context(), 1, []run.ID{old}, []string{"talk-db"}, func(ctx context.Context) (executor.Opening, error) {
+		id, err := x.Supersede(t.Context(), 1, []run.ID{old}, executor.Successor{Takes: []string{"talk-db"}, Plan: func(ctx context.Context) (executor.Opening, error) {
 			rec, _ := h.book.Store(ctx, "talk-db")
 			planned = string(rec.Primary)
 			return h.opening(plan.LoseSite, "pangyo"), nil
-		})
+		}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -132,9 +133,9 @@ func TestSupersedeDoesNotWaitForever(t *testing.T) {
 		x := h.tower("tower-ansan")
 		old, end := blockedAt(h, x, "promote")
 		began := time.Now()
-		id, err := x.Supersede(t.Context(), 1, []run.ID{old}, []string{"talk-db"}, func(context.Context) (executor.Opening, error) {
+		id, err := x.Supersede(t.Context(), 1, []run.ID{old}, executor.Successor{Takes: []string{"talk-db"}, Plan: func(context.Context) (executor.Opening, error) {
 			return h.opening(plan.CutUsers, "ansan"), nil
-		})
+		}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -151,6 +152,44 @@ func TestSupersedeDoesNotWaitForever(t *testing.T) {
 	})
 }
 
+// It burned, and that is known: nothing is waited for.
+func TestSupersedeWaitsForNobodyInALostSite(t *testing.T) {
+	for site, most := range map[estate.SiteID]time.Duration{"ansan": 100 * time.Millisecond, "anyang": 10 * time.Second} {
+		synctest.Test(t, func(t *testing.T) {
+			h := newHouse(t, "talk-db")
+			x := h.tower("tower-ansan")
+			reached := make(chan struct{}, 9)
+			h.world.Before = func(ctx context.Context, verb string, _ driver.Task) (driver.Result, error) {
+				switch verb {
+				case "choose":
+					return driver.Result{Outcome: run.Done, Facts: run.Facts{run.FactSite: "ansan"}}, nil
+				case "promote":
+					reached <- struct{}{}
+					<-ctx.Done()
+					return driver.Result{}, context.Cause(ctx)
+				}
+				return driver.Result{}, nil
+			}
+			old := h.open(x, 1, plan.LoseStore, "talk-db")
+			end := background(t.Context(), x, old, 1)
+			<-reached
+			began := time.Now()
+			_, err := x.Supersede(t.Context(), 1, []run.ID{old}, executor.Successor{Takes: []string{"talk-db"}, Lost: []estate.SiteID{site}, Plan: func(context.Context) (executor.Opening, error) {
+				return h.opening(plan.CutUsers, "ansan"), nil
+			}})
+			if took := time.Since(began); err != nil || took > most || site != "ansan" && took < time.Second {
+				t.Errorf("%s is lost: it took %v, %v", site, took, err)
+			}
+			if err := <-end; err != nil {
+				t.Fatal(err)
+			}
+			if slices.Contains(h.world.Log(), "undo seal talk-db") {
+				t.Error("unsealed after the promotion began")
+			}
+		})
+	}
+}
+
 // No successor, no seal.
 func TestSupersedeWithoutSuccessorUnseals(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -158,9 +197,9 @@ func TestSupersedeWithoutSuccessorUnseals(t *testing.T) {
 		x := h.tower("tower-ansan")
 		old, end := blockedAt(h, x, "choose")
 		stuck := errors.New("stuck")
-		_, err := x.Supersede(t.Context(), 1, []run.ID{old}, []string{"talk-db"}, func(context.Context) (executor.Opening, error) {
+		_, err := x.Supersede(t.Context(), 1, []run.ID{old}, executor.Successor{Takes: []string{"talk-db"}, Plan: func(context.Context) (executor.Opening, error) {
 			return executor.Opening{}, stuck
-		})
+		}})
 		if !errors.Is(err, stuck) {
 			t.Fatalf("err = %v", err)
 		}
@@ -181,10 +220,10 @@ func TestCrashWhileSupersedingUnseals(t *testing.T) {
 		h := newHouse(t, "talk-db")
 		x := h.tower("tower-ansan")
 		old, end := blockedAt(h, x, "choose")
-		_, err := x.Supersede(t.Context(), 1, []run.ID{old}, []string{"talk-db"}, func(context.Context) (executor.Opening, error) {
+		_, err := x.Supersede(t.Context(), 1, []run.ID{old}, executor.Successor{Takes: []string{"talk-db"}, Plan: func(context.Context) (executor.Opening, error) {
 			h.book.Depose(2)
 			return h.opening(plan.LoseSite, "pangyo"), nil
-		})
+		}})
 		if !errors.Is(err, executor.ErrDeposed) {
 			t.Fatalf("err = %v", err)
 		}
@@ -213,9 +252,9 @@ func TestSupersedeARunThatNobodyCarries(t *testing.T) {
 		_ = first.Carry(ctx, old, 1)
 		h.book.Depose(2)
 		x := h.tower("tower-anyang")
-		id, err := x.Supersede(t.Context(), 2, []run.ID{old}, []string{"talk-db", "talk.example."}, func(context.Context) (executor.Opening, error) {
+		id, err := x.Supersede(t.Context(), 2, []run.ID{old}, executor.Successor{Takes: []string{"talk-db", "talk.example."}, Plan: func(context.Context) (executor.Opening, error) {
 			return h.opening(plan.LoseSite, "pangyo"), nil
-		})
+		}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -235,12 +274,12 @@ func TestNobodyClaimsARunThatIsHandedOver(t *testing.T) {
 		x := h.tower("tower-ansan")
 		old, end := blockedAt(h, x, "choose")
 		var again <-chan error
-		id, err := x.Supersede(t.Context(), 1, []run.ID{old}, []string{"talk-db"}, func(context.Context) (executor.Opening, error) {
+		id, err := x.Supersede(t.Context(), 1, []run.ID{old}, executor.Successor{Takes: []string{"talk-db"}, Plan: func(context.Context) (executor.Opening, error) {
 			<-end
 			again = background(t.Context(), x, old, 1)
 			time.Sleep(time.Second)
 			return h.opening(plan.LoseSite, "pangyo"), nil
-		})
+		}})
 		if err != nil {
 			t.Fatal(err)
 		}
