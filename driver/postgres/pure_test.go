@@ -84,6 +84,7 @@ func TestPassLineIsForOneUpstreamOnly(t *testing.T) {
 }
 
 func TestChooseTakesWhatHoldsTheMost(t *testing.T) {
+	rec := situation.Store{Timeline: 2, Epoch: 2}
 	for name, c := range map[string]struct {
 		held   []Held
 		prefer string
@@ -95,16 +96,32 @@ func TestChooseTakesWhatHoldsTheMost(t *testing.T) {
 		"level: by name":           {[]Held{{"b", 2, 10, 1}, {"a", 2, 10, 1}}, "", "a"},
 		"a promotion of this run?": {[]Held{{"a", 2, 10, 2}, {"b", 3, 10, 3}}, "", "b"},
 	} {
-		got, err := choose(c.held, 2, 2, c.prefer)
+		got, err := choose(c.held, rec, c.prefer)
 		if err != nil || got.Member != c.want {
 			t.Errorf("%s: %v %v, want %s", name, got, err, c.want)
 		}
 	}
-	if _, err := choose([]Held{{"a", 2, 10, 2}, {"b", 3, 10, 2}}, 2, 2, ""); err == nil || !strings.Contains(err.Error(), "nobody ordered") {
+	if _, err := choose([]Held{{"a", 2, 10, 2}, {"b", 3, 10, 2}}, rec, ""); err == nil || !strings.Contains(err.Error(), "nobody ordered") {
 		t.Errorf("a timeline that no epoch explains: %v", err)
 	}
-	if _, err := choose(nil, 0, 0, ""); err == nil {
+	if _, err := choose(nil, situation.Store{}, ""); err == nil {
 		t.Error("chose among nobody")
+	}
+}
+
+// Two promotions that the record does not know may have begun timelines of one number, where a
+// commit waits for three: nobody is chosen by a number then.
+func TestChooseDoesNotGuessBetweenPromotionsThatNobodyRecorded(t *testing.T) {
+	held := []Held{{"a", 3, 20, 3}, {"b", 3, 10, 4}, {"c", 2, 30, 4}}
+	for any, want := range map[int]string{1: "a", 2: "a", 3: ""} {
+		got, err := choose(held, situation.Store{Timeline: 2, Epoch: 2, LeastAny: any}, "")
+		if got.Member != want || (err == nil) != (want != "") {
+			t.Errorf("any %d: %v, %v", any, got, err)
+		}
+	}
+	held[0].Reign = 4
+	if got, err := choose(held, situation.Store{Timeline: 2, Epoch: 2, LeastAny: 3}, ""); err != nil || got.Member != "a" {
+		t.Errorf("one promotion: %v, %v", got, err)
 	}
 }
 
@@ -116,7 +133,7 @@ func TestChooseLosesNothing(t *testing.T) {
 		for i := range held {
 			held[i] = Held{names[i], rapid.Uint64Range(1, 3).Draw(t, "tl"), LSN(rapid.Uint64Range(0, 5).Draw(t, "lsn")), 1}
 		}
-		best, err := choose(held, 3, 3, rapid.SampledFrom(names).Draw(t, "prefer"))
+		best, err := choose(held, situation.Store{Timeline: 3, Epoch: 3}, rapid.SampledFrom(names).Draw(t, "prefer"))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -20,7 +20,7 @@ func (s *step) doChoose(ctx context.Context) (driver.Result, error) {
 	if err != nil {
 		return driver.Result{Outcome: run.NotDone}, err
 	}
-	best, err := choose(held, s.Store.Timeline, s.Store.Epoch, s.Step.Args[plan.ArgPrefer])
+	best, err := choose(held, s.Store, s.Step.Args[plan.ArgPrefer])
 	if err != nil {
 		return driver.Result{Outcome: run.NotDone, Ask: s.Step.Component + ": " + err.Error()}, fmt.Errorf("choose: %w", err)
 	}
