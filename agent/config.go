@@ -87,7 +87,11 @@ func (c Config) Validate() error {
 	if _, _, err := net.SplitHostPort(c.Listen); err != nil {
 		bad("listen", "%q is not host:port", c.Listen)
 	}
-	for field, path := range map[string]string{"tls.ca": c.TLS.CA, "tls.cert": c.TLS.Cert, "tls.key": c.TLS.Key, "state": c.State} {
+	paths := map[string]string{"tls.ca": c.TLS.CA, "tls.cert": c.TLS.Cert, "tls.key": c.TLS.Key, "state": c.State}
+	if c.Hold != "" {
+		paths["hold_file"] = c.Hold // a relative one would not be found, and nothing be held
+	}
+	for field, path := range paths {
 		if path == "" {
 			bad(field, "is required")
 		} else if !filepath.IsAbs(path) {

@@ -45,8 +45,8 @@ func TestConfigIsReadAndUnitsAreLeftToTheirDrivers(t *testing.T) {
 }
 
 func TestConfigSaysEverythingThatIsWrong(t *testing.T) {
-	_, err := LoadConfig(write1(t, "listen: nowhere\nstate: relative.json\n"))
-	for _, want := range []string{"name:", "listen:", "tls.ca:", "tls.key:", "state:", "units:"} {
+	_, err := LoadConfig(write1(t, "listen: nowhere\nstate: relative.json\nhold_file: hold\n"))
+	for _, want := range []string{"name:", "listen:", "tls.ca:", "tls.key:", "state:", `hold_file: "hold" must be an absolute path`, "units:"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q is not in %v", want, err)
 		}

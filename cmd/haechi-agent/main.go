@@ -89,7 +89,7 @@ func open(conf agent.Config, log *slog.Logger) (map[string]agent.Unit, error) {
 		var err error
 		switch s.Kind {
 		case "postgres":
-			units[name], err = openPostgres(s, log)
+			units[name], err = openPostgres(s, conf.State, log)
 		case dns.Kind:
 			units[name], err = openNamed(s)
 		default:
@@ -102,10 +102,14 @@ func open(conf agent.Config, log *slog.Logger) (map[string]agent.Unit, error) {
 	return units, nil
 }
 
-func openPostgres(s agent.Settings, log *slog.Logger) (agent.Unit, error) {
+// openPostgres also looks that the agent's state does not share the fate of the data.
+func openPostgres(s agent.Settings, state string, log *slog.Logger) (agent.Unit, error) {
 	var set postgres.Settings
 	if err := s.Into(&set); err != nil {
 		return nil, err
+	}
+	if set.Holds(state) {
+		return nil, fmt.Errorf("state: %s lies in the data directory %s: a restore of the data would bring old terms and epochs back; put it elsewhere, for example in /var/lib/haechi-agent", state, set.Data)
 	}
 	return postgres.NewUnit(set, log)
 }

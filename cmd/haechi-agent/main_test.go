@@ -74,6 +74,7 @@ func TestAgentRefusesToStart(t *testing.T) {
 		"SecretIsMissing":    {"127.0.0.1:0", func(h host) string { return member(h, h.at("root")) }, "root secret: stat", false},
 		"SecretOthersRead":   {"127.0.0.1:0", func(h host) string { return member(h, h.secret("0123456789abcdef", 0o644)) }, "chmod 600 it", false},
 		"SecretIsTooShort":   {"127.0.0.1:0", func(h host) string { return member(h, h.secret("short", 0o600)) }, "fewer than 16 bytes", false},
+		"StateInTheDataDir":  {"127.0.0.1:0", func(h host) string { h.link("data", h.dir); return member(h, h.at("root")) }, "/state.json lies in the data directory", false},
 		"SecretInTheDataDir": {"127.0.0.1:0", func(h host) string { return member(h, h.at("data/root")) }, "must stand outside the data directory", false},
 	}
 	for name, tt := range tests {
@@ -88,6 +89,14 @@ func TestAgentRefusesToStart(t *testing.T) {
 				t.Error("it wrote its state")
 			}
 		})
+	}
+}
+
+// link makes name a symbolic link to a directory.
+func (h host) link(name, to string) {
+	h.t.Helper()
+	if err := os.Symlink(to, h.at(name)); err != nil {
+		h.t.Fatal(err)
 	}
 }
 

@@ -59,14 +59,22 @@ func (s Settings) Validate() error {
 	if s.Mandate != "" && s.Mandate != byNFT {
 		bad("mandate", "%q: the only way to end one is %s; leave it out where the member must never acknowledge alone", s.Mandate, byNFT)
 	}
-	if inside(s.Data, s.Passfile) || inside(s.Data, s.SecretFile) {
+	if s.Holds(s.Passfile) || s.Holds(s.SecretFile) {
 		bad("passfile, secret_file", "must stand outside the data directory: a copy of the data must not carry them to another member")
 	}
 	return errors.Join(errs...)
 }
 
-// inside says whether path lies below dir.
-func inside(dir, path string) bool {
-	rel, err := filepath.Rel(dir, path)
+// Holds says whether path lies in the data directory, also by way of symbolic links.
+func (s Settings) Holds(path string) bool {
+	rel, err := filepath.Rel(resolve(s.Data), resolve(path))
 	return err == nil && rel != ".." && !strings.HasPrefix(rel, "../")
+}
+
+// resolve follows the symbolic links of as much of path as is there.
+func resolve(path string) string {
+	if real, err := filepath.EvalSymlinks(path); err == nil || path == filepath.Dir(path) {
+		return real
+	}
+	return filepath.Join(resolve(filepath.Dir(path)), filepath.Base(path))
 }
