@@ -36,6 +36,8 @@ type Server struct {
 	turn  *turn
 	clock *clock
 	log   *slog.Logger
+
+	patience time.Duration // with a request that has begun
 }
 
 // NewServer opens the state file and returns a server for the given units. hold is
@@ -45,7 +47,7 @@ func NewServer(statePath, hold string, units map[string]Unit, log *slog.Logger) 
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{hold: hold, units: units, state: st, turn: newTurn(), clock: newClock(), log: log}
+	s := &Server{hold: hold, units: units, state: st, turn: newTurn(), clock: newClock(), log: log, patience: readTimeout}
 	s.wake()
 	return s, nil
 }
@@ -75,14 +77,14 @@ func (s *Server) Serve(ctx context.Context, l net.Listener, conf *tls.Config) er
 	srv := &http.Server{
 		Handler:           s.Handler(),
 		Protocols:         protocols,
-		ReadHeaderTimeout: readTimeout,
-		ReadTimeout:       readTimeout,
+		ReadHeaderTimeout: s.patience,
+		ReadTimeout:       s.patience,
 		IdleTimeout:       time.Minute,
 		MaxHeaderBytes:    16 << 10,
 		// A caller whose machine burned sends no FIN: what it began ends with its connection.
 		HTTP2: &http.HTTP2Config{MaxConcurrentStreams: 32, SendPingTimeout: 5 * time.Second, PingTimeout: 5 * time.Second,
 			MaxReceiveBufferPerConnection: 64 << 10, MaxReceiveBufferPerStream: 64 << 10},
-		ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
+		ErrorLog: pki.ServerLog(s.log, time.Now),
 	}
 	stop := context.AfterFunc(ctx, func() { _ = srv.Close() })
 	defer stop()

@@ -1,11 +1,9 @@
 package agent
 
 import (
-	"bufio"
 	"context"
 	"crypto/tls"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -24,11 +22,23 @@ type world struct {
 	ca   string
 	addr string
 	unit *fakeUnit
+	log  lines // the agent's
 }
+
+// lines takes a log, a line a time.
+type lines chan string
+
+func (l lines) Write(line []byte) (int, error) {
+	l <- string(line)
+	return len(line), nil
+}
+
+// half an order.
+const half = `{"version":1,"verb":"fence","unit":"db","term":9,`
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	w := &world{t: t, ca: filepath.Join(t.TempDir(), "ca"), unit: &fakeUnit{}}
+	w := &world{t: t, ca: filepath.Join(t.TempDir(), "ca"), unit: &fakeUnit{}, log: make(lines, 100)}
 	check(t, pki.NewCA(w.ca))
 	conf, err := pki.ServerTLS(w.files(w.ca, pki.Agent, "db-1"), pki.Only(pki.Tower))
 	check(t, err)
@@ -37,7 +47,7 @@ func newWorld(t *testing.T) *world {
 	w.addr = l.Addr().String()
 	ctx, cancel := context.WithCancel(context.Background())
 	s := host(t, t.TempDir(), w.unit)
-	s.log = slog.New(slog.DiscardHandler)
+	s.log, s.patience = slog.New(slog.NewTextHandler(w.log, nil)), 200*time.Millisecond
 	done := make(chan error, 1)
 	go func() { done <- s.Serve(ctx, l, conf) }()
 	t.Cleanup(func() {
@@ -49,7 +59,12 @@ func newWorld(t *testing.T) *world {
 
 func (w *world) files(ca string, kind pki.Kind, name string) pki.Files {
 	w.t.Helper()
-	f, err := pki.Issue(ca, pki.Identity{Kind: kind, Name: name}, filepath.Join(w.t.TempDir(), "tls"), []net.IP{net.IPv4(127, 0, 0, 1)}, nil, time.Hour)
+	return w.issue(ca, kind, name, time.Hour)
+}
+
+func (w *world) issue(ca string, kind pki.Kind, name string, validity time.Duration) pki.Files {
+	w.t.Helper()
+	f, err := pki.Issue(ca, pki.Identity{Kind: kind, Name: name}, filepath.Join(w.t.TempDir(), "tls"), []net.IP{net.IPv4(127, 0, 0, 1)}, nil, validity)
 	check(w.t, err)
 	return f
 }
@@ -84,26 +99,42 @@ func TestATowerIsAnsweredOverOneConnection(t *testing.T) {
 	}
 }
 
+// Whoever is not a tower of our CA is refused by name, in the agent's log, and nothing is done.
 func TestOnlyTowersAreAnswered(t *testing.T) {
-	w := newWorld(t)
 	other := filepath.Join(t.TempDir(), "other")
 	check(t, pki.NewCA(other))
-	for name, f := range map[string]pki.Files{
-		"an agent":            w.files(w.ca, pki.Agent, "db-2"),
-		"an observer":         w.files(w.ca, pki.Observer, "isp-a"),
-		"a person":            w.files(w.ca, pki.Person, "someone"),
-		"another CA's tower":  w.files(other, pki.Tower, "tower-1"),
-		"its own certificate": w.files(w.ca, pki.Agent, "db-1"),
+	for name, c := range map[string]struct {
+		show func(*world) pki.Files // nil: no certificate
+		says string
+	}{
+		"no certificate":     {nil, "client didn't provide a certificate"},
+		"another CA's tower": {func(w *world) pki.Files { return w.files(other, pki.Tower, "tower-1") }, "certificate of another CA: CN=tower/tower-1"},
+		"an expired tower":   {func(w *world) pki.Files { return w.issue(w.ca, pki.Tower, "tower-1", -time.Minute) }, "certificate has expired: CN=tower/tower-1"},
+		"an observer":        {func(w *world) pki.Files { return w.files(w.ca, pki.Observer, "isp-a") }, "(haechi://observer/isp-a) cannot be used as a tower's"},
+		"a person":           {func(w *world) pki.Files { return w.files(w.ca, pki.Person, "someone") }, "(haechi://person/someone) cannot be used as a tower's"},
+		"another agent":      {func(w *world) pki.Files { return w.files(w.ca, pki.Agent, "db-2") }, "(haechi://agent/db-2) cannot be used as a tower's"},
 	} {
-		if name == "another CA's tower" {
-			f.CA = filepath.Join(w.ca, "ca.pem")
-		}
-		if _, err := w.client(f, "db-1").Call(t.Context(), order(Fence, 9, 9)); err == nil {
-			t.Errorf("%s was obeyed", name)
-		}
-	}
-	if len(w.unit.acts) > 0 {
-		t.Errorf("acts %+v", w.unit.acts)
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			conf := &tls.Config{InsecureSkipVerify: true}
+			if c.show != nil {
+				var err error
+				conf, err = pki.ClientTLS(c.show(w), nil)
+				check(t, err)
+				conf.VerifyConnection = nil // let the agent be the one that refuses
+			}
+			client := newClient("db-1", w.addr, conf)
+			defer client.Close()
+			if _, err := client.Call(t.Context(), order(Fence, 9, 9)); err == nil {
+				t.Error("was obeyed")
+			}
+			if line := <-w.log; !strings.Contains(line, "level=WARN") || !strings.Contains(line, c.says) {
+				t.Errorf("%s\ndoes not warn of %q", line, c.says)
+			}
+			if len(w.unit.acts) > 0 {
+				t.Errorf("acts %+v", w.unit.acts)
+			}
+		})
 	}
 }
 
@@ -142,6 +173,7 @@ func TestBadRequestsChangeNothing(t *testing.T) {
 	h := newClient("db-1", w.addr, conf).http
 	for name, body := range map[string]string{
 		"not JSON":       "seal everything",
+		"half":           half,
 		"unknown key":    `{"version":1,"verb":"seal","unit":"db","term":1,"epoch":1,"path":"/etc/passwd"}`,
 		"too large":      `{"version":1,"verb":"seal","unit":"` + strings.Repeat("x", maxBody) + `"}`,
 		"negative epoch": `{"version":1,"verb":"seal","unit":"db","term":1,"epoch":-1}`,
@@ -188,17 +220,37 @@ func TestOnlyLooksComeOverHTTP1(t *testing.T) {
 	}
 }
 
-func TestHalfARequestHoldsNobodyUp(t *testing.T) {
+// Half an order is none, however it stays half: it is answered so, holds nobody up and does nothing.
+func TestHalfAnOrderIsNone(t *testing.T) {
 	w := newWorld(t)
 	conf, err := pki.ClientTLS(w.files(w.ca, pki.Tower, "tower-1"), pki.Named(pki.Agent, "db-1"))
 	check(t, err)
-	conf.NextProtos = []string{"h2"}
-	half, err := tls.Dial("tcp", w.addr, conf)
-	check(t, err)
-	defer half.Close()
-	fmt.Fprint(half, "PRI * HTTP/2.0\r\n\r\nSM") // and no more
-	_ = bufio.NewReader(half)
+	h := newClient("db-1", w.addr, conf).http
+	begun, rest := io.Pipe() // whose end never comes
+	defer rest.Close()
+	go io.WriteString(rest, half)
+	type answer struct {
+		text string
+		err  error
+	}
+	late := make(chan answer, 1)
+	go func() {
+		resp, err := h.Post("https://"+w.addr+"/v1/order", "application/json", begun)
+		if err != nil {
+			late <- answer{"", err}
+			return
+		}
+		defer resp.Body.Close()
+		raw, err := io.ReadAll(resp.Body)
+		late <- answer{string(raw), err}
+	}()
 	if _, err := w.client(w.files(w.ca, pki.Tower, "tower-2"), "db-1").Call(t.Context(), order(Seal, 1, 1)); err != nil {
-		t.Error(err)
+		t.Errorf("another tower's order: %v", err)
+	}
+	if a := <-late; a.err != nil || !strings.Contains(a.text, string(BadOrder)) || !strings.Contains(a.text, "the order cannot be read: i/o timeout") {
+		t.Errorf("%+v", a)
+	}
+	if len(w.unit.acts) != 1 || w.unit.acts[0].Verb != Seal {
+		t.Errorf("acts %+v", w.unit.acts)
 	}
 }

@@ -5,8 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"log"
-	"log/slog"
 	"net"
 	"net/http"
 	"time"
@@ -96,7 +94,7 @@ func (n *Node) server(h http.Handler) *http.Server {
 			h.ServeHTTP(w, r)
 		}),
 		BaseContext:       func(net.Listener) context.Context { return n.ctx },
-		ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute, ErrorLog: quiet(n.log),
+		ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute, ErrorLog: pki.ServerLog(n.log, n.now),
 	}
 }
 
@@ -108,6 +106,3 @@ func (n *Node) siteOf(tower string) (estate.SiteID, bool) {
 	seat, ok := n.cfg.Cluster[tower]
 	return seat.Site, ok
 }
-
-// quiet keeps what strangers do to a listener out of the log, except when it is asked for.
-func quiet(l *slog.Logger) *log.Logger { return slog.NewLogLogger(l.Handler(), slog.LevelDebug) }
