@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"io"
 	"log"
+	"log/slog"
 	"net"
 	"net/http"
 	"path/filepath"
@@ -45,7 +46,12 @@ func newPlace(t *testing.T) place {
 
 func (p place) files(kind pki.Kind, name string) pki.Files {
 	p.t.Helper()
-	f, err := pki.Issue(p.ca, pki.Identity{Kind: kind, Name: name}, p.t.TempDir(), nil, nil, 0)
+	return p.issue(kind, name, 0)
+}
+
+func (p place) issue(kind pki.Kind, name string, validity time.Duration) pki.Files {
+	p.t.Helper()
+	f, err := pki.Issue(p.ca, pki.Identity{Kind: kind, Name: name}, p.t.TempDir(), nil, nil, validity)
 	must(p.t, err)
 	return f
 }
@@ -60,11 +66,17 @@ func (p place) tower(h http.Handler) string {
 
 func (p place) serve(h http.Handler, f pki.Files, addr string) server {
 	p.t.Helper()
-	c, err := pki.ServerTLS(f, nil)
+	return p.listen(&http.Server{Handler: h, ErrorLog: log.New(io.Discard, "", 0)}, nil, f, addr)
+}
+
+// listen has s answer those who are let in.
+func (p place) listen(s *http.Server, allow func(pki.Identity) error, f pki.Files, addr string) server {
+	p.t.Helper()
+	c, err := pki.ServerTLS(f, allow)
 	must(p.t, err)
 	l, err := net.Listen("tcp", addr)
 	must(p.t, err)
-	s := &http.Server{Handler: h, TLSConfig: c, ErrorLog: log.New(io.Discard, "", 0)}
+	s.TLSConfig = c
 	done := make(chan struct{})
 	go func() { defer close(done); s.ServeTLS(l, "", "") }()
 	p.t.Cleanup(func() { s.Close(); <-done })
@@ -246,8 +258,9 @@ func forward(l net.Listener, to string, count *atomic.Int64) {
 }
 
 func TestOnlyThoseWhoMayAreHeard(t *testing.T) {
-	p, other := newPlace(t), newPlace(t)
-	addr := p.tower(receiver(func(situation.View) {}))
+	p := newPlace(t)
+	var taken atomic.Int64
+	addr := p.tower(receiver(func(situation.View) { taken.Add(1) }))
 	tests := map[string]struct {
 		files pki.Files
 		body  string
@@ -268,28 +281,61 @@ func TestOnlyThoseWhoMayAreHeard(t *testing.T) {
 		"ObserverWithVote": {p.files(pki.Observer, "isp-a"), `{"observer":"isp-a","site":"a"}`, 403, "claims to stand in a"},
 		"NotJSON":          {p.files(pki.Tower, "tower-a"), `{"observer":`, 400, "is not one"},
 		"TooLarge":         {p.files(pki.Tower, "tower-a"), strings.Repeat(" ", peer.MaxView+1), 413, "more than 1024 KB"},
-		"OtherCA":          {other.files(pki.Tower, "tower-a"), `{}`, 0, ""},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			c, err := pki.ClientTLS(tt.files, nil)
 			must(t, err)
-			if tt.want == 0 {
-				c.VerifyConnection = nil // let the server be the one that refuses
-			}
+			before := taken.Load()
 			status, answer, err := post(t, c, addr, strings.NewReader(tt.body))
-			if tt.want == 0 {
-				if err == nil {
-					t.Fatal("was heard")
-				}
-				return
-			}
 			must(t, err)
-			if status != tt.want || !strings.Contains(answer, tt.says) {
-				t.Fatalf("%d %s", status, answer)
+			if status != tt.want || !strings.Contains(answer, tt.says) || (taken.Load() > before) != (tt.want == 204) {
+				t.Fatalf("%d %s, %d views taken", status, answer, taken.Load()-before)
 			}
 		})
 	}
+}
+
+// Whoever has no certificate of our CA that is still good is refused by name, in the tower's log.
+func TestStrangersAreRefusedByName(t *testing.T) {
+	p, other := newPlace(t), newPlace(t)
+	said := make(lines, 100)
+	h := receiver(func(v situation.View) { t.Errorf("taken: %+v", v) })
+	addr := p.listen(&http.Server{Handler: h, ErrorLog: pki.ServerLog(slog.New(slog.NewTextHandler(said, nil)), time.Now)},
+		pki.Only(pki.Tower, pki.Observer, pki.Person), p.files(pki.Tower, "tower-b"), "127.0.0.1:0").addr
+	for name, tt := range map[string]struct {
+		files pki.Files // none: no certificate
+		says  string
+	}{
+		"NoCertificate": {pki.Files{}, "client didn't provide a certificate"},
+		"OtherCA":       {other.files(pki.Tower, "tower-a"), "certificate of another CA: CN=tower/tower-a"},
+		"Expired":       {p.issue(pki.Tower, "tower-a", -time.Minute), "certificate has expired: CN=tower/tower-a"},
+		"Agent":         {p.files(pki.Agent, "db-a"), "an agent's certificate (haechi://agent/db-a) cannot be used as"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := &tls.Config{InsecureSkipVerify: true}
+			if tt.files != (pki.Files{}) {
+				var err error
+				c, err = pki.ClientTLS(tt.files, nil)
+				must(t, err)
+				c.VerifyConnection = nil // let the server be the one that refuses
+			}
+			if status, answer, err := post(t, c, addr, strings.NewReader(`{"observer":"tower-a","site":"a"}`)); err == nil {
+				t.Errorf("was heard: %d %s", status, answer)
+			}
+			if line := wait(t, said, "the refusal"); !strings.Contains(line, "level=WARN") || !strings.Contains(line, tt.says) {
+				t.Errorf("%s\ndoes not warn of %q", line, tt.says)
+			}
+		})
+	}
+}
+
+// lines takes a log, a line a time.
+type lines chan string
+
+func (l lines) Write(line []byte) (int, error) {
+	l <- string(line)
+	return len(line), nil
 }
 
 func post(t *testing.T, c *tls.Config, addr string, body io.Reader) (int, string, error) {
@@ -317,8 +363,8 @@ func TestHalfARequestEnds(t *testing.T) {
 	defer w.Close()
 	go w.Write([]byte(`{"observer":"tower-a",`))
 	status, answer, err := post(t, c, addr, half)
-	if err == nil && (status != 400 || !strings.Contains(answer, "did not arrive whole")) {
-		t.Fatalf("%d %s", status, answer)
+	if err != nil || status != 400 || !strings.Contains(answer, "the view of haechi://tower/tower-a did not arrive whole: i/o timeout") {
+		t.Fatalf("%d %s %v", status, answer, err)
 	}
 }
 

@@ -3,6 +3,7 @@ package web
 import (
 	"bufio"
 	"bytes"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -12,6 +13,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -22,6 +24,13 @@ import (
 	"github.com/haechi/haechi/core/run"
 	"github.com/haechi/haechi/pki"
 )
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
 
 func person(roles ...string) pki.Identity {
 	return pki.Identity{Kind: pki.Person, Name: "kim", Roles: roles}
@@ -83,6 +92,62 @@ func TestRolesAreRefused(t *testing.T) {
 		if status != http.StatusForbidden || !strings.Contains(say, `"why"`) {
 			t.Errorf("%s %v asks %s: %d %s", c.who, c.who.Roles, c.route, status, say)
 		}
+	}
+}
+
+// logLines takes a log, a line a time.
+type logLines chan string
+
+func (l logLines) Write(line []byte) (int, error) {
+	l <- string(line)
+	return len(line), nil
+}
+
+// Whoever has no certificate of our CA that is still good is refused by name, in the tower's
+// log; the desk's functions are not set, so that reaching one would panic.
+func TestStrangersAreRefusedByName(t *testing.T) {
+	ca, other := filepath.Join(t.TempDir(), "ca"), filepath.Join(t.TempDir(), "ca")
+	must(t, errors.Join(pki.NewCA(ca), pki.NewCA(other)))
+	issue := func(ca string, id pki.Identity, validity time.Duration) pki.Files {
+		f, err := pki.Issue(ca, id, t.TempDir(), nil, nil, validity)
+		must(t, err)
+		return f
+	}
+	said := make(logLines, 100)
+	conf, err := pki.ServerTLS(issue(ca, pki.Identity{Kind: pki.Tower, Name: "tower-a"}, 0), pki.Only(pki.Tower, pki.Observer, pki.Person))
+	must(t, err)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	srv := &http.Server{Handler: API(fakeDesk{}, slog.New(slog.DiscardHandler)), TLSConfig: conf,
+		ErrorLog: pki.ServerLog(slog.New(slog.NewTextHandler(said, nil)), time.Now)}
+	done := make(chan struct{})
+	go func() { defer close(done); _ = srv.ServeTLS(l, "", "") }()
+	t.Cleanup(func() { _ = srv.Close(); <-done })
+	for name, tt := range map[string]struct {
+		files pki.Files // none: no certificate
+		says  string
+	}{
+		"NoCertificate": {pki.Files{}, "client didn't provide a certificate"},
+		"OtherCA":       {issue(other, person("operator"), 0), "certificate of another CA: CN=person/kim"},
+		"Expired":       {issue(ca, person("operator"), -time.Minute), "certificate has expired: CN=person/kim"},
+		"Agent":         {issue(ca, pki.Identity{Kind: pki.Agent, Name: "db-a"}, 0), "an agent's certificate (haechi://agent/db-a) cannot be used as"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := &tls.Config{InsecureSkipVerify: true}
+			if tt.files != (pki.Files{}) {
+				c, err = pki.ClientTLS(tt.files, nil)
+				must(t, err)
+				c.VerifyConnection = nil // let the server be the one that refuses
+			}
+			h := &http.Client{Transport: &http.Transport{TLSClientConfig: c, DisableKeepAlives: true}}
+			if resp, err := h.Post("https://"+l.Addr().String()+"/api/v1/evacuate", "application/json", strings.NewReader(`{"site":"pangyo"}`)); err == nil {
+				resp.Body.Close()
+				t.Errorf("was heard: %s", resp.Status)
+			}
+			if line := <-said; !strings.Contains(line, "level=WARN") || !strings.Contains(line, tt.says) {
+				t.Errorf("%s\ndoes not warn of %q", line, tt.says)
+			}
+		})
 	}
 }
 
