@@ -55,19 +55,25 @@ func Observe(ctx context.Context, cfg ObserverConfig, log *slog.Logger) error {
 // observer asks towers what to look at.
 type observer struct {
 	cfg     ObserverConfig
+	newest  uint64 // version of the estate that was heard of
 	clients map[string]*http.Client
 }
 
-// ask returns the answer of the first tower that has an estate.
+// ask returns the answer of the first tower that has an estate, and no older one than was
+// heard of: a tower that is cut off from the others would send the observer to and fro.
 func (o *observer) ask(ctx context.Context) (aims, error) {
 	var errs []error
 	for name, address := range o.cfg.Towers {
 		a, err := o.one(ctx, name, address)
-		if err == nil && a.Version > 0 {
-			return a, nil
-		}
-		if err == nil {
+		switch {
+		case err != nil:
+		case a.Version == 0:
 			err = errors.New("it has no estate yet")
+		case a.Version < o.newest:
+			err = fmt.Errorf("its estate is version %d, version %d was heard of; if the towers were set up anew, restart this observer", a.Version, o.newest)
+		default:
+			o.newest = a.Version
+			return a, nil
 		}
 		errs = append(errs, fmt.Errorf("%s: %w", name, err))
 	}
