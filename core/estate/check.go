@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 )
 
 // finding is something wrong with a value, wherever it came from.
@@ -25,6 +26,9 @@ func check(e Estate) []finding {
 	out = append(out, checkSections(e)...)
 	for _, id := range sorted(e.Stores) {
 		out = append(out, checkStore(e, e.Stores[id], path("").to("stores", string(id)))...)
+	}
+	for _, id := range sorted(e.Services) {
+		out = append(out, checkProbes(e.Services[id].Probes, e.Policy.Profile, path("").to("services", string(id), "probes"))...)
 	}
 	for _, id := range sorted(e.Names) {
 		out = append(out, checkName(e.Names[id], id)...)
@@ -108,6 +112,27 @@ func checkStore(e Estate, s Store, at path) []finding {
 		h, known := e.Hosts[m.Host]
 		if known && h.Site != "" && m.Site != "" && h.Site != m.Site {
 			out = append(out, finding{at: at.to("members", string(id), "host"), say: fmt.Sprintf("the member is in %s, but the host %s is in %s", m.Site, m.Host, h.Site), see: path("").to("hosts", string(m.Host), "site")})
+		}
+	}
+	return out
+}
+
+// ProbeEvery is how short and how long the time between two looks of a probe may be in a
+// profile. Were it longer, an instance that lives could pass for silent; package situation,
+// which knows the profiles' times, has the test that says so.
+func ProbeEvery(profile string) (least, most time.Duration) {
+	if profile == "fast" {
+		return 100 * time.Millisecond, 200 * time.Millisecond
+	}
+	return 100 * time.Millisecond, 850 * time.Millisecond
+}
+
+func checkProbes(probes []Probe, profile string, at path) []finding {
+	var out []finding
+	least, most := ProbeEvery(profile)
+	for i, p := range probes {
+		if p.Every != 0 && (p.Every < least || p.Every > most) {
+			out = append(out, finding{at: at.item(i).to("every"), say: fmt.Sprintf("%v is not from %v to %v: more often is a burden, and more seldom lets an instance that lives pass for silent under the profile %q; leave it away to look as often as the profile says", p.Every, least, most, profile)})
 		}
 	}
 	return out

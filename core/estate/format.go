@@ -174,7 +174,7 @@ var serviceShape = object(
 
 var probeShape = object(
 	key("http", "a URL that answers 2xx while the instance works; {address} stands for an answer of the service's name", httpURL, func(v *Probe) *string { return &v.HTTP }).required(),
-	key("every", "time between two looks; the profile's when left away", duration, func(v *Probe) *time.Duration { return &v.Every }),
+	key("every", "time between two looks at an instance that answers; the profile's when left away", duration, func(v *Probe) *time.Duration { return &v.Every }),
 )
 
 var nameShape = object(

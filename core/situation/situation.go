@@ -27,8 +27,9 @@ type Target struct {
 	ID        string        `json:"id"`
 	Kind      Kind          `json:"kind"`
 	Site      estate.SiteID `json:"site"`
-	Component string        `json:"component"` // tower, host, service, store/member or host of a name server
-	Address   string        `json:"address"`   // host:port, or a URL for a gateway
+	Component string        `json:"component"`      // tower, host, service, store/member or host of a name server
+	Address   string        `json:"address"`        // host:port, or a URL for a gateway
+	Rest      time.Duration `json:"rest,omitempty"` // between two looks while it answers; 0: the profile's
 }
 
 // View is what one observer says that it sees, at one instant of its own clock.

@@ -164,6 +164,7 @@ func instances(site estate.SiteID, service estate.ServiceID, probes []estate.Pro
 				continue
 			}
 			t := target(site, KindGateway, string(service), strings.ReplaceAll(p.HTTP, "{address}", forURL(a)))
+			t.Rest = p.Every
 			if len(addresses) > 1 {
 				t.ID += "/" + a
 			}

@@ -3,6 +3,7 @@ package situation_test
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -85,6 +86,32 @@ func TestProfileTellsEveryProblemAtOnce(t *testing.T) {
 	for _, want := range []string{"silence: 200ms is shorter than timeout + 2 x every (500ms)", "stall: 150ms", "stale: 200ms", "settle: 100ms"} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("no word of %q in:\n%v", want, err)
+		}
+	}
+}
+
+// A probe's own rhythm reaches its targets; the longest that an estate may ask for bears each
+// profile's silence as the profile's own Rest would.
+func TestAProbeHasItsOwnRhythm(t *testing.T) {
+	e := sitesOf(false, "pangyo", "ansan", "anyang")
+	e.Services["talk"].Probes[0].Every = 150 * time.Millisecond
+	for _, x := range situation.Targets(e) {
+		if (x.Rest != 0) != (x.Kind == situation.KindGateway) || x.Rest != 0 && x.Rest != 150*time.Millisecond {
+			t.Errorf("%s rests %v", x.ID, x.Rest)
+		}
+	}
+	for name, p := range situation.Profiles() {
+		least, most := estate.ProbeEvery(name)
+		if p.Rest < least || p.Rest > most {
+			t.Errorf("%s: its own rest %v is not from %v to %v", name, p.Rest, least, most)
+		}
+		p.Rest = most
+		if err := p.Validate(); err != nil {
+			t.Errorf("the longest: %v", err)
+		}
+		p.Rest += time.Millisecond
+		if p.Validate() == nil {
+			t.Errorf("%s: more than %v would do", name, most)
 		}
 	}
 }

@@ -5,6 +5,7 @@
 package probe
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -174,7 +175,7 @@ func (p *Prober) lookLocked(ctx context.Context, s *schedule, now time.Time) {
 	if now.Before(s.next) || s.flying >= outstanding {
 		return
 	}
-	s.next = next(now, p.c.Profile.Every, s.phase)
+	s.next = next(now, min(p.c.Profile.Every, p.rest(s.target)), s.phase)
 	s.flying++
 	s.begun++
 	t, number := s.target, s.begun
@@ -204,10 +205,13 @@ func (p *Prober) note(r result) bool {
 	}
 	s.flying--
 	if r.err == nil && s.flying == 0 {
-		s.next = next(r.began, p.c.Profile.Rest, s.phase)
+		s.next = next(r.began, p.rest(s.target), s.phase)
 	}
 	return p.sheet.note(r) || s.flying == outstanding-1
 }
+
+// rest is the time between two looks at a target that answers.
+func (p *Prober) rest(t situation.Target) time.Duration { return cmp.Or(t.Rest, p.c.Profile.Rest) }
 
 // wake is when the loop has to run again: for a look, for a view, for a target that
 // crosses a limit meanwhile, and at least once a pulse.

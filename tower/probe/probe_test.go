@@ -153,6 +153,18 @@ func TestEachTargetIsLookedAtEachRestWhileAllIsWell(t *testing.T) {
 	})
 }
 
+func TestATargetMayHaveItsOwnRhythm(t *testing.T) {
+	own := []situation.Target{two[0], two[1]}
+	own[0].Rest = 125 * time.Millisecond // the profile says 200
+	within(t, func() []situation.Target { return own }, func(w *world) {
+		before := w.looks()
+		time.Sleep(10 * time.Second)
+		if got := w.looks() - before; got < 79 || got > 81 {
+			t.Errorf("%d looks in 10 s, want 80", got)
+		}
+	})
+}
+
 func TestFactsStandAndAgeUntilThereAreNewOnes(t *testing.T) {
 	within(t, both, func(w *world) {
 		w.set(func() { w.nothing = true })
