@@ -1,6 +1,7 @@
 package tower
 
 import (
+	"bytes"
 	"errors"
 	"strings"
 	"testing"
@@ -31,11 +32,17 @@ func TestTheDeskRefuses(t *testing.T) {
 	refusedAs(t, err, web.Unmet, "no estate")
 
 	text := withStore(w.estate(), 1)
-	_, err = n.Apply(within(t), "operator", []web.File{{Name: "estate.yaml", Data: []byte(strings.Replace(text, "primary: a", "primary: aa", 1))}}, -1)
-	if _, ok := errors.AsType[*estate.Invalid](err); !ok {
-		t.Fatalf("an estate that cannot be: %v", err)
-	}
 	w.apply(n, text)
+	before := n.store.Snapshot()
+	for name, bad := range cannotBe(text) {
+		_, err = n.Apply(within(t), "operator", []web.File{{Name: "estate.yaml", Data: []byte(bad.text)}}, -1)
+		if _, ok := errors.AsType[*estate.Invalid](err); !ok || !strings.Contains(err.Error(), bad.says) {
+			t.Errorf("%s: %v\ndoes not say %q", name, err, bad.says)
+		}
+	}
+	if now := n.store.Snapshot(); now.Estate != before.Estate || !bytes.Equal(now.EstateRaw, before.EstateRaw) {
+		t.Fatalf("the estate in force was changed: %+v, before %+v", now.Estate, before.Estate)
+	}
 	_, err = n.Apply(within(t), "operator", []web.File{{Name: "estate.yaml", Data: []byte(text)}}, 0)
 	refusedAs(t, err, web.Conflict, "version 1")
 
@@ -71,6 +78,25 @@ func TestTheDeskRefuses(t *testing.T) {
 	refusedAs(t, n.Steer(within(t), "operator", "r-000009", web.Pause), web.NotFound, "r-000009")
 	_, err = n.Run(within(t), "r-000009")
 	refusedAs(t, err, web.NotFound, "r-000009")
+}
+
+type badEstate struct{ text, says string }
+
+// cannotBe is each kind of bad input, made of a good estate.
+func cannotBe(text string) map[string]badEstate {
+	with := func(old, new string) string { return strings.Replace(text, old, new, 1) }
+	return map[string]badEstate{
+		"unknown key":   {text + "wings: 2\n", "wings"},
+		"misspelt name": {with("service: talk,", "service: tlak,"), `did you mean "talk"?`},
+		"duplicate":     {text + "estate: again\n", "estate"},
+		"ring":          {text + "domains: {x: {requires: [y]}, y: {requires: [x]}}\n", "need each other in a ring"},
+		"site missing":  {with(", c: {}}", "}"), `"c"`},
+		"two primaries": {with("primary: a", "primary: [a, b]"), "primary"},
+		"any too large": {with("any: 1", "any: 3"), "3 members besides the primary"},
+		"too much":      {text + strings.Repeat("# much\n", estate.MaxBytes/7), "more than the 10 MB"},
+		"alias bomb":    {text + "x: &x [a, a]\ny: [*x, *x]\n", "anchors and aliases"},
+		"not UTF-8":     {text + "# \xff\n", "is not UTF-8"},
+	}
 }
 
 // A person's run is the only one while it is open, and ends as told.

@@ -90,13 +90,23 @@ func loadEstate(paths []string) (estate.Estate, error) {
 func readFiles(paths []string) ([]estate.File, error) {
 	var files []estate.File
 	for _, path := range paths {
-		data, err := os.ReadFile(path)
+		data, err := readFile(path)
 		if err != nil {
 			return nil, &misused{fmt.Errorf("read the estate: %w", err)}
 		}
 		files = append(files, estate.File{Name: path, Data: data})
 	}
 	return files, nil
+}
+
+// readFile reads no more of a file than it takes to see that it is too large: one may have no end.
+func readFile(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return io.ReadAll(io.LimitReader(f, estate.MaxBytes+1))
 }
 
 func applyEstateCommand(o *options) *cobra.Command {

@@ -88,8 +88,8 @@ func sizes(files []File) string {
 		names[f.Name] = true
 		total += len(f.Data)
 	}
-	if total > maxBytes {
-		return fmt.Sprintf("the estate has %d MB of YAML, more than the %d MB that are read; is it the right file? Identical servers belong into pools", total>>20, maxBytes>>20)
+	if total > MaxBytes {
+		return fmt.Sprintf("the estate has more than the %d MB of YAML that are read; is it the right file? Identical servers belong into pools", MaxBytes>>20)
 	}
 	return ""
 }

@@ -17,7 +17,7 @@ import (
 // Limits of what is read. They are far above any real estate (a thousand hosts
 // take 60 KB) and keep hostile input from costing more than a few seconds.
 const (
-	maxBytes  = 10 << 20 // over all files
+	MaxBytes  = 10 << 20 // over all files
 	maxTokens = 300_000  // in one file
 	maxKeys   = 20_000   // at one level of one file: the parser's cost is its square
 	maxDepth  = 32
