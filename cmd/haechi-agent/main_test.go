@@ -1,8 +1,10 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"os"
 	"path/filepath"
@@ -97,6 +99,20 @@ func (h host) link(name, to string) {
 	h.t.Helper()
 	if err := os.Symlink(to, h.at(name)); err != nil {
 		h.t.Fatal(err)
+	}
+}
+
+// What systemd starts is a call that the agent understands: it gets as far as to its file.
+func TestTheUnitsCallIsUnderstood(t *testing.T) {
+	raw, err := os.ReadFile("../../deploy/systemd/haechi-agent.service")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, call, _ := strings.Cut(string(raw), "\nExecStart=/usr/local/bin/haechi-agent ")
+	call, _, _ = strings.Cut(call, "\n")
+	args := strings.Fields(strings.ReplaceAll(call, "/etc/haechi/", t.TempDir()+"/"))
+	if err := run(t.Context(), args, io.Discard); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("haechi-agent %s: %v", call, err)
 	}
 }
 

@@ -56,11 +56,11 @@ ip -n %[1]s route add default via %[4]s`, namespace(n), wire, n, gate, ip))
 	}
 }
 
-// boot raises your machine and the three hosts, all of them empty.
+// boot raises your machine, the three hosts and the two observers', all of them empty.
 func boot(t *testing.T) map[string]*machine {
 	t.Helper()
-	names := []string{"yours", "h1", "h2", "h3"}
-	ips := []string{"10.9.0.21", "10.1.0.21", "10.2.0.21", "10.3.0.21"}
+	names := []string{"yours", "h1", "h2", "h3", "u1", "u2"}
+	ips := []string{"10.9.0.21", "10.1.0.21", "10.2.0.21", "10.3.0.21", "10.4.0.21", "10.5.0.21"}
 	leftovers(t)
 	if err := os.RemoveAll(root); err != nil {
 		t.Fatal(err)

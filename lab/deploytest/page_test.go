@@ -51,34 +51,49 @@ func blocks(page string) ([]block, error) {
 	return all, nil
 }
 
+// page is docs/deploy.md and all its blocks.
+func page(t *testing.T) (text string, all []block) {
+	t.Helper()
+	raw, err := os.ReadFile("../../docs/deploy.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if all, err = blocks(string(raw)); err != nil {
+		t.Fatal(err)
+	}
+	return string(raw), all
+}
+
 // commands are the page's blocks that can be run without systemd.
 func commands(t *testing.T) []block {
 	t.Helper()
-	page, err := os.ReadFile("../../docs/deploy.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	all, err := blocks(string(page))
-	if err != nil {
-		t.Fatal(err)
-	}
+	_, all := page(t)
 	return slices.DeleteFunc(all, func(b block) bool { return slices.Contains(b.flags, "systemd") })
 }
 
 // Every block says where it belongs, so that none can be left out by accident,
 // and systemd's blocks have one beside them that does without.
 func TestPageSaysWhereEachCommandRuns(t *testing.T) {
-	for _, b := range commands(t) {
-		if b.lang != "sh" || len(b.flags) > 0 || len(b.hosts) == 0 {
+	text, all := page(t)
+	lines := strings.Split(text, "\n")
+	for i, b := range all {
+		systemd := slices.Equal(b.flags, []string{"systemd"})
+		if b.lang != "sh" || len(b.flags) > 0 && !systemd || len(b.hosts) == 0 {
 			t.Errorf("%v: %q %v hosts %v; a block begins with sh [systemd] host=…", b, b.lang, b.flags, b.hosts)
 		}
 		for _, h := range b.hosts {
-			if !slices.Contains([]string{"yours", "h1", "h2", "h3"}, h) {
+			if !slices.Contains([]string{"yours", "h1", "h2", "h3", "u1", "u2"}, h) {
 				t.Errorf("%v: no machine is called %q", b, h)
 			}
 		}
-		if strings.Contains(b.text, "systemctl") {
+		if !systemd && strings.Contains(b.text, "systemctl") {
 			t.Errorf("%v: systemctl in a block that is not marked systemd", b)
+		}
+		if !systemd {
+			continue
+		}
+		if i+1 == len(all) || len(all[i+1].flags) > 0 || !slices.Equal(all[i+1].hosts, b.hosts) || !strings.HasPrefix(lines[all[i+1].line-3], "Without systemd") {
+			t.Errorf("%v: the next block is not for the same hosts, under a line that says \"Without systemd\"", b)
 		}
 	}
 }
