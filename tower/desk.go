@@ -281,6 +281,14 @@ func (n *Node) Journal(ctx context.Context, from uint64, limit int) ([]journal.E
 	return n.store.Journal(ctx, max(from, 1), limit)
 }
 
+// JournalHead returns the journal's end as the quorum has it.
+func (n *Node) JournalHead(ctx context.Context) (journal.Head, error) {
+	ctx, cancel := context.WithTimeout(ctx, claimFor)
+	defer cancel()
+	head, err := n.store.JournalHead(ctx)
+	return head, refusal(err)
+}
+
 // refusal turns what the records refuse into the asker's business.
 func refusal(err error) error {
 	code := web.Code("")

@@ -138,5 +138,7 @@ func TestOneRunAtATime(t *testing.T) {
 	if answers != 1 {
 		t.Fatalf("the answer stands %d times in the journal", answers)
 	}
-	must(t, journal.Verify(entries))
+	head, err := n.JournalHead(within(t))
+	must(t, err)
+	must(t, journal.VerifyTo(entries[:min(int(head.Seq), len(entries))], 1, head))
 }

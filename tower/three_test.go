@@ -96,7 +96,9 @@ func TestAnIsolatedTowerWithdrawsAndRejoins(t *testing.T) {
 	if a.quorum().Have {
 		t.Fatal("one of three has a quorum")
 	}
-	_, err := a.Start(within(t), "operator", web.Ask{Kind: plan.Evacuate, Subject: "a"})
+	_, err := a.JournalHead(within(t))
+	refusedAs(t, err, web.NoQuorum, "journal")
+	_, err = a.Start(within(t), "operator", web.Ask{Kind: plan.Evacuate, Subject: "a"})
 	if err == nil {
 		t.Fatal("it started a run without a quorum")
 	}

@@ -32,7 +32,7 @@ func journalCommand(o *options) *cobra.Command {
 	}
 	c.Flags().Uint64Var(&from, "from", 1, "the first entry's `number`")
 	c.Flags().BoolVarP(&follow, "follow", "f", false, "go on with those that come")
-	c.Flags().BoolVar(&verify, "verify", false, "check the chain of hashes, show nothing else")
+	c.Flags().BoolVar(&verify, "verify", false, "check the chain of hashes up to the end that the quorum confirms, show nothing else")
 	c.MarkFlagsMutuallyExclusive("follow", "verify")
 	return c
 }
@@ -46,30 +46,56 @@ func (o *options) entry(c *cobra.Command, e journal.Entry) error {
 	return err
 }
 
-func (o *options) verify(c *cobra.Command, towers *client, from uint64) error {
-	var all []journal.Entry
-	keep := func(e journal.Entry) error { all = append(all, e); return nil }
-	if err := towers.journal(c.Context(), from, false, keep); err != nil {
-		return err
-	}
-	if err := journal.Verify(all); err != nil {
-		return fmt.Errorf("the journal was altered: %w", err)
-	}
-	sum := struct {
-		OK      bool   `json:"ok"`
-		Entries int    `json:"entries"`
-		Head    string `json:"head"`
-	}{true, len(all), head(all)}
-	return o.show(c, sum, func(w io.Writer) {
-		fmt.Fprintf(w, "%d entries, each fits the one before; head %s\n", sum.Entries, sum.Head)
-	})
+// verified is what came of a verification.
+type verified struct {
+	OK      bool   `json:"ok"`
+	Entries int    `json:"entries"`
+	Head    string `json:"head"`            // hash of the last entry
+	Error   string `json:"error,omitempty"` // why the end could not be confirmed
 }
 
-func head(all []journal.Entry) string {
-	if len(all) == 0 {
-		return ""
+// verify checks the chain from an entry to the end that the quorum confirms. Without a
+// quorum it checks what there is, which is an error: the end may be missing.
+func (o *options) verify(c *cobra.Command, towers *client, from uint64) error {
+	var head journal.Head
+	unconfirmed := towers.get(c.Context(), "journal/head", &head)
+	if no, ok := errors.AsType[*refused](unconfirmed); unconfirmed != nil && (!ok || no.Code != web.NoQuorum) {
+		return unconfirmed
 	}
-	return all[len(all)-1].Hash
+	if unconfirmed == nil && head.Seq < from {
+		return fmt.Errorf("there is no entry %d to verify: by its head the journal ends at %d", from, head.Seq)
+	}
+	all, err := towers.until(c.Context(), from, head.Seq)
+	if err != nil {
+		return err
+	}
+	if unconfirmed != nil && len(all) > 0 {
+		head = all[len(all)-1].Head()
+	}
+	if err := journal.VerifyTo(all, from, head); err != nil {
+		return fmt.Errorf("the journal was altered: %w", err)
+	}
+	sum := verified{OK: unconfirmed == nil, Entries: len(all), Head: head.Hash}
+	if !sum.OK {
+		sum.Error = unconfirmed.Error()
+	}
+	if err := o.show(c, sum, func(w io.Writer) {
+		fmt.Fprintf(w, "%d entries, each fits the one before; head %s\n", sum.Entries, sum.Head)
+	}); err != nil || sum.OK {
+		return err
+	}
+	return fmt.Errorf("the journal's end could not be confirmed, entries may be missing there: %w", unconfirmed)
+}
+
+// until returns the entries from seq to the last one asked for, which is 0 where it is not known.
+func (c *client) until(ctx context.Context, seq, last uint64) (all []journal.Entry, err error) {
+	err = c.journal(ctx, seq, false, func(e journal.Entry) error {
+		if last == 0 || e.Seq <= last { // others came since the head was read
+			all = append(all, e)
+		}
+		return nil
+	})
+	return all, err
 }
 
 // journal hands over the entries from seq on. With follow it goes on until ctx ends.

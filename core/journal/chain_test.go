@@ -51,10 +51,10 @@ func TestVerifyNamesTheFirstBadEntry(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			whole := chain("a", "b", "c", "d", "e")
 			head := whole[4].Head()
-			if err := journal.VerifyTo(whole, head); err != nil {
+			if err := journal.VerifyTo(whole, 1, head); err != nil {
 				t.Fatal(err)
 			}
-			err := journal.VerifyTo(tt.spoil(whole), head)
+			err := journal.VerifyTo(tt.spoil(whole), 1, head)
 			bad, ok := errors.AsType[*journal.Bad](err)
 			if !ok || bad.Seq != tt.seq || bad.Why != tt.why {
 				t.Fatalf("err = %v, want entry %d: %s", err, tt.seq, tt.why)
@@ -79,7 +79,7 @@ func TestHashSurvivesBeingWrittenAndRead(t *testing.T) {
 	if err := json.Unmarshal(raw, &read); err != nil {
 		t.Fatal(err)
 	}
-	if err := journal.VerifyTo(read, entries[1].Head()); err != nil {
+	if err := journal.VerifyTo(read, 1, entries[1].Head()); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -114,7 +114,7 @@ func TestNoChangeGoesUnseen(t *testing.T) {
 			whole = append(whole, prev)
 		}
 		head := prev.Head()
-		if err := journal.VerifyTo(whole, head); err != nil {
+		if err := journal.VerifyTo(whole, 1, head); err != nil {
 			t.Fatalf("a good chain: %v", err)
 		}
 		at := rapid.IntRange(0, len(whole)-1).Draw(t, "at")
@@ -140,7 +140,7 @@ func TestNoChangeGoesUnseen(t *testing.T) {
 		case "copy":
 			bad[to] = bad[at]
 		}
-		if err := journal.VerifyTo(bad, head); err == nil {
+		if err := journal.VerifyTo(bad, 1, head); err == nil {
 			t.Fatalf("not seen:\n%s", cmp.Diff(whole, bad))
 		}
 	})

@@ -27,7 +27,7 @@ func (b *Bad) Error() string { return fmt.Sprintf("journal entry %d: %s: %s", b.
 // Verify checks that entries are one piece of a chain: each fits its hash and
 // follows the one before. A piece may begin anywhere; where it begins with entry
 // 1, nothing may precede it. The error is a *[Bad] that names the first fault.
-// What is missing at the end does not show here: see [VerifyTo].
+// What is missing at either end does not show here: see [VerifyTo].
 func Verify(entries []Entry) error {
 	for i, e := range entries {
 		if i > 0 {
@@ -50,15 +50,16 @@ func Verify(entries []Entry) error {
 	return nil
 }
 
-// VerifyTo checks a whole journal: from entry 1 to head, nothing missing at either end.
-func VerifyTo(entries []Entry, head Head) error {
-	if len(entries) > 0 && entries[0].Seq != 1 {
-		return &Bad{entries[0].Seq, Gap, fmt.Sprintf("the journal begins with it; entries 1 to %d are missing", entries[0].Seq-1)}
+// VerifyTo checks the journal from entry from to head: nothing missing at either end.
+// With from 1 that is all of it.
+func VerifyTo(entries []Entry, from uint64, head Head) error {
+	if len(entries) > 0 && entries[0].Seq != from {
+		return &Bad{entries[0].Seq, Gap, fmt.Sprintf("it should begin with entry %d", from)}
 	}
 	if err := Verify(entries); err != nil {
 		return err
 	}
-	var last Head
+	last := Head{Seq: from - 1}
 	if len(entries) > 0 {
 		last = entries[len(entries)-1].Head()
 	}

@@ -114,7 +114,7 @@ func whole(t testing.TB, s *state.Store) []journal.Entry {
 		}
 		all = append(all, some...)
 	}
-	must(t, journal.VerifyTo(all, head))
+	must(t, journal.VerifyTo(all, 1, head))
 	return all
 }
 

@@ -41,7 +41,7 @@ func api(d Desk, log *slog.Logger, who func(*http.Request) (pki.Identity, error)
 	mux := http.NewServeMux()
 	for route, t := range map[string]task{
 		"GET now": a.getNow, "GET estate": a.getEstate, "GET plan": a.getPlan, "GET runs": a.getRuns,
-		"GET runs/{id}": a.getRun, "GET journal": a.getJournal, "GET doctor": a.getDoctor,
+		"GET runs/{id}": a.getRun, "GET journal": a.getJournal, "GET journal/head": a.getJournalHead, "GET doctor": a.getDoctor,
 	} {
 		mux.Handle(at(route), a.allow(t, pki.Viewer, pki.Operator, pki.Approver))
 	}

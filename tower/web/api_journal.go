@@ -38,6 +38,13 @@ func (a desk) getJournal(w http.ResponseWriter, r *http.Request, _ string) (any,
 	return nil, nil //nolint:nilerr // the answer has begun: a reader that went away is told nothing
 }
 
+// getJournalHead answers the journal's end, confirmed by the quorum.
+func (a desk) getJournalHead(_ http.ResponseWriter, r *http.Request, _ string) (any, error) {
+	ctx, cancel := acting(r)
+	defer cancel()
+	return a.JournalHead(ctx)
+}
+
 // follow sends what is written from seq on, until the reader or the tower goes.
 func (a desk) follow(w http.ResponseWriter, r *http.Request, seq uint64) {
 	tick := time.NewTicker(followEvery)

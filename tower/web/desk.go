@@ -45,6 +45,9 @@ type Desk interface {
 
 	// Journal returns at most limit entries from seq on, in order.
 	Journal(ctx context.Context, from uint64, limit int) ([]journal.Entry, error)
+	// JournalHead returns the journal's end as the quorum has it, without which it is refused:
+	// only against it does what is missing at the end show.
+	JournalHead(ctx context.Context) (journal.Head, error)
 
 	// Doctor says what is missing or unsafe, of this tower and of all that it sees.
 	Doctor(ctx context.Context) ([]Finding, error)
