@@ -36,6 +36,7 @@ type Server struct {
 	turn  *turn
 	clock *clock
 	log   *slog.Logger
+	shown func(*tls.ClientHelloInfo) (*tls.Certificate, error) // the certificate, as it is now; nil: not serving
 
 	patience time.Duration // with a request that has begun
 }
@@ -71,6 +72,7 @@ func (s *Server) wake() {
 func (s *Server) Serve(ctx context.Context, l net.Listener, conf *tls.Config) error {
 	conf = conf.Clone()
 	conf.NextProtos = []string{"h2", "http/1.1"}
+	s.shown = conf.GetCertificate
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
 	protocols.SetHTTP2(true)
@@ -251,16 +253,29 @@ func (s *Server) held() (bool, string) {
 	}
 }
 
+// host adds to a unit's facts what is true of its host.
+func (s *Server) host(facts map[string]string) map[string]string {
+	if facts == nil {
+		facts = map[string]string{}
+	}
+	if held, _ := s.held(); held {
+		facts[FactHeld] = "true"
+	}
+	if s.shown != nil {
+		if c, err := s.shown(nil); err == nil && c.Leaf != nil {
+			facts[FactEnds] = c.Leaf.NotAfter.UTC().Format(time.RFC3339)
+		}
+	}
+	return facts
+}
+
 // answer puts together what the caller hears.
 func (s *Server) answer(o Order, facts map[string]string, err error) Answer {
 	a := Answer{Version: 1, Facts: facts}
 	a.Term, a.Epoch = s.state.seen(o.Unit)
 	if err == nil {
-		if held, _ := s.held(); held && o.Verb == Status {
-			if a.Facts == nil {
-				a.Facts = map[string]string{}
-			}
-			a.Facts["held"] = "true"
+		if o.Verb == Status {
+			a.Facts = s.host(a.Facts)
 		}
 		return a
 	}

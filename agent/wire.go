@@ -92,6 +92,12 @@ const (
 	Failed      Code = "failed"       // it was begun and did not end well: look before acting again
 )
 
+// The facts of a status that are true of the host, whatever the unit.
+const (
+	FactHeld = "held"             // "true" while the hold file is there
+	FactEnds = "certificate_ends" // when the agent's certificate does, as RFC 3339
+)
+
 // Answer is what an agent says. Code is empty when the order was carried out.
 type Answer struct {
 	Version int               `json:"version"`

@@ -57,6 +57,18 @@ func newWorld(t *testing.T) *world {
 	return w
 }
 
+// A status says when the certificate ends that the agent shows now.
+func TestStatusTellsTheCertificatesEnd(t *testing.T) {
+	w := newWorld(t)
+	tower := w.files(w.ca, pki.Tower, "tower-a")
+	a, err := w.client(tower, "db-1").Call(t.Context(), Order{Version: 1, Verb: Status, Unit: "db"})
+	check(t, err)
+	end, err := time.Parse(time.RFC3339, a.Facts[FactEnds])
+	if left := time.Until(end); err != nil || left < 50*time.Minute || left > time.Hour {
+		t.Fatalf("%v: %v", a.Facts, err)
+	}
+}
+
 func (w *world) files(ca string, kind pki.Kind, name string) pki.Files {
 	w.t.Helper()
 	return w.issue(ca, kind, name, time.Hour)

@@ -145,6 +145,9 @@ func Renew(caDir string, f Files, validity time.Duration) error {
 	return nil
 }
 
+// ExpiresSoon is how long before its end a certificate is spoken of.
+const ExpiresSoon = 14 * 24 * time.Hour
+
 // Expiry returns the instant from which f is of no use any more: the end of its
 // certificate or of the CA's, whichever is first.
 func Expiry(f Files) (time.Time, error) {

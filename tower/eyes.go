@@ -36,6 +36,7 @@ type eyes struct {
 	zone     func(host string) string
 
 	targets atomic.Pointer[[]situation.Target]
+	ends    atomic.Pointer[time.Time] // of the own certificate; nil: not known
 
 	mu   sync.Mutex // guards what follows
 	name string     // of the profile that is in use
@@ -64,7 +65,7 @@ func (e *eyes) look(p situation.Profile, targets []situation.Target) error {
 			lookers[kind] = l
 		}
 	}
-	prober, err := probe.New(probe.Config{Observer: e.observer, Site: e.site, Boot: e.boot, Profile: p, Lookers: lookers, Out: e.out, Log: e.log,
+	prober, err := probe.New(probe.Config{Observer: e.observer, Site: e.site, Boot: e.boot, Profile: p, Lookers: lookers, Out: e.tell, Log: e.log,
 		Targets: func() []situation.Target { return *e.targets.Load() }})
 	if err != nil {
 		return err
@@ -74,10 +75,34 @@ func (e *eyes) look(p situation.Profile, targets []situation.Target) error {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
+		var kept sync.WaitGroup
+		kept.Go(func() { e.readEnd(ctx) })
 		_ = prober.Run(ctx)
+		kept.Wait()
 	}()
 	e.name, e.stop, e.done, e.boot = p.Name, stop, done, boot()
 	return nil
+}
+
+// tell hands a view on, with the end of the certificate that it is sent with.
+func (e *eyes) tell(v situation.View) {
+	if end := e.ends.Load(); end != nil {
+		v.Ends = *end
+	}
+	e.out(v)
+}
+
+// endEvery is how often the own certificate is read. It is not read for each view: a disk that
+// hangs must not make an observer late.
+const endEvery = time.Minute
+
+func (e *eyes) readEnd(ctx context.Context) {
+	for ctx.Err() == nil {
+		if end, err := pki.Expiry(e.files); err == nil {
+			e.ends.Store(&end)
+		}
+		pause(ctx, endEvery)
+	}
 }
 
 func (e *eyes) close() error {

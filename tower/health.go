@@ -6,19 +6,15 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 	"time"
 
-	"github.com/haechi/haechi/core/estate"
+	"github.com/haechi/haechi/agent"
 	"github.com/haechi/haechi/core/run"
 	"github.com/haechi/haechi/core/situation"
 	"github.com/haechi/haechi/pki"
 	"github.com/haechi/haechi/tower/etcd"
 	"github.com/haechi/haechi/tower/web"
 )
-
-// expireSoon is how long before its end a certificate is spoken of.
-const expireSoon = 14 * 24 * time.Hour
 
 // quorum says whether this tower reaches a majority of the voters.
 func (n *Node) quorum() web.Quorum {
@@ -59,10 +55,10 @@ func (n *Node) silentMS(observer string, at time.Time) int64 {
 	return -1
 }
 
-// warnings are what is unsafe about this tower itself; the page adds what it shows anyway.
+// warnings are what is unsafe about this tower itself, and certificates; the page adds what it shows anyway.
 func (n *Node) warnings(b *beliefs, at time.Time) []web.Warning {
 	var out []web.Warning
-	for _, f := range n.own(at) {
+	for _, f := range slices.Concat(n.own(at), b.expiring(n.cfg.Name, at)) {
 		if f.Level != web.Fine {
 			out = append(out, web.Warning{Severity: f.Level, Text: f.Subject + ": " + f.Text, Do: f.Do})
 		}
@@ -83,6 +79,9 @@ func (n *Node) own(at time.Time) (out []web.Finding) {
 	if n.member == nil {
 		return out
 	}
+	if f, slow := slowElection(n.cfg, n.beliefs().profile); slow {
+		out = append(out, f)
+	}
 	s := n.member.Status()
 	level, text := web.Fine, fmt.Sprintf("etcd: leader %s, %d MB stored, %d MB free on its disk", cmp.Or(s.Leader, "not known"), s.DBBytes>>20, s.FreeBytes>>20)
 	do := ""
@@ -97,15 +96,55 @@ func (n *Node) own(at time.Time) (out []web.Finding) {
 	return append(out, web.Finding{Subject: n.cfg.Name, Level: level, Text: text, Do: do})
 }
 
-func expiry(subject string, end, at time.Time) web.Finding {
-	left := end.Sub(at)
-	switch {
-	case left <= 0:
-		return web.Finding{Subject: subject, Level: web.Bad, Text: "its certificate expired on " + end.UTC().Format(time.DateTime), Do: "haechi pki renew; it is read anew without a restart"}
-	case left < expireSoon:
-		return web.Finding{Subject: subject, Level: web.Warn, Text: fmt.Sprintf("its certificate ends in %d hours", int(left.Hours())), Do: "haechi pki renew"}
+// slowElection says that the towers find a new leader later than the profile calls a site lost,
+// so that what follows a loss waits for it.
+func slowElection(c Config, p situation.Profile) (web.Finding, bool) {
+	if p.Silence == 0 || c.Etcd.Election < p.Silence {
+		return web.Finding{}, false
 	}
-	return web.Finding{Subject: subject, Level: web.Fine, Text: fmt.Sprintf("its certificate is valid for %d days", int(left.Hours()/24))}
+	set := etcd.Default
+	if set.Election >= p.Silence {
+		set = etcd.Fast
+	}
+	return web.Finding{Subject: c.Name, Level: web.Warn,
+		Text: fmt.Sprintf("etcd finds a new leader only after %v (etcd.election), profile %s calls a site lost after %v: a failover waits for that", c.Etcd.Election, p.Name, p.Silence),
+		Do:   fmt.Sprintf("set etcd: {heartbeat: %v, election: %v} in every tower's file, and restart the towers one after the other", set.Heartbeat, set.Election)}, true
+}
+
+// expiry judges the end of a certificate. Its words do not change from hour to hour, so that
+// what several towers say of it is the same.
+func expiry(subject string, end, at time.Time) web.Finding {
+	f := web.Finding{Subject: subject, Level: web.Fine, Text: "its certificate is valid until " + end.UTC().Format(time.DateOnly)}
+	switch left := end.Sub(at); {
+	case left <= 0:
+		f.Level, f.Text, f.Do = web.Bad, "its certificate expired on "+end.UTC().Format(time.DateTime), renew
+	case left < pki.ExpiresSoon:
+		f.Level, f.Text, f.Do = web.Warn, "its certificate ends on "+end.UTC().Format(time.DateOnly), renew
+	}
+	return f
+}
+
+const renew = "haechi pki renew; it is read anew without a restart"
+
+// expiring are the certificates of others that end soon, by what agents say of theirs, and
+// towers and observers in their views.
+func (b *beliefs) expiring(self string, at time.Time) (out []web.Finding) {
+	look := func(subject string, end time.Time) {
+		if f := expiry(subject, end, at); f.Level != web.Fine {
+			out = append(out, f)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(b.views)) {
+		if end := b.views[name].view.Ends; name != self && !end.IsZero() {
+			look(name, end)
+		}
+	}
+	for _, t := range b.targets {
+		if end, err := time.Parse(time.RFC3339, b.host(t.ID, agent.FactEnds)); err == nil {
+			look(t.ID, end)
+		}
+	}
+	return out
 }
 
 // etcdHealth asks the quorum, and looks at what may soon go wrong.
@@ -114,39 +153,6 @@ func (n *Node) etcdHealth(ctx context.Context) etcd.Health {
 		return etcd.ClientHealth(ctx, n.client)
 	}
 	return n.member.Health(ctx)
-}
-
-// Doctor says what is missing or unsafe, of this tower and of all that it sees.
-func (n *Node) Doctor(ctx context.Context) ([]web.Finding, error) {
-	b, at := n.beliefs(), n.now()
-	out := n.own(at)
-	for _, p := range n.etcdHealth(ctx).Problems {
-		out = append(out, web.Finding{Subject: n.cfg.Name, Level: web.Bad, Text: "etcd: " + p, Do: "see the tower's log"})
-	}
-	if b.snap.Estate.Version == 0 {
-		return append(out, web.Finding{Subject: "estate", Level: web.Bad, Text: "none was applied", Do: "haechi estate apply FILE"}), nil
-	}
-	if err := estate.Actionable(b.estate); err != nil {
-		out = append(out, web.Finding{Subject: "estate", Level: web.Warn, Text: err.Error(), Do: "complete the file, then haechi estate apply"})
-	}
-	for _, id := range b.estate.StoreIDs() {
-		if b.snap.Stores[id].Epoch == 0 {
-			out = append(out, web.Finding{Subject: string(id), Level: web.Warn, Text: "it was never adopted, so it is not failed over", Do: "haechi adopt " + string(id)})
-		}
-		for _, unmet := range b.premises[id] {
-			f := web.Finding{Subject: string(id), Level: web.Bad, Text: unmet.Text, Do: "until then there is no automatic promotion"}
-			if unmet.Borne {
-				f.Level, f.Do = web.Warn, "until then a promotion takes longer"
-			}
-			out = append(out, f)
-		}
-	}
-	for _, t := range b.targets {
-		if v := b.now.Things[t.ID]; v.State != situation.Up {
-			out = append(out, web.Finding{Subject: t.ID, Level: web.Warn, Text: fmt.Sprintf("%s: %s", v.State, strings.Join(v.Because, "; "))})
-		}
-	}
-	return out, nil
 }
 
 // sortedIDs are the keys of runs in the order in which they were opened.

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/haechi/haechi/agent"
 	"github.com/haechi/haechi/core/estate"
 	"github.com/haechi/haechi/core/run"
 	"github.com/haechi/haechi/core/situation"
@@ -74,7 +75,7 @@ func (b *beliefs) webSite(id estate.SiteID) web.Site {
 			continue
 		}
 		thing := b.now.Things[t.ID]
-		row := web.Target{Kind: string(t.Kind), Component: t.Component, State: string(cmp.Or(thing.State, situation.Unknown)), SilentMS: b.silence(t.ID)}
+		row := web.Target{Kind: string(t.Kind), Component: t.Component, State: string(cmp.Or(thing.State, situation.Unknown)), SilentMS: b.silence(t.ID), Held: b.host(t.ID, agent.FactHeld) == "true"}
 		if thing.State != situation.Up {
 			row.Why = strings.Join(thing.Because, "; ")
 		}

@@ -32,6 +32,7 @@ type desk struct {
 	PlanFunc    func(web.Ask) (plan.Plan, error)
 	JournalFunc func(from uint64) ([]journal.Entry, error)
 	HeadFunc    func() (journal.Head, error)
+	DoctorFunc  func() []web.Finding
 }
 
 func (d desk) Now() web.Now { return d.NowFunc() }
@@ -51,6 +52,8 @@ func (d desk) Journal(_ context.Context, from uint64, _ int) ([]journal.Entry, e
 }
 
 func (d desk) JournalHead(context.Context) (journal.Head, error) { return d.HeadFunc() }
+
+func (d desk) Doctor(context.Context) ([]web.Finding, error) { return d.DoctorFunc(), nil }
 
 // town is an authority, one person's file, and towers.
 type town struct {
@@ -278,6 +281,30 @@ func TestHoldIsToldEverywhere(t *testing.T) {
 	out, err := tn.haechi("hold", "--why", "rewiring")
 	if err != nil || told.Load() != 2 || strings.Count(out, ": done") != 2 {
 		t.Errorf("%v, %d told\n%s", err, told.Load(), out)
+	}
+}
+
+// Each tower is asked, what they say twice is told once, and one that is not there is told, too.
+func TestDoctorAsksEveryTower(t *testing.T) {
+	tn := newTown(t, pki.Viewer)
+	for i := range 2 {
+		tn.tower(desk{DoctorFunc: func() []web.Finding {
+			return []web.Finding{
+				{Subject: fmt.Sprint("tower-", i), Level: web.Warn, Text: "its certificate ends on 2026-12-01", Do: "haechi pki renew"},
+				{Subject: "pangyo/dns/ns", Level: web.Warn, Text: fmt.Sprintf("dead: tower-a: silent for %d.5 s", i)},
+			}
+		}})
+	}
+	tn.dead()
+	out, err := tn.haechi("doctor")
+	for want, count := range map[string]int{"tower-0": 1, "tower-1": 1, "pangyo/dns/ns": 1, "does not answer": 1} {
+		if err != nil || strings.Count(out, want) != count {
+			t.Errorf("%q is not there %d times: %v\n%s", want, count, err, out)
+		}
+	}
+	tn.towers = tn.towers[2:]
+	if _, err := tn.haechi("doctor"); err == nil || !strings.Contains(err.Error(), "no tower answers") {
+		t.Errorf("%v", err)
 	}
 }
 

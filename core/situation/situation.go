@@ -35,12 +35,13 @@ type Target struct {
 // View is what one observer says that it sees, at one instant of its own clock.
 // All times in it are durations up to that instant, so that clocks need not agree.
 type View struct {
-	Observer string        `json:"observer"` // tower or observer name
-	Site     estate.SiteID `json:"site"`     // empty: stands where users are, no vote
-	Seq      uint64        `json:"seq"`      // rises with each view of one observer process
-	Boot     string        `json:"boot"`     // changes when the observer restarts
-	Late     time.Duration `json:"late"`     // longest stall of its own loop within the last silence
-	Looks    []Look        `json:"looks"`    // sorted by target
+	Observer string        `json:"observer"`      // tower or observer name
+	Site     estate.SiteID `json:"site"`          // empty: stands where users are, no vote
+	Seq      uint64        `json:"seq"`           // rises with each view of one observer process
+	Boot     string        `json:"boot"`          // changes when the observer restarts
+	Late     time.Duration `json:"late"`          // longest stall of its own loop within the last silence
+	Looks    []Look        `json:"looks"`         // sorted by target
+	Ends     time.Time     `json:"ends,omitzero"` // the observer's certificate
 }
 
 // Look is what an observer knows of one target.

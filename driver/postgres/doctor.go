@@ -7,75 +7,112 @@ import (
 	"strings"
 )
 
-// Doctor says what is missing or unsafe on one member, judged by its own facts alone, each with
-// what to do. Premises judges a whole store.
-func Doctor(f map[string]string) []string {
-	var out []string
-	say := func(format string, args ...any) { out = append(out, fmt.Sprintf(format, args...)) }
-	if f["held"] == "true" {
-		say("the host is held: its agent carries nothing out; remove the hold file to let it")
-	}
-	if f["fenced"] == "true" {
-		say("it is fenced: it stays stopped; salvage what only it holds, then rewind or rebuild it")
-		return out
-	}
-	if f["sealed"] == "true" || f["sealed"] == "begun" {
-		say("it is sealed: it receives from nobody until a run ends or takes that back")
-	}
-	if f["running"] != "true" {
-		say("its server does not run; the agent starts it when a tower says so")
-		return out
-	}
-	if f["answers"] != "true" {
-		say("its server does not answer the agent%s; the agent has to run as the server's user, with peer authentication on the socket", because(f["error"]))
-		return out
-	}
-	return append(out, settingsAdvice(f)...)
+// Advice is one thing that is missing or unsafe on a member, and what to do about it.
+type Advice struct{ Text, Do string }
+
+// advices collects them.
+type advices []Advice
+
+func (a *advices) say(do, format string, args ...any) {
+	*a = append(*a, Advice{fmt.Sprintf(format, args...), do})
 }
 
-// settingsAdvice is about a server that answers.
-func settingsAdvice(f map[string]string) []string {
-	var out []string
-	say := func(format string, args ...any) { out = append(out, fmt.Sprintf(format, args...)) }
-	switch role := f["agent/role"]; {
-	case role == "":
-		say("it is not adopted: its agent does not know what it is; haechi adopts the store")
-	case role == asPrimary && f["in_recovery"] == "true":
-		say("its agent remembers a primary of epoch %s and its server is a standby: a promotion has begun, or it has to be rewound", f["agent/reign"])
-	case role == asFollower && f["in_recovery"] == "false":
-		say("its agent made it a follower and its server takes writes: somebody promoted it by hand")
+// Doctor says what is missing or unsafe on one member, judged by its own facts alone. [Premises]
+// judges a whole store, in the same words where it is about the same. Before a store is adopted
+// no agent knows what its member is, which is nothing to be said of each.
+func Doctor(f map[string]string, adopted bool) (out []Advice) {
+	var a advices
+	switch {
+	case f["running"] == "":
+		a.say("look whether the agent's file declares the unit that the estate names", "its agent says nothing of it")
+		return a
+	case f["fenced"] == "true":
+		a.say("salvage what only it holds, then rewind or rebuild it", "it is fenced: it stays stopped")
+		return a
+	case f["sealed"] == "true" || f["sealed"] == "begun":
+		a.say("wait until the run ends or takes that back: haechi runs", "it is sealed: it receives from nobody")
 	}
-	switch f["replication_role"] {
-	case "ok":
-	case "":
-		say("role %s is missing: CREATE ROLE %s REPLICATION LOGIN", ReplicationRole, ReplicationRole)
+	switch {
+	case f["running"] != "true" && !adopted:
+		a.say("start it, then haechi adopts the store", "its server does not run")
+	case f["running"] != "true":
+		a.say("wait: its agent starts it when a tower says so; its log says why where that does not help", "its server does not run")
+	case f["answers"] != "true":
+		a.say("run the agent as the server's user, with peer authentication on the socket", "its server does not answer%s", because(f["error"]))
 	default:
-		say("role %s is %s: ALTER ROLE %s REPLICATION LOGIN", ReplicationRole, f["replication_role"], ReplicationRole)
+		a = slices.Concat(a, made(f, adopted), account(f), unsafe(f), blocked(f))
+		if f["in_recovery"] == "false" {
+			a = append(a, weaker(f)...) // of the one that takes commits
+		}
+	}
+	return a
+}
+
+// made compares what the agent made of the server with what the server is.
+func made(f map[string]string, adopted bool) (out advices) {
+	switch role := f["agent/role"]; {
+	case role == "" && adopted:
+		out.say("put the agent's state file back; without it nobody knows which orders it took", "its agent does not know what it is, though the store is adopted")
+	case role == asPrimary && f["in_recovery"] == "true":
+		out.say("wait for the promotion that has begun; where there is none, it has to be rewound", "its agent remembers a primary of epoch %s and its server is a standby", f["agent/reign"])
+	case role == asFollower && f["in_recovery"] == "false":
+		out.say("find out who promoted it by hand, and stop it before users write to it", "its agent made it a follower and its server takes writes")
+	}
+	return out
+}
+
+// account is about the role and the password by which members receive. The role is looked at
+// where it is made.
+func account(f map[string]string) (out advices) {
+	switch role := f["replication_role"]; {
+	case f["in_recovery"] == "true" || role == "ok":
+	case role == "":
+		out.say("CREATE ROLE "+ReplicationRole+" REPLICATION LOGIN", "role %s is missing", ReplicationRole)
+	default:
+		out.say("ALTER ROLE "+ReplicationRole+" REPLICATION LOGIN", "role %s is %s", ReplicationRole, role)
 	}
 	if f["credential"] == "0" && f["agent/role"] != "" {
-		say("the replication credential is of no known epoch: the root secret differs from the other hosts', or somebody changed the role's password")
+		out.say("compare the root secret with the other hosts'; adopt again where somebody changed the role's password", "the replication credential is of no known epoch")
 	}
-	if v := f["open_replication"]; v != "" {
-		say("pg_hba.conf lets replication in without a credential (%s): make it scram-sha-256", v)
-	}
-	if v := f["upstream_slot"]; v != "" {
-		say("primary_slot_name is %s, which another primary would not have: ALTER SYSTEM RESET primary_slot_name, reload, and keep log by wal_keep_size", v)
-	}
+	return out
+}
+
+// unsafe are settings with which no member is promoted by itself.
+func unsafe(f map[string]string) (out advices) {
 	for _, on := range []string{"fsync", "full_page_writes"} {
 		if f[on] != "on" {
-			say("%s is %s: set %s = on", on, f[on], on)
+			out.say("set "+on+" = on, and reload", "%s is %s: what it says is written can be lost with the power", on, f[on])
 		}
 	}
 	if f["checksums"] != "on" && f["wal_log_hints"] != "on" {
-		say("it cannot be rewound: set wal_log_hints = on and restart, or run pg_checksums --enable on the stopped server")
+		out.say("set wal_log_hints = on and restart, or run pg_checksums --enable on the stopped server", "neither data checksums nor wal_log_hints: it could not be rewound when it returns")
+	}
+	if v := f["open_replication"]; v != "" {
+		out.say("make that scram-sha-256, and reload", "pg_hba.conf lets replication in without the credential (%s): a seal could not take it away", v)
+	}
+	if v := f["upstream_slot"]; v != "" {
+		out.say("ALTER SYSTEM RESET primary_slot_name, reload, and keep log by wal_keep_size", "primary_slot_name is %s: another primary has no such slot, and would have no follower in it", v)
+	}
+	return out
+}
+
+// weaker are commits that do not wait for another member's disk.
+func weaker(f map[string]string) (out advices) {
+	if v := f["synchronous_commit"]; weak(v) {
+		out.say("set synchronous_commit = on, and reload", "synchronous_commit is %s by default: commits do not wait for another member", v)
 	}
 	for _, k := range slices.Sorted(maps.Keys(f)) {
 		if who, ok := strings.CutPrefix(k, "weaker_commit/"); ok && weak(f[k]) {
-			say("synchronous_commit is %s for %s: their commits can be lost; ALTER ROLE or DATABASE … RESET synchronous_commit", f[k], who)
+			out.say("ALTER ROLE or DATABASE … RESET synchronous_commit", "synchronous_commit is %s for %s: their commits do not wait for another member", f[k], who)
 		}
 	}
+	return out
+}
+
+// blocked is a follower that a reader keeps from replaying.
+func blocked(f map[string]string) (out advices) {
 	if who := f["replay_blocked_by"]; who != "" {
-		say("replay is blocked by %s: end that reader, or let hot_standby_feedback and max_standby_streaming_delay decide", who)
+		out.say("end that reader, or let hot_standby_feedback and max_standby_streaming_delay decide", "replay is blocked by %s", who)
 	}
 	return out
 }

@@ -71,25 +71,14 @@ func (c *checker) members() {
 			c.bad("%s: its server does not answer%s", id, because(f["error"]))
 			continue
 		}
-		for _, on := range []string{"fsync", "full_page_writes"} {
-			if f[on] != "on" {
-				c.bad("%s: %s is %s: what it says is written can be lost with the power", id, on, f[on])
-			}
-		}
-		if f["checksums"] != "on" && f["wal_log_hints"] != "on" {
-			c.bad("%s: neither data checksums nor wal_log_hints: it could not be rewound when it returns", id)
+		for _, a := range unsafe(f) {
+			c.bad("%s: %s", id, a.Text)
 		}
 		if f["system"] != p["system"] && p["system"] != "" {
 			c.bad("%s: system identifier %s, the primary's is %s: it is not a copy of this store", id, f["system"], p["system"])
 		}
 		if f["version_num"] != "" && p["version_num"] != "" && toNumber(f["version_num"])/10000 != toNumber(p["version_num"])/10000 {
 			c.bad("%s: PostgreSQL %s, the primary has %s", id, f["version"], p["version"])
-		}
-		if v := f["open_replication"]; v != "" {
-			c.bad("%s: pg_hba.conf lets replication in without the credential (%s): a seal could not take it away", id, v)
-		}
-		if v := f["upstream_slot"]; v != "" {
-			c.bad("%s: primary_slot_name is %s: another primary has no such slot, and would have no follower in it", id, v)
 		}
 		c.slots(id, f)
 	}
@@ -129,13 +118,8 @@ func (c *checker) primary() {
 		}
 		c.list(id, f)
 	}
-	if weak(f["synchronous_commit"]) {
-		c.bad("%s: synchronous_commit is %s by default: commits do not wait for another member", id, f["synchronous_commit"])
-	}
-	for _, k := range slices.Sorted(maps.Keys(f)) {
-		if who, ok := strings.CutPrefix(k, "weaker_commit/"); ok && weak(f[k]) {
-			c.bad("%s: synchronous_commit is %s for %s: their commits do not wait for another member", id, f[k], who)
-		}
+	for _, a := range weaker(f) {
+		c.bad("%s: %s", id, a.Text)
 	}
 	if c.rec.LeastAny < 1 || c.rec.Alone {
 		c.bad("%s may acknowledge, or may have acknowledged, alone: no number of sealed members proves that nothing is lost", id)
@@ -210,8 +194,8 @@ func (c *checker) followers() {
 
 // replay checks that what a follower has received is replayed, or soon would be.
 func (c *checker) replay(id estate.MemberID, f map[string]string) {
-	if who := f["replay_blocked_by"]; who != "" {
-		c.slow("%s: replay is blocked by %s", id, who)
+	for _, a := range blocked(f) {
+		c.slow("%s: %s", id, a.Text)
 	}
 	if s := f["replay_paused"]; s != "" && s != "not paused" {
 		c.slow("%s: replay is %s", id, s)

@@ -319,25 +319,25 @@ func TestDoctor(t *testing.T) {
 	_, _, facts := whole()
 	for _, m := range []estate.MemberID{"a", "b"} {
 		facts[m]["replication_role"], facts[m]["credential"], facts[m]["agent/role"] = "ok", "4", map[estate.MemberID]string{"a": asPrimary, "b": asFollower}[m]
-		if d := Doctor(facts[m]); len(d) > 0 {
+		if d := Doctor(facts[m], true); len(d) > 0 {
 			t.Errorf("a whole member %s: %q", m, d)
 		}
 	}
 	for want, spoil := range map[string]func(f map[string]string){
+		"says nothing of it":      func(f map[string]string) { delete(f, "running") },
 		"does not run":            func(f map[string]string) { f["running"] = "false" },
 		"fenced":                  func(f map[string]string) { f["fenced"] = "true" },
 		"is sealed":               func(f map[string]string) { f["sealed"] = "true" },
 		"does not answer":         func(f map[string]string) { f["answers"] = "false" },
-		"not adopted":             func(f map[string]string) { f["agent/role"] = "" },
-		"CREATE ROLE":             func(f map[string]string) { delete(f, "replication_role") },
+		"does not know what":      func(f map[string]string) { f["agent/role"] = "" },
+		"CREATE ROLE":             func(f map[string]string) { f["in_recovery"] = "false"; delete(f, "replication_role") },
 		"of no known epoch":       func(f map[string]string) { f["credential"] = "0" },
 		"lets replication in":     func(f map[string]string) { f["open_replication"] = "line 3" },
 		"has to be rewound":       func(f map[string]string) { f["agent/role"], f["agent/reign"] = asPrimary, "2" },
-		"the host is held":        func(f map[string]string) { f["held"] = "true" },
 		"takes writes":            func(f map[string]string) { f["in_recovery"] = "false" },
 		"fsync = on":              func(f map[string]string) { f["fsync"] = "off" },
 		"pg_checksums --enable":   func(f map[string]string) { f["checksums"], f["wal_log_hints"] = "off", "off" },
-		"synchronous_commit":      func(f map[string]string) { f["weaker_commit/talk@talk"] = "off" },
+		"RESET synchronous":       func(f map[string]string) { f["in_recovery"], f["weaker_commit/talk@talk"] = "false", "off" },
 		"RESET primary_slot_name": func(f map[string]string) { f["upstream_slot"] = "b_slot" },
 		"replay is blocked by 77": func(f map[string]string) { f["replay_blocked_by"] = "77 reader" },
 	} {
@@ -345,9 +345,17 @@ func TestDoctor(t *testing.T) {
 		f := facts["b"]
 		f["replication_role"], f["credential"], f["agent/role"] = "ok", "4", asFollower
 		spoil(f)
-		if d := Doctor(f); len(d) == 0 || !strings.Contains(strings.Join(d, "\n"), want) {
+		d := Doctor(f, true)
+		if !slices.ContainsFunc(d, func(a Advice) bool { return strings.Contains(a.Text+a.Do, want) }) {
 			t.Errorf("want %q, have %q", want, d)
 		}
+		if slices.ContainsFunc(d, func(a Advice) bool { return a.Text == "" || a.Do == "" }) {
+			t.Errorf("%q does not say both what is wrong and what to do", d)
+		}
+	}
+	delete(facts["a"], "agent/role")
+	if d := Doctor(facts["a"], false); len(d) > 0 {
+		t.Errorf("a whole member of a store that was not adopted yet: %q", d)
 	}
 }
 

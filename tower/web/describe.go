@@ -14,7 +14,7 @@ import (
 // its other fields amount to, the worst first. It changes nothing that n points to.
 func Describe(n Now) Now {
 	n.Headline = headline(n)
-	n.Warnings = slices.Concat(n.Warnings, quorumWarnings(n), consentWarnings(n), storeWarnings(n), observerWarnings(n))
+	n.Warnings = slices.Concat(n.Warnings, quorumWarnings(n), consentWarnings(n), hostWarnings(n), storeWarnings(n), observerWarnings(n))
 	slices.SortStableFunc(n.Warnings, func(a, b Warning) int { return badness(b.Severity) - badness(a.Severity) })
 	return n
 }
@@ -246,6 +246,20 @@ func consentWarnings(n Now) (out []Warning) {
 	}
 	for _, h := range n.Holds {
 		out = append(out, Warning{Severity: Warn, Text: "held by " + h.By + ": " + h.Why, Do: "haechi hold --release", Since: h.Since})
+	}
+	return out
+}
+
+// EndHeld is what to do about a host that is held.
+const EndHeld = "remove the hold file on that host (hold_file in its agent's file), once it is safe"
+
+func hostWarnings(n Now) (out []Warning) {
+	for _, s := range n.Sites {
+		for _, t := range s.Targets {
+			if t.Held {
+				out = append(out, Warning{Severity: Warn, Text: "the host of agent " + t.Component + " is held: it carries nothing out", Do: EndHeld})
+			}
+		}
 	}
 	return out
 }

@@ -95,6 +95,7 @@ type Target struct {
 	State     string `json:"state"`
 	SilentMS  int64  `json:"silent_ms"` // since any observer heard it; -1: never
 	Why       string `json:"why,omitempty"`
+	Held      bool   `json:"held,omitempty"` // an agent whose hold file is there
 }
 
 // Observer is one that looks from where users are.

@@ -53,6 +53,15 @@ func TestPageSaysIt(t *testing.T) {
 	}
 }
 
+// A host that is held by its own file is seen where everything else is.
+func TestPageShowsAHeldHost(t *testing.T) {
+	n := story(t, "peace")
+	n.Sites[0].Targets = append(n.Sites[0].Targets, Target{Kind: "agent", Component: "db-pangyo", State: "up", Held: true})
+	if body := get(t, serve(t, n), "/"); !strings.Contains(body, "the host of agent db-pangyo is held") || !strings.Contains(body, "remove the hold file") {
+		t.Error("the page does not say it")
+	}
+}
+
 // What towers, agents and servers say of themselves is text, whatever it looks like.
 func TestPageEscapes(t *testing.T) {
 	n := story(t, "peace")
