@@ -11,8 +11,10 @@ import (
 	"github.com/haechi/haechi/core/estate"
 	"github.com/haechi/haechi/core/journal"
 	"github.com/haechi/haechi/core/plan"
+	"github.com/haechi/haechi/core/response"
 	"github.com/haechi/haechi/core/run"
 	"github.com/haechi/haechi/core/situation"
+	"github.com/haechi/haechi/pki"
 	"github.com/haechi/haechi/tower/executor"
 	"github.com/haechi/haechi/tower/state"
 	"github.com/haechi/haechi/tower/web"
@@ -27,7 +29,7 @@ func (n *Node) Estate(context.Context) ([]byte, uint64, error) {
 }
 
 // Apply checks the files together and makes them the next version.
-func (n *Node) Apply(ctx context.Context, by string, files []web.File, ifVersion int64) (web.Applied, error) {
+func (n *Node) Apply(ctx context.Context, by pki.Identity, files []web.File, ifVersion int64) (web.Applied, error) {
 	var in []estate.File
 	for _, f := range files {
 		in = append(in, estate.File{Name: f.Name, Data: f.Data})
@@ -42,6 +44,9 @@ func (n *Node) Apply(ctx context.Context, by string, files []web.File, ifVersion
 		if have, err = estate.Unmarshal(s.EstateRaw); err != nil {
 			return web.Applied{}, err
 		}
+		if err := mayLoosen(by, have, next); err != nil {
+			return web.Applied{}, err
+		}
 	}
 	if err := keepsStores(have, next, s); err != nil {
 		return web.Applied{}, err
@@ -54,11 +59,22 @@ func (n *Node) Apply(ctx context.Context, by string, files []web.File, ifVersion
 	if err != nil {
 		return web.Applied{}, err
 	}
-	v, err := n.store.Apply(ctx, raw, by, uint64(ifVersion), diff...)
+	v, err := n.store.Apply(ctx, raw, by.Name, uint64(ifVersion), diff...)
 	if err != nil {
 		return web.Applied{}, refusal(err)
 	}
 	return web.Applied{Version: v.Version, Diff: diff}, nil
+}
+
+// mayLoosen refuses a version that asks fewer people, unless an approver applies it: else an
+// operator alone could take the others out of what only they may allow.
+func mayLoosen(by pki.Identity, have, next estate.Estate) error {
+	looser := response.Loosens(have, next)
+	if len(looser) == 0 || by.Has(pki.Approver) {
+		return nil
+	}
+	return &web.Refused{Code: web.Forbidden, Why: fmt.Sprintf("policy would ask fewer people (%s), and %s has not the role of approver", strings.Join(looser, "; "), by.Name),
+		Do: "let somebody with the roles of operator and approver apply it; nothing was changed"}
 }
 
 // keepsStores refuses a version that would change who may acknowledge the writes of a

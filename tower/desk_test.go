@@ -11,6 +11,7 @@ import (
 	"github.com/haechi/haechi/core/plan"
 	"github.com/haechi/haechi/core/run"
 	"github.com/haechi/haechi/core/situation"
+	"github.com/haechi/haechi/pki"
 	"github.com/haechi/haechi/tower/executor"
 	"github.com/haechi/haechi/tower/state"
 	"github.com/haechi/haechi/tower/web"
@@ -35,7 +36,7 @@ func TestTheDeskRefuses(t *testing.T) {
 	w.apply(n, text)
 	before := n.store.Snapshot()
 	for name, bad := range cannotBe(text) {
-		_, err = n.Apply(within(t), "operator", []web.File{{Name: "estate.yaml", Data: []byte(bad.text)}}, -1)
+		_, err = n.Apply(within(t), operator, []web.File{{Name: "estate.yaml", Data: []byte(bad.text)}}, -1)
 		if _, ok := errors.AsType[*estate.Invalid](err); !ok || !strings.Contains(err.Error(), bad.says) {
 			t.Errorf("%s: %v\ndoes not say %q", name, err, bad.says)
 		}
@@ -43,8 +44,14 @@ func TestTheDeskRefuses(t *testing.T) {
 	if now := n.store.Snapshot(); now.Estate != before.Estate || !bytes.Equal(now.EstateRaw, before.EstateRaw) {
 		t.Fatalf("the estate in force was changed: %+v, before %+v", now.Estate, before.Estate)
 	}
-	_, err = n.Apply(within(t), "operator", []web.File{{Name: "estate.yaml", Data: []byte(text)}}, 0)
+	_, err = n.Apply(within(t), operator, []web.File{{Name: "estate.yaml", Data: []byte(text)}}, 0)
 	refusedAs(t, err, web.Conflict, "version 1")
+
+	loose := []web.File{{Name: "estate.yaml", Data: []byte(strings.Replace(text, "site-loss: auto", "site-loss: auto, accept-data-loss: one-person", 1))}}
+	_, err = n.Apply(within(t), operator, loose, -1)
+	refusedAs(t, err, web.Forbidden, "accept-data-loss: one person instead of 2 people")
+	_, err = n.Apply(within(t), pki.Identity{Kind: pki.Person, Name: "kim", Roles: []string{pki.Approver, pki.Operator}}, loose, -1)
+	must(t, err)
 
 	_, err = n.Start(within(t), "operator", web.Ask{Kind: plan.LoseSite, Subject: "a"})
 	refusedAs(t, err, web.BadRequest, "not lost by order")
@@ -60,9 +67,9 @@ func TestTheDeskRefuses(t *testing.T) {
 	if len(n.store.Snapshot().Armed) != 0 {
 		t.Fatal("it is armed all the same")
 	}
-	_, err = n.Apply(within(t), "operator", []web.File{{Name: "estate.yaml", Data: []byte(withStore(w.estate(), 2))}}, -1)
+	_, err = n.Apply(within(t), operator, []web.File{{Name: "estate.yaml", Data: []byte(withStore(w.estate(), 2))}}, -1)
 	refusedAs(t, err, web.Unmet, "epoch 1")
-	_, err = n.Apply(within(t), "operator", []web.File{{Name: "estate.yaml", Data: []byte(w.estate())}}, -1)
+	_, err = n.Apply(within(t), operator, []web.File{{Name: "estate.yaml", Data: []byte(w.estate())}}, -1)
 	refusedAs(t, err, web.Unmet, "epoch 1")
 
 	must(t, n.Hold(within(t), "operator", "works on the cooling"))

@@ -28,6 +28,9 @@ func must(t testing.TB, err error) {
 	}
 }
 
+// operator is who applies estates.
+var operator = pki.Identity{Kind: pki.Person, Name: "operator", Roles: []string{pki.Operator}}
+
 // within bounds what a test waits for in the real world.
 func within(t testing.TB) context.Context {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
@@ -179,7 +182,7 @@ func withStore(text string, any int) string {
 // apply makes text the estate in force, and waits until all towers go by it.
 func (w *town) apply(at *Node, text string) {
 	w.t.Helper()
-	v, err := at.Apply(within(w.t), "operator", []web.File{{Name: "estate.yaml", Data: []byte(text)}}, -1)
+	v, err := at.Apply(within(w.t), operator, []web.File{{Name: "estate.yaml", Data: []byte(text)}}, -1)
 	must(w.t, err)
 	until(w.t, "all towers go by the estate", func() bool {
 		for _, n := range w.nodes {

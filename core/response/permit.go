@@ -2,6 +2,7 @@ package response
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -102,8 +103,46 @@ func People(p estate.Policy, tier int) int {
 	return 0
 }
 
+// Loosens says where next asks fewer people than have does, for what is in both.
+func Loosens(have, next estate.Estate) (out []string) {
+	ask := func(what string, before, after int) {
+		if after < before {
+			out = append(out, fmt.Sprintf("%s: %s instead of %s", what, count(after), count(before)))
+		}
+	}
+	ask("site-loss", People(have.Policy, -1), People(next.Policy, -1))
+	tiers := map[int]bool{}
+	for _, p := range []estate.Policy{have.Policy, next.Policy} {
+		for tier := range p.SiteLossByTier {
+			tiers[tier] = true
+		}
+	}
+	for _, tier := range slices.Sorted(maps.Keys(tiers)) {
+		ask(fmt.Sprintf("site-loss of tier %d", tier), People(have.Policy, tier), People(next.Policy, tier))
+	}
+	for _, id := range have.StoreIDs() {
+		old, now := have.Stores[id], next.Stores[id]
+		if _, kept := next.Stores[id]; kept && old.Tier != now.Tier {
+			ask(fmt.Sprintf("site-loss of %s in tier %d", id, now.Tier), People(have.Policy, old.Tier), People(next.Policy, now.Tier))
+		}
+	}
+	ask("accept-data-loss", accepting(have.Policy), accepting(next.Policy))
+	return out
+}
+
+// accepting is how many people have to accept a loss of data.
+func accepting(p estate.Policy) int {
+	if p.AcceptDataLoss == estate.OnePerson {
+		return 1
+	}
+	return 2
+}
+
 func count(people int) string {
-	if people == 1 {
+	switch people {
+	case 0:
+		return "nobody"
+	case 1:
 		return "one person"
 	}
 	return fmt.Sprintf("%d people", people)

@@ -25,7 +25,11 @@ func (a desk) getEstate(_ http.ResponseWriter, r *http.Request, _ string) (any, 
 }
 
 // postEstate takes the files as multipart/form-data, each a part with its file name.
-func (a desk) postEstate(w http.ResponseWriter, r *http.Request, by string) (any, error) {
+func (a desk) postEstate(w http.ResponseWriter, r *http.Request, _ string) (any, error) {
+	by, err := a.who(r)
+	if err != nil {
+		return nil, err
+	}
 	version, err := number(r, "if-version", -1)
 	if err != nil {
 		return nil, err

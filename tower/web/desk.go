@@ -6,6 +6,7 @@ import (
 	"github.com/haechi/haechi/core/journal"
 	"github.com/haechi/haechi/core/plan"
 	"github.com/haechi/haechi/core/run"
+	"github.com/haechi/haechi/pki"
 )
 
 // Desk is what this package asks of the tower behind it. Everything that reads
@@ -19,8 +20,9 @@ type Desk interface {
 	// Estate returns the version in force as canonical JSON, as core/estate writes it.
 	Estate(ctx context.Context) (raw []byte, version uint64, err error)
 	// Apply checks the files together and makes them the next version. With
-	// ifVersion >= 0 only if that version is still in force.
-	Apply(ctx context.Context, by string, files []File, ifVersion int64) (Applied, error)
+	// ifVersion >= 0 only if that version is still in force. Where policy asks fewer people
+	// from then on, only for an approver.
+	Apply(ctx context.Context, by pki.Identity, files []File, ifVersion int64) (Applied, error)
 
 	// Plan says what would be done, and changes nothing.
 	Plan(ctx context.Context, ask Ask) (plan.Plan, error)

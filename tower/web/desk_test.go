@@ -11,6 +11,7 @@ import (
 	"github.com/haechi/haechi/core/journal"
 	"github.com/haechi/haechi/core/plan"
 	"github.com/haechi/haechi/core/run"
+	"github.com/haechi/haechi/pki"
 )
 
 // fakeDesk is a desk: set only the functions the test is about. Calls to others panic.
@@ -27,8 +28,8 @@ type fakeDesk struct {
 
 func (d fakeDesk) Now() Now { return d.NowFunc() }
 
-func (d fakeDesk) Apply(_ context.Context, by string, files []File, ifVersion int64) (Applied, error) {
-	return d.ApplyFunc(by, files, ifVersion)
+func (d fakeDesk) Apply(_ context.Context, by pki.Identity, files []File, ifVersion int64) (Applied, error) {
+	return d.ApplyFunc(by.Name, files, ifVersion)
 }
 
 func (d fakeDesk) Plan(_ context.Context, ask Ask) (plan.Plan, error) { return d.PlanFunc(ask) }
