@@ -34,11 +34,7 @@ func (n *Node) startListeners() (func() error, error) {
 	mux := http.NewServeMux()
 	mux.Handle(peer.Path, n.receiver)
 	mux.HandleFunc("GET "+alivePath, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) })
-	mux.HandleFunc("GET "+targetsPath, func(w http.ResponseWriter, _ *http.Request) {
-		b := n.beliefs()
-		w.Header().Set("Content-Type", "application/json")
-		_ = json.NewEncoder(w).Encode(aims{b.profile.Name, b.snap.Estate.Version, situation.ForUsers(b.targets)})
-	})
+	mux.HandleFunc("GET "+targetsPath, n.tellTargets)
 	mux.Handle("/api/v1/", web.API(n, n.log))
 	conf, err := pki.ServerTLS(n.cfg.TLS.pki(), pki.Only(pki.Tower, pki.Observer, pki.Person))
 	if err != nil {
@@ -80,6 +76,21 @@ func (n *Node) startListeners() (func() error, error) {
 		stops = append(stops, l.server.Close)
 	}
 	return stop, nil
+}
+
+// tellTargets answers what to look at: to those that look, not to people, who need a role to see.
+func (n *Node) tellTargets(w http.ResponseWriter, r *http.Request) {
+	id, err := pki.PeerIdentity(r.TLS)
+	if err == nil {
+		err = pki.Only(pki.Tower, pki.Observer)(id)
+	}
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusForbidden)
+		return
+	}
+	b := n.beliefs()
+	w.Header().Set("Content-Type", "application/json")
+	_ = json.NewEncoder(w).Encode(aims{b.profile.Name, b.snap.Estate.Version, situation.ForUsers(b.targets)})
 }
 
 // server serves h until the node stops. Requests end with the node, and Stop waits for them.
