@@ -15,8 +15,7 @@ import (
 	"syscall"
 
 	"github.com/haechi/haechi/agent"
-	"github.com/haechi/haechi/driver/dns"
-	"github.com/haechi/haechi/driver/postgres"
+	"github.com/haechi/haechi/driver/units"
 	"github.com/haechi/haechi/pki"
 )
 
@@ -44,14 +43,14 @@ func run(ctx context.Context, args []string, logTo io.Writer) error {
 		return err
 	}
 	log := slog.New(slog.NewTextHandler(logTo, nil)).With("agent", conf.Name)
-	units, err := open(conf, log)
+	declared, err := units.Open(conf, log)
 	if err != nil {
 		return err
 	}
 	if err := ownCertificate(conf); err != nil || *check {
 		return err
 	}
-	srv, err := agent.NewServer(conf.State, conf.Hold, units, log)
+	srv, err := agent.NewServer(conf.State, conf.Hold, declared, log)
 	if err != nil {
 		return err
 	}
@@ -63,7 +62,7 @@ func run(ctx context.Context, args []string, logTo io.Writer) error {
 	if err != nil {
 		return fmt.Errorf("listen: %w; is another agent running on this host?", err)
 	}
-	log.Info("listening", "address", l.Addr().String(), "units", len(units))
+	log.Info("listening", "address", l.Addr().String(), "units", len(declared))
 	return srv.Serve(ctx, l, tlsConf)
 }
 
@@ -80,46 +79,6 @@ func ownCertificate(conf agent.Config) error {
 			conf.TLS.Cert, have, want, conf.Name)
 	}
 	return nil
-}
-
-// open makes a unit of each declared one. What a kind's settings are, its driver knows.
-func open(conf agent.Config, log *slog.Logger) (map[string]agent.Unit, error) {
-	units := map[string]agent.Unit{}
-	for name, s := range conf.Units {
-		var err error
-		switch s.Kind {
-		case "postgres":
-			units[name], err = openPostgres(s, conf.State, log)
-		case dns.Kind:
-			units[name], err = openNamed(s)
-		default:
-			err = fmt.Errorf("kind %q is not known; postgres and named are", s.Kind)
-		}
-		if err != nil {
-			return nil, fmt.Errorf("unit %s: %w", name, err)
-		}
-	}
-	return units, nil
-}
-
-// openPostgres also looks that the agent's state does not share the fate of the data.
-func openPostgres(s agent.Settings, state string, log *slog.Logger) (agent.Unit, error) {
-	var set postgres.Settings
-	if err := s.Into(&set); err != nil {
-		return nil, err
-	}
-	if set.Holds(state) {
-		return nil, fmt.Errorf("state: %s lies in the data directory %s: a restore of the data would bring old terms and epochs back; put it elsewhere, for example in /var/lib/haechi-agent", state, set.Data)
-	}
-	return postgres.NewUnit(set, log)
-}
-
-func openNamed(s agent.Settings) (agent.Unit, error) {
-	var set dns.Settings
-	if err := s.Into(&set); err != nil {
-		return nil, err
-	}
-	return dns.NewUnit(set)
 }
 
 // beSmall trades a little processor time for memory, unless the environment says

@@ -39,6 +39,9 @@ type Settings struct {
 	Rndc []string `yaml:"rndc"`
 }
 
+// Programs are those that the server's agent starts.
+func (s Settings) Programs() []string { return s.Rndc[:min(1, len(s.Rndc))] }
+
 var keyName = regexp.MustCompile(`^[A-Za-z0-9_.-]+\.$`)
 
 // Validate says everything that is wrong at once.

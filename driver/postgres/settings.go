@@ -27,6 +27,14 @@ type Settings struct {
 	Mandate    string `yaml:"mandate"`     // how a mandate to acknowledge alone is ended: nft; empty: there is none
 }
 
+// Kind is what an agent's file calls such a unit.
+const Kind = "postgres"
+
+// Programs are those that the member's agent starts.
+func (s Settings) Programs() []string {
+	return []string{filepath.Join(s.Bin, "postgres"), filepath.Join(s.Bin, "pg_controldata")}
+}
+
 // byNFT is a mandate that is an element of an nftables set, with a timeout.
 const byNFT = "nft"
 
