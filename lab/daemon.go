@@ -60,8 +60,8 @@ func Serve(ctx context.Context, o Options, ports bool) error {
 		return err
 	}
 	d.lab = l
-	if who, held := Held(l.o); held {
-		return fmt.Errorf("lab: already up in %s (process %d)", who.Dir, who.PID)
+	if err := Free(l.o); err != nil {
+		return err
 	}
 	socket, err := listenUnix(l.o.SocketFile())
 	if err != nil {

@@ -50,6 +50,20 @@ func Held(o Options) (Owner, bool) {
 	return who, err == nil
 }
 
+// Free returns nil if nobody has a lab of this name up, else an error that says who
+// has and what to do.
+func Free(o Options) error {
+	who, held := Held(o)
+	if !held {
+		return nil
+	}
+	return who.holds(o)
+}
+
+func (who Owner) holds(o Options) error {
+	return fmt.Errorf("lab: a lab named %s is up already, in %s (process %d): it was not touched; haechi lab down ends it, databases included", o.Name, who.Dir, who.PID)
+}
+
 // take claims the lab's names on this machine and its directory.
 func (l *Lab) take() error {
 	if os.Geteuid() != 0 {
@@ -64,7 +78,7 @@ func (l *Lab) take() error {
 	if err != nil {
 		_ = f.Close()
 		who, _ := Held(l.o)
-		return fmt.Errorf("lab: a lab named %s is up already, in %s (process %d): haechi-lab down ends it", l.o.Name, who.Dir, who.PID)
+		return who.holds(l.o)
 	}
 	var before Owner
 	if json.NewDecoder(f).Decode(&before) == nil && before.Dir != "" && before.Dir != l.o.Dir {

@@ -23,10 +23,13 @@ func demoCommand(name *string) *cobra.Command {
 			if o.Lab.Seed == 0 {
 				o.Lab.Seed = rand.Uint64N(1_000_000) + 1
 			}
-			o.Raise = func(ctx context.Context, l lab.Options) error { return up(ctx, l, false, !o.Stay, l.Progress) }
-			o.Lower = func(ctx context.Context, l lab.Options) error {
+			o.Raise = func(ctx context.Context, l lab.Options) (func(context.Context) error, error) {
+				daemon, err := up(ctx, l, false, !o.Stay, l.Progress)
+				if daemon == 0 {
+					return nil, err
+				}
 				l.Progress = func(string) {}
-				return down(ctx, l)
+				return func(ctx context.Context) error { return lower(ctx, l, daemon) }, err
 			}
 			return demo.Run(cmd.Context(), o)
 		},

@@ -61,6 +61,15 @@ func down(ctx context.Context, o lab.Options) error {
 	return nil
 }
 
+// lower is down of the lab that a daemon of ours holds or has left behind; one that
+// somebody else has up stays.
+func lower(ctx context.Context, o lab.Options, daemon int) error {
+	if who, held := lab.Held(o); held && who.PID != daemon {
+		return nil
+	}
+	return down(ctx, o)
+}
+
 // freed waits until nobody holds the lab.
 func freed(ctx context.Context, o lab.Options, most time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, most)

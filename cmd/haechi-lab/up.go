@@ -41,7 +41,7 @@ func upCommand(name *string) *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			o.Name = *name
 			say := func(line string) { fmt.Fprintln(cmd.OutOrStdout(), line) }
-			if err := up(cmd.Context(), o, noPorts, false, say); err != nil || noPorts {
+			if _, err := up(cmd.Context(), o, noPorts, false, say); err != nil || noPorts {
 				return err
 			}
 			for _, line := range addresses() {
@@ -55,25 +55,26 @@ func upCommand(name *string) *cobra.Command {
 }
 
 // up starts the daemon in a session of its own and shows what it says until the
-// lab is up. A tethered one ends with this process, however that ends.
-func up(ctx context.Context, o lab.Options, noPorts, tether bool, say func(string)) error {
-	if who, held := lab.Held(o); held {
-		return fmt.Errorf("a lab is up already in %s (process %d); haechi-lab down ends it", who.Dir, who.PID)
+// lab is up. A tethered one ends with this process, however that ends. It returns the
+// daemon's process also where the lab did not come up; 0 where none was started.
+func up(ctx context.Context, o lab.Options, noPorts, tether bool, say func(string)) (daemon int, err error) {
+	if err := lab.Free(o); err != nil {
+		return 0, err
 	}
 	if os.Geteuid() != 0 {
-		return fmt.Errorf("network namespaces and real-time priority need root: run it as root, or through sudo")
+		return 0, fmt.Errorf("network namespaces and real-time priority need root: run it as root, or through sudo")
 	}
 	if err := os.MkdirAll(o.Dir, 0o755); err != nil {
-		return err
+		return 0, err
 	}
 	log, err := os.Create(o.Dir + "/serve.log")
 	if err != nil {
-		return err
+		return 0, err
 	}
 	defer log.Close() //nolint:errcheck // the child has its own descriptor
 	self, err := os.Executable()
 	if err != nil {
-		return err
+		return 0, err
 	}
 	args := []string{"serve", "--name", o.Name, "--dir", o.Dir, "--profile", o.Profile, "--seed", fmt.Sprint(o.Seed),
 		fmt.Sprintf("--disarmed=%v", o.Disarmed), fmt.Sprintf("--no-ports=%v", noPorts), fmt.Sprintf("--tether=%v", tether)}
@@ -85,15 +86,19 @@ func up(ctx context.Context, o lab.Options, noPorts, tether bool, say func(strin
 	child.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if tether {
 		if _, err := child.StdinPipe(); err != nil { // never written; its end is ours
-			return err
+			return 0, err
 		}
 	}
 	if err := child.Start(); err != nil {
-		return fmt.Errorf("start the daemon: %w", err)
+		return 0, fmt.Errorf("start the daemon: %w", err)
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- child.Wait() }()
-	return follow(ctx, o, ended, say)
+	err = follow(ctx, o, ended, say)
+	if who, held := lab.Held(o); err == nil && held && who.PID != child.Process.Pid {
+		err = lab.Free(o) // another was raised in the same instant, and that one was heard
+	}
+	return child.Process.Pid, err
 }
 
 // follow waits for the daemon's socket, then shows its progress.

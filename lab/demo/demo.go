@@ -31,10 +31,9 @@ type Options struct {
 	Out     io.Writer
 	Err     io.Writer
 
-	// Raise raises the lab in a daemon that ends with this process unless Stay.
-	Raise func(ctx context.Context, o lab.Options) error
-	// Lower takes it down, and everything that is left of it.
-	Lower func(ctx context.Context, o lab.Options) error
+	// Raise raises the lab in a daemon that ends with this process unless Stay. What it
+	// returns takes down what it started, also after an error; nil where it started nothing.
+	Raise func(ctx context.Context, o lab.Options) (lower func(context.Context) error, err error)
 }
 
 // Validate says what cannot be shown.
@@ -55,9 +54,13 @@ func (o Options) Validate() error {
 // ErrFailed says that the demo ran and did not show what it should.
 var ErrFailed = errors.New("the demo failed: see the scoreboard")
 
-// Run shows it. It takes the lab down, however it ends, unless it is to stay.
+// Run shows it. It takes the lab that it raised down, however it ends, unless it is to
+// stay. One that somebody else has up it does not touch.
 func Run(ctx context.Context, o Options) (err error) {
 	if err := o.Validate(); err != nil {
+		return err
+	}
+	if err := lab.Free(o.Lab); err != nil {
 		return err
 	}
 	people := o.Out
@@ -71,14 +74,17 @@ func Run(ctx context.Context, o Options) (err error) {
 			s.now("lab", l)
 		}
 	}
+	lower, err := o.Raise(ctx, o.Lab)
 	defer func() {
-		if o.Stay && (err == nil || errors.Is(err, ErrFailed)) {
+		switch {
+		case lower == nil: // nothing is ours
+		case o.Stay && (err == nil || errors.Is(err, ErrFailed)):
 			fmt.Fprint(people, stays(o))
-			return
+		default:
+			err = errors.Join(err, lower(context.WithoutCancel(ctx)))
 		}
-		err = errors.Join(err, o.Lower(context.WithoutCancel(ctx), o.Lab))
 	}()
-	if err := o.Raise(ctx, o.Lab); err != nil {
+	if err != nil {
 		return err
 	}
 	f, err := show(ctx, o, s)

@@ -2,6 +2,9 @@ package demo
 
 import (
 	"bytes"
+	"context"
+	"errors"
+	"io"
 	"strings"
 	"testing"
 	"time"
@@ -116,6 +119,31 @@ func TestOnlyAWholeDemoIsOK(t *testing.T) {
 		}
 		if spoil(&f); result(f).OK || strings.Contains(board(f), "NOTHING WAS LOST") {
 			t.Errorf("%s: OK", name)
+		}
+	}
+}
+
+// A lab that was up before, or that another demo has just raised, is not ours to remove.
+func TestOnlyWhatTheDemoStartedIsTakenDown(t *testing.T) {
+	refused := errors.New("a lab is up already")
+	for _, c := range []struct {
+		name    string
+		started bool
+		want    int
+	}{{"nothing was started", false, 0}, {"it came up half", true, 1}} {
+		lowered := 0
+		o := Options{Lab: lab.Options{Name: "haechi-demo-unit"}, Lose: lab.Ansan, Clients: 10, Rate: 100, Out: io.Discard, Err: io.Discard}
+		o.Raise = func(context.Context, lab.Options) (func(context.Context) error, error) {
+			if !c.started {
+				return nil, refused
+			}
+			return func(context.Context) error { lowered++; return nil }, refused
+		}
+		if err := Run(t.Context(), o); !errors.Is(err, refused) || strings.Count(err.Error(), refused.Error()) != 1 {
+			t.Errorf("%s: %v", c.name, err)
+		}
+		if lowered != c.want {
+			t.Errorf("%s: taken down %d times, want %d", c.name, lowered, c.want)
 		}
 	}
 }
