@@ -48,4 +48,4 @@ bench-patroni: deps build ## the same fires for Patroni beside us; JSON in out/
 
 clean: ## what was built, and whatever a lab left behind
 	-[ -x bin/haechi ] && $(SUDO) bin/haechi lab down
-	rm -rf bin out
+	$(SUDO) rm -rf bin out
