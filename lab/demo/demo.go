@@ -63,6 +63,11 @@ func Run(ctx context.Context, o Options) (err error) {
 	if err := lab.Free(o.Lab); err != nil {
 		return err
 	}
+	acks, err := o.openAcks()
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, acks.Close()) }()
 	people := o.Out
 	if o.JSON {
 		people = o.Err
@@ -87,7 +92,7 @@ func Run(ctx context.Context, o Options) (err error) {
 	if err != nil {
 		return err
 	}
-	f, err := show(ctx, o, s)
+	f, err := show(ctx, o, s, acks)
 	if err != nil {
 		return err
 	}
@@ -101,6 +106,19 @@ func Run(ctx context.Context, o Options) (err error) {
 		return ErrFailed
 	}
 	return nil
+}
+
+// openAcks opens the file for the acknowledgements before anything burns, so that a
+// fire is not for nothing.
+func (o Options) openAcks() (*os.File, error) {
+	if o.Acks == "" {
+		return os.OpenFile(os.DevNull, os.O_WRONLY, 0)
+	}
+	f, err := os.Create(o.Acks)
+	if err != nil {
+		return nil, fmt.Errorf("--acks: %w; nothing was started: name a file that can be written", err)
+	}
+	return f, nil
 }
 
 // greet says first where to look.
@@ -122,7 +140,7 @@ func otherThan(lost lab.Place) lab.Place {
 }
 
 // show is the fire, told by those who see it.
-func show(ctx context.Context, o Options, s *script) (trial.Figures, error) {
+func show(ctx context.Context, o Options, s *script, acks io.Writer) (trial.Figures, error) {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	o.Lab.Progress = nil
@@ -152,7 +170,7 @@ func show(ctx context.Context, o Options, s *script) (trial.Figures, error) {
 	})
 	all.Go(func() { s.run(ctx) })
 	f, err := trial.Trial{
-		Lab: l, System: haechi, Site: o.Lose, Gone: true, Clients: o.Clients, Rate: o.Rate, Seed: o.Lab.Seed, Acks: o.Acks,
+		Lab: l, System: haechi, Site: o.Lose, Gone: true, Clients: o.Clients, Rate: o.Rate, Seed: o.Lab.Seed, Acks: acks,
 		Phase: 1500 * time.Millisecond, Settle: 4 * time.Second, Least: Least, Say: func(row string) { s.say("talk", "%s", row) },
 		Fault: func(ctx context.Context) (lab.Proof, error) {
 			if _, err := haechi.Ready(ctx, from); err != nil {

@@ -148,6 +148,17 @@ func TestOnlyWhatTheDemoStartedIsTakenDown(t *testing.T) {
 	}
 }
 
+func TestAcksThatCannotBeKeptAreRefusedAtOnce(t *testing.T) {
+	o := Options{Lab: lab.Options{Name: "haechi-demo-unit"}, Lose: lab.Ansan, Clients: 10, Rate: 100, Out: io.Discard, Err: io.Discard, Acks: t.TempDir()}
+	o.Raise = func(context.Context, lab.Options) (func(context.Context) error, error) {
+		t.Error("a lab was raised")
+		return nil, errors.New("raised")
+	}
+	if err := Run(t.Context(), o); err == nil || !strings.Contains(err.Error(), "--acks: open "+o.Acks) {
+		t.Error(err)
+	}
+}
+
 func TestOptionsAreChecked(t *testing.T) {
 	good := Options{Lose: lab.Ansan, Clients: 10, Rate: 100}
 	if err := good.Validate(); err != nil {
