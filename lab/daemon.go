@@ -84,10 +84,32 @@ func listenUnix(path string) (net.Listener, error) {
 	return on, os.Chmod(path, 0o600)
 }
 
+// door is one of the lab's ports for browsers.
+type door struct {
+	port  int
+	serve func(context.Context, net.Listener) error
+}
+
+func (d *Daemon) doors() []door {
+	out := []door{
+		{OwnPort, func(ctx context.Context, on net.Listener) error { return serve(ctx, on, d.page()) }},
+		{PagePort, d.lab.ServePage},
+		{TalkPort, func(ctx context.Context, on net.Listener) error { return d.lab.ServeTalk(ctx, on, sites...) }},
+	}
+	for _, p := range sites {
+		out = append(out, door{p.TalkPort(), func(ctx context.Context, on net.Listener) error { return d.lab.ServeTalk(ctx, on, p) }})
+	}
+	return out
+}
+
 // keep is the lab's life.
 func (d *Daemon) keep(ctx context.Context) (err error) {
 	defer d.end(errAsked)
-	on, err := d.open()
+	var doors []door
+	if d.ports {
+		doors = d.doors()
+	}
+	on, err := open(doors)
 	if err == nil {
 		err = d.lab.Up(ctx)
 	}
@@ -100,31 +122,16 @@ func (d *Daemon) keep(ctx context.Context) (err error) {
 	}
 	var all errgroup.Group
 	for i, o := range on {
-		switch i {
-		case 0:
-			all.Go(func() error { return serve(ctx, o, d.page()) })
-		case 1:
-			all.Go(func() error { return d.lab.ServePage(ctx, o) })
-		default:
-			all.Go(func() error { return d.lab.ServeTalk(ctx, o, sites[i-2]) })
-		}
+		all.Go(func() error { return doors[i].serve(ctx, o) })
 	}
 	<-ctx.Done()
 	return errors.Join(all.Wait(), d.lab.Down(context.WithoutCancel(ctx)))
 }
 
 // open claims the ports before anything is raised, so that a port in use is known at once.
-func (d *Daemon) open() ([]net.Listener, error) {
-	if !d.ports {
-		return nil, nil
-	}
-	ports := []int{OwnPort, PagePort}
-	for _, p := range sites {
-		ports = append(ports, p.TalkPort())
-	}
-	var out []net.Listener
-	for _, port := range ports {
-		o, err := listen(port)
+func open(doors []door) (out []net.Listener, err error) {
+	for _, door := range doors {
+		o, err := listen(door.port)
 		if err != nil {
 			for _, o := range out {
 				_ = o.Close()

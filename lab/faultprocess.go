@@ -167,6 +167,7 @@ func (l *Lab) Rebuild(ctx context.Context, p Place) (Proof, error) {
 		return Proof{}, fmt.Errorf("%s did not burn", p)
 	}
 	delete(l.burned, p)
+	l.fires.out(p)
 	l.mu.Unlock()
 	for _, role := range []Role{RoleNamed, RoleAgent, RoleTower, RoleGateway} {
 		if !l.o.wants(role) {

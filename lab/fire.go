@@ -28,6 +28,7 @@ func (l *Lab) Fire(ctx context.Context, p Place) (Proof, error) {
 		return Proof{}, err
 	}
 	l.burned[p] = out.At
+	l.fires.light(p)
 	killed := map[int]bool{}
 	err = until(ctx, 10*time.Second, func() error {
 		all, err := l.residents(p)

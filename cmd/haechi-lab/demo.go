@@ -49,9 +49,10 @@ func demoCommand(name *string) *cobra.Command {
 
 // addresses are where a browser finds what stands in the lab.
 func addresses() (out []string) {
-	out = append(out, fmt.Sprintf("\nhaechi  http://127.0.0.1:%d/", lab.PagePort), fmt.Sprintf("lab     http://127.0.0.1:%d/   (set fire here)", lab.OwnPort))
+	out = append(out, fmt.Sprintf("\nhaechi  http://127.0.0.1:%d/", lab.PagePort), fmt.Sprintf("talk    http://127.0.0.1:%d/   (from whichever site answers)", lab.TalkPort),
+		fmt.Sprintf("lab     http://127.0.0.1:%d/   (set fire here)", lab.OwnPort))
 	for _, p := range lab.Sites() {
-		out = append(out, fmt.Sprintf("talk    http://127.0.0.1:%d/   (%s)", p.TalkPort(), p))
+		out = append(out, fmt.Sprintf("talk    http://127.0.0.1:%d/   (%s alone)", p.TalkPort(), p))
 	}
 	return out
 }

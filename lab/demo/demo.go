@@ -124,7 +124,7 @@ func (o Options) openAcks() (*os.File, error) {
 // greet says first where to look.
 func greet(to io.Writer, o Options) {
 	fmt.Fprintf(to, "\n  haechi's page   http://127.0.0.1:%d/   open it now: it shows all of this live\n", lab.PagePort)
-	fmt.Fprintf(to, "  talk            http://127.0.0.1:%d/   the messenger that users see\n", otherThan(o.Lose).TalkPort())
+	fmt.Fprintf(to, "  talk            http://127.0.0.1:%d/   the messenger that users see, from whichever site answers\n", lab.TalkPort)
 	fmt.Fprintf(to, "  the lab         http://127.0.0.1:%d/\n\n", lab.OwnPort)
 	fmt.Fprintf(to, "  Three data centres on this machine. %s will burn. %d clients send %.0f messages a second;\n", strings.ToUpper(string(o.Lose)), o.Clients, o.Rate)
 	fmt.Fprintf(to, "  whatever one of them is told is sent must still be there afterwards.\n\n")

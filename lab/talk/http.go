@@ -102,7 +102,7 @@ func (g *gateway) events(w http.ResponseWriter, r *http.Request) {
 	}
 	beat := time.NewTicker(heartbeat)
 	defer beat.Stop()
-	for ok := put(": ", "hello"); ok && to.Flush() == nil; {
+	for ok := put("retry: ", "200"); ok && to.Flush() == nil; {
 		select {
 		case b, open := <-mine.news:
 			ok = open && put("data: ", string(b))

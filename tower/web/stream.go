@@ -3,6 +3,7 @@ package web
 import (
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"time"
 )
@@ -22,6 +23,9 @@ func (h *hub) stream(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "text/event-stream")
 	w.Header().Set("Cache-Control", "no-store")
 	w.Header().Set("X-Accel-Buffering", "no")
+	if send(w, "retry: 200\n\n", h.patience) != nil { // a browser would wait seconds
+		return
+	}
 	encode := whole
 	if r.URL.Query().Has("sections") {
 		encode = changes()
@@ -29,7 +33,7 @@ func (h *hub) stream(w http.ResponseWriter, r *http.Request) {
 	for {
 		select {
 		case f, open := <-me.frames:
-			if !open || send(w, encode(f), h.patience) != nil {
+			if !open || send(w, fmt.Sprintf("event: now\ndata: %s\n\n", encode(f)), h.patience) != nil {
 				return
 			}
 		case <-r.Context().Done():
@@ -40,13 +44,13 @@ func (h *hub) stream(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// send writes one event, and gives up on a reader that does not take it.
-func send(w http.ResponseWriter, data []byte, patience time.Duration) error {
+// send writes what stands in a stream, and gives up on a reader that does not take it.
+func send(w http.ResponseWriter, text string, patience time.Duration) error {
 	out := http.NewResponseController(w)
 	if err := out.SetWriteDeadline(time.Now().Add(patience)); err != nil {
 		return err
 	}
-	if _, err := fmt.Fprintf(w, "event: now\ndata: %s\n\n", data); err != nil {
+	if _, err := io.WriteString(w, text); err != nil {
 		return err
 	}
 	return out.Flush()

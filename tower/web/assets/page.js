@@ -28,6 +28,10 @@ function connect() {
   if (source) source.close();
   source = new EventSource('/stream?sections=1');
   source.addEventListener('now', show);
+  const mine = source;
+  mine.onerror = () => { // the browser comes back by itself, but not where it was refused
+    if (mine.readyState === EventSource.CLOSED) setTimeout(() => { if (mine === source) connect(); }, 200);
+  };
 }
 
 function watch() {
