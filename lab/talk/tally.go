@@ -92,9 +92,19 @@ func (y Tally) After(t time.Time) Figures {
 		}
 		last[a.Client], before = a.Acked, a.Acked
 	}
-	// A silence up to the very end is a pause too.
+	// A silence up to the very end is a pause too, over all and for each client: one
+	// that is never served again must not vanish behind those that are.
 	if !y.Ended.IsZero() && y.Ended.After(before) && y.Ended.After(t) {
 		f.pause(y.Ended.Sub(before), before.Sub(t))
+	}
+	for client := range y.Clients {
+		from, ok := last[client]
+		if !ok {
+			from = y.Began
+		}
+		if y.Ended.After(t) && y.Ended.After(from) {
+			f.LongestClientPause = max(f.LongestClientPause, y.Ended.Sub(from))
+		}
 	}
 	f.Served = len(served)
 	f.P50, f.P99, f.Worst = quantile(waits, .5), quantile(waits, .99), quantile(waits, 1)

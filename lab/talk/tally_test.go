@@ -63,6 +63,19 @@ func TestAfterSaysWhatNeverHappened(t *testing.T) {
 	}
 }
 
+func TestAClientThatIsNeverServedAgainHasTheLongestPause(t *testing.T) {
+	y := fire()
+	y.Ended = at(5000)
+	y.Acks = append(y.Acks[:5], ack(0, 5, 4900, 4900, 4905)) // client 1 was last heard at 905
+	if f := y.After(at(1000)); f.LongestClientPause != 4095*time.Millisecond {
+		t.Errorf("client 1: %v", f.LongestClientPause)
+	}
+	y.Clients = 3 // the third was never heard of
+	if f := y.After(at(1000)); f.LongestClientPause != 5*time.Second {
+		t.Errorf("client 2: %v", f.LongestClientPause)
+	}
+}
+
 func TestAfterNeedsEveryClient(t *testing.T) {
 	y := fire()
 	y.Clients = 3
