@@ -50,7 +50,7 @@ func benching(name *string, do func(context.Context, bench.Options) (bench.Repor
 			return err
 		}
 		fmt.Fprint(cmd.OutOrStdout(), report)
-		return nil
+		return report.Short()
 	}
 	f := cmd.Flags()
 	f.StringVar(&o.Out, "out", "", "`file` for the report, as JSON")

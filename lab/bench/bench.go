@@ -141,6 +141,9 @@ func (b *bench) one(ctx context.Context, system, kind string, n int, do func(see
 	seed := rand.New(rand.NewPCG(b.o.Seed, uint64(n))).Uint64N(1_000_000) + 1
 	begun := time.Now()
 	f, err := do(seed)
+	for try := 1; errors.Is(err, errMoved) && try < 3; try++ { // nothing burned: arrange it anew
+		f, err = do(seed)
+	}
 	if ctx.Err() != nil {
 		return errors.Join(ctx.Err(), err) // also what could not be taken down
 	}

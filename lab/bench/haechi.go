@@ -8,13 +8,8 @@ import (
 	"strings"
 	"time"
 
-	clientv3 "go.etcd.io/etcd/client/v3"
-	"go.uber.org/zap"
-	"google.golang.org/grpc"
-
 	"github.com/haechi/haechi/lab"
 	"github.com/haechi/haechi/lab/trial"
-	"github.com/haechi/haechi/pki"
 )
 
 func haechiName(profile string) string { return "haechi, " + profile }
@@ -51,27 +46,27 @@ func (b *bench) haechi(ctx context.Context, profile, kind string, seed uint64) (
 		return f, fmt.Errorf("before the trial: %w", err)
 	}
 	chance := rand.New(rand.NewPCG(seed, 1))
-	var trouble error // of the evacuation
+	var trouble error        // of the evacuation
+	var stood trial.Standing // before the fire
 	t := trial.Trial{
 		Lab: l, System: system, Site: site, Gone: kind != Evacuation, Seed: seed, Clients: b.o.Clients, Rate: b.o.Rate, Say: b.o.Say,
-		Fault: func(ctx context.Context) (lab.Proof, error) {
-			if _, err := system.Ready(ctx, site); err != nil {
-				return lab.Proof{}, err
+		Fault: func(ctx context.Context) (p lab.Proof, err error) {
+			if kind != Evacuation {
+				stood, p, err = burn(ctx, l, kind, site, chance)
+				return p, err
 			}
-			// Ready is only seen at some beat of the page: the phase comes after it.
-			if err := wait(ctx, time.Duration(chance.Int64N(int64(2*time.Second)))); err != nil {
-				return lab.Proof{}, err
+			if err := ready(ctx, system, site, chance); err != nil {
+				return p, err
 			}
-			if kind == Evacuation {
-				var p lab.Proof
-				p, trouble = evacuate(ctx, l, site)
-				return p, nil // also of one that did not get through messages must not be lost
-			}
-			return l.Fire(ctx, site)
+			p, trouble = evacuate(ctx, l, site)
+			return p, nil // also of one that did not get through messages must not be lost
 		},
 	}
 	if f, err = t.Run(ctx); trouble != nil {
 		f.Trouble = append(f.Trouble, trouble.Error())
+	}
+	if kind != Evacuation {
+		f.Before = &stood
 	}
 	return f, err
 }
@@ -132,21 +127,68 @@ func arrangeOnce(ctx context.Context, l *lab.Lab, kind string) (lab.Place, error
 	}
 	switch kind {
 	case FireTogether:
-		err = leadIn(ctx, l, site)
+		err = h.LeadIn(ctx, site)
 	case FireApart:
-		err = leadIn(ctx, l, other(site))
+		err = h.LeadIn(ctx, other(site))
 	}
 	if err != nil {
 		return "", err
 	}
-	after, err := h.Ready(ctx, site)
-	switch {
-	case err != nil:
-		return "", err
-	case after.Stores[0].Primary != string(site) || kind != Evacuation && (after.Driver.Tower == "tower-"+string(site)) != (kind == FireTogether):
-		return "", fmt.Errorf("primary in %s, %s drives: that is no %s", after.Stores[0].Primary, after.Driver.Tower, kind)
+	if kind == Evacuation {
+		return site, nil
 	}
-	return site, nil
+	if _, err := h.Ready(ctx, site); err != nil {
+		return "", err
+	}
+	now, err := h.Standing(ctx, site)
+	if err == nil && !stands(now, kind, site) {
+		err = fmt.Errorf("%v: that is no %s", now, kind)
+	}
+	return site, err
+}
+
+// stands says whether all stand as the kind of fire in a site wants it.
+func stands(now trial.Standing, kind string, site lab.Place) bool {
+	if kind == FireTogether {
+		return now.Together(site)
+	}
+	return now.Apart(site)
+}
+
+// errMoved says that primary or driver have left their places since it was arranged.
+var errMoved = errors.New("they do not stand as arranged")
+
+// burn sets the fire at a random moment, once all were seen to stand as its kind wants
+// it, and returns how they stood. Etcd's leader is called back where it went elsewhere.
+func burn(ctx context.Context, l *lab.Lab, kind string, site lab.Place, chance *rand.Rand) (stood trial.Standing, p lab.Proof, err error) {
+	h := trial.Haechi{Lab: l}
+	for range 5 {
+		if err := ready(ctx, h, site, chance); err != nil {
+			return stood, p, err
+		}
+		if stood, err = h.Standing(ctx, site); err != nil {
+			return stood, p, err
+		}
+		if stands(stood, kind, site) {
+			p, err = l.Fire(ctx, site)
+			return stood, p, err
+		}
+		if leads := map[bool]lab.Place{true: site, false: other(site)}[kind == FireTogether]; stood.Leader != leads {
+			if err := h.LeadIn(ctx, leads); err != nil {
+				return stood, p, err
+			}
+		}
+	}
+	return stood, p, fmt.Errorf("%w: %v, for a %s in %s", errMoved, stood, kind, site)
+}
+
+// ready waits until haechi is, and then for a random while: Ready is only seen at some beat
+// of the page, and the phase comes after it.
+func ready(ctx context.Context, h trial.Haechi, site lab.Place, chance *rand.Rand) error {
+	if _, err := h.Ready(ctx, site); err != nil {
+		return err
+	}
+	return wait(ctx, time.Duration(chance.Int64N(int64(2*time.Second))))
 }
 
 func other(than lab.Place) lab.Place {
@@ -156,76 +198,4 @@ func other(than lab.Place) lab.Place {
 		}
 	}
 	return than
-}
-
-// leadIn has the voter in a site lead etcd.
-func leadIn(ctx context.Context, l *lab.Lab, site lab.Place) error {
-	ctx, cancel := context.WithTimeout(ctx, 15*time.Second)
-	defer cancel()
-	for {
-		err := leadOnce(ctx, l, site)
-		if err == nil {
-			return nil
-		}
-		if wait(ctx, 100*time.Millisecond) != nil {
-			return fmt.Errorf("have etcd led in %s: %w", site, err)
-		}
-	}
-}
-
-// leadOnce asks the leader to hand over, if the site's voter does not lead already.
-func leadOnce(ctx context.Context, l *lab.Lab, site lab.Place) error {
-	wanted, err := voter(ctx, l, site)
-	if err != nil {
-		return err
-	}
-	if wanted.Leader == wanted.Header.MemberId {
-		return nil
-	}
-	for _, p := range lab.Sites() {
-		v, err := voter(ctx, l, p)
-		if err != nil || v.Leader != v.Header.MemberId {
-			continue
-		}
-		return etcd(l, p, func(c *clientv3.Client) error {
-			within, cancel := context.WithTimeout(ctx, 3*time.Second)
-			defer cancel()
-			if _, err := c.MoveLeader(within, wanted.Header.MemberId); err != nil {
-				return err
-			}
-			return fmt.Errorf("it was led in %s until now", p)
-		})
-	}
-	return errors.New("nobody leads")
-}
-
-func voter(ctx context.Context, l *lab.Lab, p lab.Place) (s *clientv3.StatusResponse, err error) {
-	err = etcd(l, p, func(c *clientv3.Client) error {
-		within, cancel := context.WithTimeout(ctx, 2*time.Second)
-		defer cancel()
-		s, err = c.Status(within, etcdAddr)
-		return err
-	})
-	return s, err
-}
-
-// etcdAddr is where a tower lets etcdctl in, inside its own site.
-const etcdAddr = "127.0.0.1:2379"
-
-// etcd speaks to the voter of a site as its tower.
-func etcd(l *lab.Lab, p lab.Place, do func(*clientv3.Client) error) error {
-	tls, err := pki.ClientTLS(pki.FilesIn(l.At(p, "tower", "tls")), pki.Only(pki.Tower))
-	if err != nil {
-		return err
-	}
-	dial := l.DialIn(p)
-	c, err := clientv3.New(clientv3.Config{
-		Endpoints: []string{etcdAddr}, TLS: tls, DialTimeout: 2 * time.Second, Logger: zap.NewNop(),
-		DialOptions: []grpc.DialOption{grpc.WithContextDialer(inside(dial))},
-	})
-	if err != nil {
-		return err
-	}
-	defer c.Close() //nolint:errcheck // it was used to its end
-	return do(c)
 }

@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 
@@ -68,6 +69,28 @@ func numbers(r Report) (out []Number) {
 		out = append(out, n)
 	}
 	return out
+}
+
+// ErrShort says that a bench ran and did not reach what it must.
+var ErrShort = errors.New("the bench did not reach what it must")
+
+// Short returns what must be reached and was not, each by its name; nil where nothing is missing.
+func (r Report) Short() error {
+	var missed []string
+	for _, n := range r.Numbers {
+		if n.Reached == "no" {
+			missed = append(missed, fmt.Sprintf("%s: %.2f %s, must be %g", n.Figure, n.Measured, n.Unit, n.Must))
+		}
+	}
+	for _, s := range r.Summary {
+		if strings.HasPrefix(s.System, "haechi") && s.Failed > 0 && (s.Kind == "fire" || s.Kind == Evacuation) {
+			missed = append(missed, fmt.Sprintf("%s, %s: %d of %d were not measured", s.System, s.Kind, s.Failed, s.Trials))
+		}
+	}
+	if len(missed) == 0 {
+		return nil
+	}
+	return fmt.Errorf("%w: %s", ErrShort, strings.Join(missed, "; "))
 }
 
 // ratio is Patroni's median write gap over haechi's; 0 where one of them is missing.

@@ -3,7 +3,6 @@ package bench
 import (
 	"context"
 	"math/rand/v2"
-	"net"
 	"time"
 
 	"github.com/haechi/haechi/lab"
@@ -50,9 +49,4 @@ func (b *bench) patroni(ctx context.Context, s patroni.Settings, seed uint64) (f
 		Phase: time.Duration(chance.Int64N(int64(s.LoopWait) * int64(time.Second))), Patience: 3 * time.Minute,
 		Fault: func(ctx context.Context) (lab.Proof, error) { return l.Fire(ctx, site) },
 	}.Run(ctx)
-}
-
-// inside makes a dialer of a place what grpc wants.
-func inside(dial func(context.Context, string, string) (net.Conn, error)) func(context.Context, string) (net.Conn, error) {
-	return func(ctx context.Context, addr string) (net.Conn, error) { return dial(ctx, "tcp", addr) }
 }

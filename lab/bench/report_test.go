@@ -3,10 +3,12 @@ package bench
 import (
 	"math"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/haechi/haechi/lab"
 	"github.com/haechi/haechi/lab/trial"
 )
 
@@ -65,6 +67,46 @@ func TestReportSumsUpAndCompares(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
+	}
+}
+
+func TestABenchThatFallsShortSaysInWhat(t *testing.T) {
+	for name, c := range map[string]struct {
+		spoil func(*Trial)
+		want  string // "" is no error
+	}{
+		"good":         {func(*Trial) {}, ""},
+		"lost":         {func(t *Trial) { t.Figures.Lost = 2 }, "messages lost, duplicated or out of order: 2.00"},
+		"slow":         {func(t *Trial) { t.Figures.FirstAck = 9 }, "fire: first acknowledgement, worst: 9.00 s, must be 4"},
+		"not measured": {func(t *Trial) { t.Failed = "no" }, "haechi, fast, fire: 1 of 3 were not measured"},
+	} {
+		r := Report{Trials: []Trial{fireOf("haechi, fast", 1, 1), fireOf("haechi, fast", 2, 1), fireOf("haechi, fast", 3, 1)}}
+		c.spoil(&r.Trials[2])
+		r.sum()
+		if err := r.Short(); (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: %v, want %q", name, err, c.want)
+		}
+	}
+}
+
+func TestFiresAreWhatTheyAreCalled(t *testing.T) {
+	p, a := lab.Pangyo, lab.Ansan
+	for _, c := range []struct {
+		now             trial.Standing
+		together, apart bool
+	}{
+		{trial.Standing{Primary: p, Driver: p, Leader: p}, true, false},
+		{trial.Standing{Primary: p, Driver: p, Leader: a}, false, false},
+		{trial.Standing{Primary: p, Driver: a, Leader: a}, false, true},
+		{trial.Standing{Primary: a, Driver: a, Leader: a}, false, false},
+		{trial.Standing{Primary: p, Driver: a}, false, false}, // nobody knows who leads
+	} {
+		if got := stands(c.now, FireTogether, p); got != c.together {
+			t.Errorf("%v together: %v", c.now, got)
+		}
+		if got := stands(c.now, FireApart, p); got != c.apart {
+			t.Errorf("%v apart: %v", c.now, got)
+		}
 	}
 }
 

@@ -39,6 +39,7 @@ type Figures struct {
 	Fault   string    `json:"fault"`  // the proof
 	At      time.Time `json:"at"`
 	Site    lab.Place `json:"site"`
+	Before  *Standing `json:"before,omitempty"` // where all stood, read just before a fire of the bench
 	Seed    uint64    `json:"seed"`
 	Clients int       `json:"clients"`
 	Rate    float64   `json:"rate"` // messages a second, as the schedule wants them
