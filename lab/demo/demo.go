@@ -150,6 +150,7 @@ func show(ctx context.Context, o Options, s *script, acks io.Writer) (trial.Figu
 	}
 	from := otherThan(o.Lose)
 	haechi := trial.Haechi{Lab: l}
+	rest(ctx, haechi, s, "before messages flow")
 	n, err := haechi.Ready(ctx, from)
 	if err != nil {
 		return trial.Figures{}, err
@@ -171,8 +172,9 @@ func show(ctx context.Context, o Options, s *script, acks io.Writer) (trial.Figu
 	all.Go(func() { s.run(ctx) })
 	f, err := trial.Trial{
 		Lab: l, System: haechi, Site: o.Lose, Gone: true, Clients: o.Clients, Rate: o.Rate, Seed: o.Lab.Seed, Acks: acks,
-		Phase: 1500 * time.Millisecond, Settle: 4 * time.Second, Least: Least, Say: func(row string) { s.say("talk", "%s", row) },
+		Settle: 4 * time.Second, Least: Least, Say: func(row string) { s.say("talk", "%s", row) },
 		Fault: func(ctx context.Context) (lab.Proof, error) {
+			rest(ctx, haechi, s, "before the fire")
 			if _, err := haechi.Ready(ctx, from); err != nil {
 				return lab.Proof{}, err
 			}
@@ -188,6 +190,14 @@ func show(ctx context.Context, o Options, s *script, acks io.Writer) (trial.Figu
 	}.Run(ctx)
 	s.flush(time.Now().Add(time.Hour))
 	return f, err
+}
+
+// rest waits until nothing of the start is under way any more, so that what is told after
+// it is about the fire. A machine too busy to come to rest is told of, and burns all the same.
+func rest(ctx context.Context, h trial.Haechi, s *script, when string) {
+	if err := h.AtRest(ctx, 12*time.Second, 1500*time.Millisecond); err != nil && ctx.Err() == nil {
+		s.say("lab", "this machine is busy: %s %v", when, err)
+	}
 }
 
 // run prints until ctx ends.

@@ -18,6 +18,10 @@ type Page struct {
 	Driver struct {
 		Tower string `json:"tower"`
 	} `json:"driver"`
+	Quorum struct {
+		Have bool   `json:"have"`
+		Why  string `json:"why"`
+	} `json:"quorum"`
 	Profile string   `json:"profile"`
 	Armed   []string `json:"armed"`
 	Sites   []struct {
@@ -151,6 +155,47 @@ func (h Haechi) Ready(ctx context.Context, p lab.Place) (Page, error) {
 			return n, fmt.Errorf("haechi is not ready: %w", err)
 		}
 	}
+}
+
+// AtRest waits until the towers of all sites have shown, without a break for as long as
+// calm, that haechi is ready and has its quorum. Right after the start of a lab, or of a load, a busy
+// machine stops its towers for moments: what they say of each other then is true, and no
+// part of what follows. The error says what was amiss last.
+func (h Haechi) AtRest(ctx context.Context, most, calm time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, most)
+	defer cancel()
+	var amiss error
+	for since := time.Now(); time.Since(since) < calm; {
+		for _, p := range lab.Sites() {
+			if err := h.restless(ctx, p); err != nil && ctx.Err() == nil {
+				amiss, since = err, time.Now()
+			}
+		}
+		if pause(ctx, 100*time.Millisecond) != nil {
+			return fmt.Errorf("haechi was not at rest for %v within %v: %w", calm, most, errors.Join(amiss, context.Cause(ctx)))
+		}
+	}
+	return nil
+}
+
+// restless says what the tower in a site does not show as it must be.
+func (h Haechi) restless(ctx context.Context, p lab.Place) error {
+	n, err := h.Page(ctx, p)
+	if err != nil {
+		return err
+	}
+	if err = n.unready(); err == nil && !n.Quorum.Have {
+		err = fmt.Errorf("no quorum: %s", n.Quorum.Why)
+	}
+	for _, s := range n.Stores {
+		if s.Writes != "acknowledged" {
+			err = errors.Join(err, fmt.Errorf("%s: writes are %q", s.ID, s.Writes))
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("the tower in %s: %w", p, err)
+	}
+	return nil
 }
 
 // unready says what is not as it must be.
