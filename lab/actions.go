@@ -30,6 +30,7 @@ var actions = []Action{
 	{"cut-link", "PLACE PLACE", "cut the line between two places", onPair((*Lab).CutLink)},
 	{"cut-one-way", "FROM TO", "drop what goes from one place to another", onPair((*Lab).CutOneWay)},
 	{"slow", "PLACE PLACE DELAY LOSS", "slow and lossy line, for example pangyo ansan 200ms 0.05", slow},
+	{"line", "FROM TO SETTING...", "one direction alone: delay=200ms jitter=5ms loss=0.05 rate=10000000 (bits a second), what is named", line},
 	{"blackout", "SITE TIME", "every line of a site dark for a while, for example 1.5s", blackout},
 	{"disk-full", "SITE ROLE", "fill the disk of a tower", onRole((*Lab).DiskFull)},
 	{"reader-lock", "SITE", "a reader's lock blocks replay on the follower there", onSite((*Lab).ReaderLock)},
@@ -45,7 +46,7 @@ func (l *Lab) Act(ctx context.Context, name string, args ...string) (Proof, erro
 		if a.Name != name {
 			continue
 		}
-		if want := len(strings.Fields(a.Args)); len(args) != want {
+		if want := len(strings.Fields(a.Args)); len(args) < want || len(args) > want && !strings.HasSuffix(a.Args, "...") {
 			return Proof{}, fmt.Errorf("%s takes %d arguments (%s), got %d", name, want, a.Args, len(args))
 		}
 		p, err := a.do(ctx, l, args)
@@ -95,6 +96,14 @@ func slow(ctx context.Context, l *Lab, a []string) (Proof, error) {
 		return Proof{}, fmt.Errorf("loss: %q is not a number from 0 to 1", a[3])
 	}
 	return l.Slow(ctx, Place(a[0]), Place(a[1]), delay, loss)
+}
+
+func line(ctx context.Context, l *Lab, a []string) (Proof, error) {
+	c, err := lineWords(a)
+	if err != nil {
+		return Proof{}, err
+	}
+	return l.Line(ctx, c)
 }
 
 func blackout(ctx context.Context, l *Lab, a []string) (Proof, error) {

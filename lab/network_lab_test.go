@@ -155,6 +155,23 @@ func TestNetworkDelaysLosesAndCuts(t *testing.T) {
 			t.Fatal(err)
 		}
 	})
+	t.Run("OneDirectionAlone", func(t *testing.T) {
+		for _, words := range [][]string{
+			{"pangyo", "ansan", "delay=30ms", "jitter=20ms"}, {"pangyo", "ansan", "loss=0.2"}, {"users", "ansan", "rate=2000000"},
+		} {
+			p, err := l.Act(t.Context(), "line", words...)
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Log(p)
+		}
+		if back, err := l.probe(t.Context(), Ansan, Pangyo, wan.Link{}); err != nil || back.agrees(wan.Link{Delay: siteDelay}) != nil {
+			t.Errorf("the way back is %v, %v", back, err)
+		}
+		if _, err := l.Heal(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	})
 	t.Run("BlackoutEndsByItself", func(t *testing.T) {
 		proof, err := l.Blackout(t.Context(), Ansan, 300*time.Millisecond)
 		if err != nil {

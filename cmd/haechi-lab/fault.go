@@ -12,32 +12,41 @@ import (
 	"github.com/haechi/haechi/lab"
 )
 
-// act does one fault in the lab that is up, and prints its proof.
-func act(cmd *cobra.Command, name string, words ...string) error {
-	p, err := lab.NewControl(lab.Options{Name: name}.SocketFile()).Act(cmd.Context(), words...)
-	if err != nil {
-		return err
+// acting is a command that does one fault in the lab that is up, and prints its proof.
+func acting(name *string, cmd *cobra.Command, words func(args []string) []string) *cobra.Command {
+	output := outputFlag(cmd)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		p, err := lab.NewControl(lab.Options{Name: *name}.SocketFile()).Act(cmd.Context(), words(args)...)
+		if err != nil {
+			return err
+		}
+		if *output == "json" {
+			return json.NewEncoder(cmd.OutOrStdout()).Encode(p)
+		}
+		fmt.Fprintln(cmd.OutOrStdout(), p)
+		return nil
 	}
-	fmt.Fprintln(cmd.OutOrStdout(), p)
-	return nil
+	return cmd
+}
+
+func outputFlag(cmd *cobra.Command) *string {
+	return cmd.Flags().StringP("output", "o", "text", "text or json")
 }
 
 func fireCommand(name *string) *cobra.Command {
-	return &cobra.Command{
+	return acting(name, &cobra.Command{
 		Use:   "fire SITE",
 		Short: "burn a site down: its lines first, then everything in it",
 		Args:  cobra.ExactArgs(1),
-		RunE:  func(cmd *cobra.Command, args []string) error { return act(cmd, *name, "fire", args[0]) },
-	}
+	}, func(args []string) []string { return []string{"fire", args[0]} })
 }
 
 func healCommand(name *string) *cobra.Command {
-	return &cobra.Command{
+	return acting(name, &cobra.Command{
 		Use:   "heal",
 		Short: "take back cuts, slow lines, full disks, locks and stops",
 		Args:  cobra.NoArgs,
-		RunE:  func(cmd *cobra.Command, _ []string) error { return act(cmd, *name, "heal") },
-	}
+	}, func([]string) []string { return []string{"heal"} })
 }
 
 func faultCommand(name *string) *cobra.Command {
@@ -48,17 +57,16 @@ func faultCommand(name *string) *cobra.Command {
 	}
 	_ = w.Flush() // into memory
 	roles := strings.Trim(fmt.Sprint(lab.Roles()), "[]")
-	return &cobra.Command{
+	return acting(name, &cobra.Command{
 		Use:   "fault NAME [ARGUMENTS]",
 		Short: "break something, with proof that it broke",
 		Long:  "Break something, with proof that it broke:\n\n" + help.String() + "\nSites are pangyo, ansan and anyang; places are these and users; roles are " + roles + ".",
 		Args:  cobra.MinimumNArgs(1),
-		RunE:  func(cmd *cobra.Command, args []string) error { return act(cmd, *name, args...) },
-	}
+	}, func(args []string) []string { return args })
 }
 
 func statusCommand(name *string) *cobra.Command {
-	var output string
+	var output *string
 	cmd := &cobra.Command{
 		Use:   "status",
 		Short: "what stands and what does not",
@@ -68,13 +76,13 @@ func statusCommand(name *string) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if output == "json" {
+			if *output == "json" {
 				return json.NewEncoder(cmd.OutOrStdout()).Encode(s)
 			}
 			return printStatus(cmd, s)
 		},
 	}
-	cmd.Flags().StringVarP(&output, "output", "o", "text", "text or json")
+	output = outputFlag(cmd)
 	return cmd
 }
 
