@@ -71,6 +71,9 @@ func TestStreamGivesNow(t *testing.T) {
 	if kind := e.resp.Header.Get("Content-Type"); kind != "text/event-stream" {
 		t.Fatalf("Content-Type %q", kind)
 	}
+	if line, err := e.in.ReadString('\n'); err != nil || line != "retry: 200\n" {
+		t.Fatalf("the stream begins with %q, %v: a browser would wait seconds before it asks again", line, err)
+	}
 	var before Now
 	for range 3 {
 		data, err := e.next()
