@@ -3,7 +3,12 @@
 package proof
 
 import (
+	"context"
+	"errors"
 	"fmt"
+	"io"
+	"net"
+	"net/http"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -103,6 +108,10 @@ func TestNoTowerAtAllHarmsNobody(t *testing.T) {
 			t.Errorf("haechi status says nothing of it: %q, %v", out, err)
 		}
 		t.Log(err)
+		if out, err := w.Haechi(t.Context(), "doctor"); err == nil || !strings.Contains(err.Error(), "tower") {
+			t.Errorf("haechi doctor says nothing of it: %q, %v", out, err)
+		}
+		w.pageSaysSo()
 		w.while(time.Until(p.At.Add(long(10*time.Minute, 30*time.Second))))
 		for _, q := range lab.Sites() {
 			w.must(w.StartProcess(t.Context(), q, lab.RoleTower))
@@ -112,6 +121,33 @@ func TestNoTowerAtAllHarmsNobody(t *testing.T) {
 	}, unmoved)
 	w.unharmed(f)
 	w.stays(lab.Pangyo, f.At)
+}
+
+// pageSaysSo fails the test unless the page's one address says that nobody answers.
+func (w world) pageSaysSo() {
+	w.Helper()
+	on, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		w.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(w.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- w.ServePage(ctx, on) }()
+	defer func() {
+		cancel()
+		if err := <-ended; err != nil {
+			w.Error(err)
+		}
+	}()
+	resp, err := http.Get("http://" + on.Addr().String() + "/")
+	if err != nil {
+		w.Fatal(err)
+	}
+	defer resp.Body.Close()
+	said, err := io.ReadAll(resp.Body)
+	if resp.StatusCode != http.StatusBadGateway || !strings.Contains(string(said), "nobody answers") {
+		w.Errorf("the page does not say that nobody answers: %s %q, %v", resp.Status, said, err)
+	}
 }
 
 // Row 17, second part: all of haechi's certificates have expired.
@@ -129,6 +165,15 @@ func TestExpiredCertificatesHarmNobody(t *testing.T) {
 			t.Errorf("haechi status does not say that certificates have expired: %q, %v", out, err)
 		}
 		t.Log(err)
+		for _, file := range []string{"", w.At(lab.Pangyo, "tower", "tower.yaml"), w.At(lab.Pangyo, "agent", "agent.yaml")} {
+			args := []string{"doctor"}
+			if file != "" { // on that host, without any tower
+				args = append(args, "--config", file)
+			}
+			if out, err := w.Haechi(t.Context(), args...); err == nil || !strings.Contains(out, "expired") {
+				t.Errorf("haechi %v does not say that certificates have expired: %q, %v", args, out, err)
+			}
+		}
 		w.always(long(60*time.Second, 10*time.Second), "nothing moves", func() error {
 			if _, err := w.primary(lab.Pangyo); err != nil {
 				return err
@@ -154,7 +199,7 @@ func (w world) issue(validity time.Duration) {
 	}
 }
 
-// Row 17, third part: the disk of every etcd member is full.
+// Row 17, third part: the disk of every etcd member is full, first so that it may go wrong, then so that it has.
 func TestFullDisksOfEtcdHarmNobody(t *testing.T) {
 	w := raise(t, "default")
 	f := w.under(func() lab.Proof {
@@ -162,22 +207,57 @@ func TestFullDisksOfEtcdHarmNobody(t *testing.T) {
 		for _, q := range lab.Sites() {
 			p = w.must(w.DiskFull(t.Context(), q, lab.RoleTower))
 		}
-		for _, q := range lab.Sites() {
-			w.shows(q, 20*time.Second, "that its disk is full", func(n web.Now) bool { return says(n, "disk") })
-		}
-		out, err := w.Haechi(t.Context(), "status")
-		if err != nil || !strings.Contains(out, "disk") {
-			t.Errorf("haechi status says nothing of the disk: %q, %v", out, err)
-		}
-		if out, err := w.Haechi(t.Context(), "doctor"); !strings.Contains(fmt.Sprint(out, err), "disk") {
-			t.Errorf("haechi doctor says nothing of the disk: %q, %v", out, err)
-		}
+		w.tells("make room on the disk of", func(n web.Now) bool { return says(n, "make room on the disk of") })
+		w.choke()
+		w.tells("its etcd member has stopped", func(n web.Now) bool { return !n.Quorum.Have && says(n, "etcd", "stopped") })
 		w.always(long(60*time.Second, 8*time.Second), "nothing moves", func() error {
 			_, err := w.primary(lab.Pangyo)
 			return err
 		})
 		w.must(w.Heal(t.Context()))
+		for _, q := range lab.Sites() {
+			w.shows(q, 60*time.Second, "everything as it was", func(n web.Now) bool {
+				return allUp(n) && n.Quorum.Have && len(n.Armed) > 0 && len(n.Stores) == 1 && len(n.Stores[0].Unmet) == 0
+			})
+		}
 		return p
 	}, unmoved)
 	w.unharmed(f)
+	w.stays(lab.Pangyo, f.At)
+}
+
+// tells waits until the page of a tower shows something, and checks that status and doctor say it too.
+func (w world) tells(words string, shows func(web.Now) bool) {
+	w.Helper()
+	w.shows(lab.Ansan, 20*time.Second, words, shows)
+	for _, verb := range []string{"status", "doctor"} {
+		w.eventually(10*time.Second, "haechi "+verb+" says "+words, func() error {
+			if out, err := w.Haechi(w.Context(), verb); !strings.Contains(out, words) {
+				return fmt.Errorf("it says %q (%v)", out, err)
+			}
+			return nil
+		})
+	}
+}
+
+// choke writes to the etcd members, whose disks are full, until each of them has stopped.
+func (w world) choke() {
+	w.Helper()
+	most := time.Now().Add(60 * time.Second)
+	for _, p := range lab.Sites() {
+		c := w.etcd(w.Context(), p)
+		for stopped := false; !stopped; {
+			ctx, cancel := context.WithTimeout(w.Context(), time.Second)
+			_, err := c.Put(ctx, "/proof/ballast", strings.Repeat("x", 1<<20))
+			cancel()
+			n, e := w.now(p)
+			if stopped = e == nil && says(n, "its etcd member has stopped"); time.Now().After(most) {
+				w.Fatalf("etcd in %s goes on, its disk being full: %s (%v)", p, brief(n), errors.Join(err, e))
+			}
+		}
+		w.Logf("etcd in %s has stopped", p)
+		if err := c.Close(); err != nil {
+			w.Error(err)
+		}
+	}
 }
