@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -95,9 +96,15 @@ func (w world) driver(among ...lab.Place) lab.Place {
 	return out
 }
 
-// at evacuates the primary's site, and does something at the k-th event of the run,
-// given the site of the driving tower. It returns false where the run had fewer events.
-func (w world) at(k int, hit func(driver lab.Place)) (from lab.Place, id run.ID, reached bool) {
+// event counts down to the k-th event of a run.
+func event(k int) func(run.Event, plan.Verb) bool {
+	return func(run.Event, plan.Verb) bool { k--; return k == 0 }
+}
+
+// at evacuates the primary's site, and does something at the first event of the run that is
+// wanted (verb is that of its step), given the site of the driving tower. It returns
+// false where the run had no such event.
+func (w world) at(want func(run.Event, plan.Verb) bool, hit func(driver lab.Place)) (from lab.Place, id run.ID, reached bool) {
 	w.Helper()
 	from, err := w.primary(lab.Sites()...)
 	if err != nil {
@@ -109,13 +116,21 @@ func (w world) at(k int, hit func(driver lab.Place)) (from lab.Place, id run.ID,
 	events := w.follow(ctx, others(driver)[0])
 	id = w.order("evacuate", string(from))
 	n := 0
+	var steps []plan.Step
 	for ev := range events {
 		if ev.Run != id {
 			continue
 		}
-		if n++; n == k {
+		if ev.Plan != nil {
+			steps = ev.Plan.Steps
+		}
+		var verb plan.Verb
+		if ev.Step > 0 && ev.Step <= len(steps) {
+			verb = steps[ev.Step-1].Verb
+		}
+		if n++; want(ev, verb) {
 			hit(driver)
-			w.Logf("event %d: %s %d %s", k, ev.Kind, ev.Step, ev.Why)
+			w.Logf("event %d: %s %d %s %s", n, ev.Kind, ev.Step, verb, ev.Why)
 			return from, id, true
 		}
 		if ev.Kind == run.Closed {
@@ -149,26 +164,56 @@ func (w world) finishes(p lab.Place, id run.ID, most time.Duration) tale {
 	return out
 }
 
-// twice complains of a promotion that was done more than once in one step of a run.
+// twice complains of a step that was done again, or begun again without an end that was written or
+// found before, of a promotion that an agent carried out more than once, and of a run that is
+// done though nobody was promoted.
 func (w world) twice(r tale) error {
 	w.Helper()
+	begun, done := map[int]bool{}, map[int]int{}
+	for _, ev := range r.events {
+		switch {
+		case ev.Kind == run.Began && begun[ev.Step]:
+			return fmt.Errorf("step %d of run %s began again, and nobody had looked", ev.Step, r.ID)
+		case ev.Kind == run.Began:
+			begun[ev.Step] = true
+		case ev.Kind == run.UndoEnded && ev.Outcome == run.Done:
+			begun[ev.Step], done[ev.Step] = false, 0
+		case ev.Kind == run.Ended:
+			begun[ev.Step] = false
+			if ev.Outcome == run.Done {
+				done[ev.Step]++
+			}
+		}
+		if done[ev.Step] > 1 {
+			return fmt.Errorf("step %d of run %s was done twice", ev.Step, r.ID)
+		}
+	}
 	for _, s := range r.Plan.Steps {
 		if s.Verb != plan.Promote {
 			continue
 		}
-		var done []string
-		for _, p := range lab.Sites() {
-			for _, o := range w.toldTo(p, time.Time{}) {
-				if o.Done && strings.Contains(o.Line, " verb=promote ") && strings.Contains(o.Line, fmt.Sprintf(" run=%s step=%d ", r.ID, s.ID)) {
-					done = append(done, o.Line)
-				}
-			}
-		}
-		if len(done) > 1 {
-			return fmt.Errorf("step %d of run %s was done twice:\n%s", s.ID, r.ID, strings.Join(done, "\n"))
+		told, carried := w.promotions(r.ID, s.ID)
+		if carried > 1 || r.Status() == run.StatusDone && (told == 0 || done[s.ID] != 1) {
+			return fmt.Errorf("run %s is %s: its promotion was ordered %d times, carried out %d times, and ended as done %d times", r.ID, r.Status(), told, carried, done[s.ID])
 		}
 	}
 	return nil
+}
+
+// promotions counts how often agents were told to promote in a step of a run, and how often they did.
+func (w world) promotions(id run.ID, step int) (told, carried int) {
+	w.Helper()
+	for _, p := range lab.Sites() {
+		for _, o := range w.toldTo(p, time.Time{}) {
+			if !strings.Contains(o.Line, " verb=promote ") || !strings.Contains(o.Line, fmt.Sprintf(" run=%s step=%d ", id, step)) {
+				continue
+			}
+			if told++; o.Done {
+				carried++
+			}
+		}
+	}
+	return told, carried
 }
 
 // Row 13: the driving tower is killed after each journaled event of a run.
@@ -180,7 +225,7 @@ func TestDriverKilledAfterEachEvent(t *testing.T) {
 		began := lab.Proof{At: r.Opened, What: "runs whose driver dies"}
 		for k := 1; ; k++ {
 			var dead lab.Place
-			from, id, reached := w.at(k, func(driver lab.Place) {
+			from, id, reached := w.at(event(k), func(driver lab.Place) {
 				dead = driver
 				if _, err := w.KillProcess(t.Context(), driver, lab.RoleTower); err != nil {
 					t.Fatal(err)
@@ -214,54 +259,6 @@ func (w world) serving(p lab.Place) {
 	}
 	w.order("serve", string(p))
 	w.sends(others(p)[0], 20*time.Second, lab.Sites()...)
-}
-
-// Row 14, first half: the driving tower is stopped in mid-run, and continued when another has ended it.
-func TestStoppedDriverIsRefusedWhenItGoesOn(t *testing.T) {
-	w := raise(t, "fast")
-	f := w.under(func() lab.Proof {
-		var p lab.Proof
-		_, id, reached := w.at(5, func(driver lab.Place) { p = w.must(w.Stop(t.Context(), driver, lab.RoleTower)) })
-		if !reached {
-			t.Fatal("the run ended before")
-		}
-		stopped := w.stoppedTower()
-		r := w.finishes(others(stopped)[0], id, 30*time.Second)
-		if r.Status() != run.StatusDone && r.Status() != run.StatusUndone {
-			t.Errorf("%s ended %s (%s)", id, r.Status(), r.Closed)
-		}
-		term := r.Term
-		w.while(time.Until(p.At.Add(long(30*time.Second, 10*time.Second))))
-		again := w.must(w.Continue(t.Context(), stopped, lab.RoleTower))
-		w.shows(stopped, 15*time.Second, "that another drives", func(n web.Now) bool { return n.Driver.Term >= term && n.Quorum.Have })
-		w.always(2*time.Second, "no order of an old term is done", func() error { return w.lateOrders(again.At, term) })
-		if n := len(mustRuns(w, stopped, r.Opened)); n > 3 {
-			t.Errorf("%d runs since then", n)
-		}
-		return p
-	}, func(t *trial.Trial) { t.Patience = 60 * time.Second })
-	w.served(f, 60)
-}
-
-func mustRuns(w world, p lab.Place, since time.Time) []tale {
-	w.Helper()
-	all, err := w.runs(p, since)
-	if err != nil {
-		w.Fatal(err)
-	}
-	return all
-}
-
-// stoppedTower is the site whose tower does not answer.
-func (w world) stoppedTower() lab.Place {
-	w.Helper()
-	for _, p := range lab.Sites() {
-		if _, err := w.now(p); err != nil {
-			return p
-		}
-	}
-	w.Fatal("every tower answers")
-	return ""
 }
 
 // told is one line of an agent's log about an order.
@@ -300,108 +297,72 @@ func (w world) toldTo(p lab.Place, since time.Time) (out []told) {
 	return out
 }
 
-// lateOrders complains of orders that agents carried out since an instant for a term below one.
-func (w world) lateOrders(since time.Time, term uint64) error {
-	for _, p := range lab.Sites() {
-		for _, o := range w.toldTo(p, since) {
-			if o.Done && o.Term < term {
-				return fmt.Errorf("%s: %s", p, o.Line)
-			}
+// records are the towers' records below some keys, as the etcd member in a site has them.
+func (w world) records(p lab.Place, below ...string) map[string]string {
+	w.Helper()
+	ctx, cancel := context.WithTimeout(w.Context(), 10*time.Second)
+	defer cancel()
+	c := w.etcd(ctx, p)
+	defer c.Close()
+	out := map[string]string{}
+	for _, key := range below {
+		r, err := c.Get(ctx, "/haechi/now/"+key, clientv3.WithPrefix())
+		if err != nil || len(r.Kvs) == 0 {
+			w.Fatalf("the towers keep nothing below %s: %v", key, err)
+		}
+		for _, kv := range r.Kvs {
+			out[string(kv.Key)] = string(kv.Value)
 		}
 	}
-	return nil
+	return out
 }
 
-// lateWork is an order that an agent got before an instant, and carried out after it although it was stopped
-// for so long that nobody waited any more.
-func (w world) lateWork(p lab.Place, since time.Time) string {
-	for _, o := range w.toldTo(p, since) {
-		if o.Done && o.At.Add(-o.Took).Before(since.Add(-5*time.Second)) {
-			return o.Line
-		}
-	}
-	return ""
-}
-
-// Row 14, second half: an agent is stopped in mid-run, and goes on when the run is over.
-func TestStoppedAgentDoesNothingLate(t *testing.T) {
-	w := raise(t, "fast")
-	f := w.under(func() lab.Proof {
-		p := w.must(w.KillProcess(t.Context(), lab.Pangyo, lab.RolePostgres))
-		w.eventually(10*time.Second, "a member is sealed", func() error {
-			rows, err := w.SQL(t.Context(), lab.Ansan, "postgres", "SHOW primary_conninfo")
-			if err == nil && rows[0][0] != "" {
-				err = errors.New("not yet")
-			}
-			return err
-		})
-		stopped := w.must(w.Stop(t.Context(), lab.Ansan, lab.RoleAgent))
-		w.while(time.Until(stopped.At.Add(long(30*time.Second, 10*time.Second))))
-		before, err := w.journalOf(lab.Anyang)
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Logf("while the agent was stopped: %s", before[len(before)-1].Text)
-		again := w.must(w.Continue(t.Context(), lab.Ansan, lab.RoleAgent))
-		w.while(time.Second)
-		if late := w.lateWork(lab.Ansan, again.At); late != "" {
-			t.Errorf("what was ordered before the stop, and given up since, was carried out after it: %s", late)
-		}
-		asked := map[run.ID]bool{}
-		w.eventually(40*time.Second, "one primary takes writes", func() error {
-			acked, err := w.acknowledges()
-			if len(acked) == 1 {
-				return err
-			}
-			all := mustRuns(w, lab.Anyang, p.At)
-			for _, r := range all {
-				if r.Status() == run.StatusAsked && !asked[r.ID] {
-					asked[r.ID] = true
-					err = errors.Join(err, w.approveAs(lab.Anyang, r)) // unless another took its place just now
-				}
-			}
-			return fmt.Errorf("%v acknowledge (%w); %s", acked, err, tell(all))
-		})
-		w.always(3*time.Second, "never two primaries", func() error {
-			if all := w.Primaries(t.Context()); len(all) > 1 {
-				return fmt.Errorf("%v", all)
-			}
-			return nil
-		})
-		return p
-	}, gone(lab.Pangyo), func(t *trial.Trial) { t.Patience = 60 * time.Second })
-	w.served(f, 80)
-}
-
-// Row 20: all towers are restarted, in the middle of a run.
+// Row 20: all towers are restarted, in the middle of a run, and again when it is done.
 func TestAllTowersRestarted(t *testing.T) {
 	w := raise(t, "fast")
 	before, err := w.now(lab.Pangyo)
 	if err != nil {
 		t.Fatal(err)
 	}
-	f := w.under(func() lab.Proof {
+	people := w.records(lab.Pangyo, "estate", "armed/") // what no run changes
+	restart := func() lab.Proof {
 		var p lab.Proof
-		_, id, reached := w.at(4, func(lab.Place) {
-			for _, q := range lab.Sites() {
-				p = w.must(w.KillProcess(t.Context(), q, lab.RoleTower))
-			}
-		})
-		if !reached {
-			t.Fatal("the run ended before")
+		for _, q := range lab.Sites() {
+			p = w.must(w.KillProcess(t.Context(), q, lab.RoleTower))
 		}
 		for _, q := range lab.Sites() {
 			w.must(w.StartProcess(t.Context(), q, lab.RoleTower))
 		}
-		r := w.finishes(lab.Pangyo, id, 40*time.Second)
-		if r.Status() != run.StatusDone && r.Status() != run.StatusUndone {
-			t.Errorf("%s ended %s (%s)", id, r.Status(), r.Closed)
+		return p
+	}
+	f := w.under(func() lab.Proof {
+		var p lab.Proof
+		from, id, reached := w.at(event(4), func(lab.Place) { p = restart() })
+		if !reached {
+			t.Fatal("the run ended before")
 		}
+		if r := w.finishes(lab.Pangyo, id, 40*time.Second); r.Status() != run.StatusDone {
+			t.Errorf("%s ended %s (%s): it was to go on", id, r.Status(), r.Closed)
+		}
+		w.sends(lab.Anyang, 5*time.Second, others(from)...)
 		return p
 	}, func(t *trial.Trial) { t.Patience = 60 * time.Second })
 	w.served(f, 60)
-	after := w.shows(lab.Pangyo, 30*time.Second, "everything up", func(n web.Now) bool { return allUp(n) && n.Stores[0].Writes == web.WritesAcknowledged })
+	up := func(n web.Now) bool { return allUp(n) && n.Stores[0].Writes == web.WritesAcknowledged && n.Quorum.Have }
+	after := w.shows(lab.Pangyo, 30*time.Second, "everything up", up)
 	if after.Estate != before.Estate || !slices.Equal(after.Armed, before.Armed) || after.Driver.Term <= before.Driver.Term {
 		t.Errorf("estate %v, armed %v, term %d; before it was %v, %v, %d", after.Estate, after.Armed, after.Driver.Term, before.Estate, before.Armed, before.Driver.Term)
+	}
+	if got := w.records(lab.Pangyo, "estate", "armed/"); !maps.Equal(got, people) {
+		t.Errorf("what people set is %v; before it was %v", got, people)
+	}
+	if _, err := w.Haechi(t.Context(), "hold", "--why", "so that there is a hold"); err != nil {
+		t.Fatal(err)
+	}
+	all := w.records(lab.Pangyo, "estate", "armed/", "holds/", "stores/", "withdrawn/", "intents/")
+	restart()
+	w.shows(lab.Pangyo, 30*time.Second, "everything up", up)
+	if got := w.records(lab.Pangyo, "estate", "armed/", "holds/", "stores/", "withdrawn/", "intents/"); !maps.Equal(got, all) {
+		t.Errorf("the records are %v; before the second restart they were %v", got, all)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"testing"
 	"time"
 
@@ -181,9 +182,14 @@ func TestTwoSitesLostAtOnceStartNothing(t *testing.T) {
 			f := w.under(func() lab.Proof {
 				p := w.must(w.Fire(w.Context(), others(left)[0]))
 				w.must(w.Fire(w.Context(), others(left)[1]))
-				w.shows(left, 10*time.Second, "that the quorum is missing, who is missing, and the way out", func(n web.Now) bool {
-					return !n.Quorum.Have && n.Quorum.Why != "" && n.Headline.Level == web.Bad && says(n, "bring the other towers back")
+				n := w.shows(left, 10*time.Second, "that the quorum is missing, who is missing, and the way out", func(n web.Now) bool {
+					gone := func(p lab.Place) bool {
+						return says(n, string(p)) && slices.ContainsFunc(n.Sites, func(s web.Site) bool { return s.ID == string(p) && s.State != "up" && !s.TowerUp })
+					}
+					return !n.Quorum.Have && n.Quorum.Why != "" && n.Headline.Level == web.Bad && says(n, "bring the other towers back") &&
+						gone(others(left)[0]) && gone(others(left)[1])
 				})
+				t.Log(brief(n))
 				w.always(long(20*time.Second, 4*time.Second), "nothing is done", func() error {
 					if yes, err := w.IsPrimary(w.Context(), left); err != nil || yes != (left == lab.Pangyo) {
 						return errors.Join(fmt.Errorf("the member in %s is primary: %v", left, yes), err)

@@ -55,25 +55,10 @@ func TestMemberLeftSealedIsLetGo(t *testing.T) {
 // sealByHand gives the agent of a site an order as a tower would, and finds the agent's clock out first.
 func (w world) sealByHand(p lab.Place, o agent.Order) {
 	w.Helper()
-	conf, err := pki.ClientTLS(pki.FilesIn(w.At(lab.Pangyo, "tower", "tls")), pki.Only(pki.Agent))
-	if err != nil {
-		w.Fatal(err)
-	}
-	conf.NextProtos = []string{"h2"}
-	h := http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DialContext: w.DialIn(lab.Pangyo), TLSClientConfig: conf, ForceAttemptHTTP2: true}}
+	h := w.asTower(5 * time.Second)
 	defer h.CloseIdleConnections()
 	for want := agent.Late; ; want = "" {
-		body, err := json.Marshal(o)
-		if err != nil {
-			w.Fatal(err)
-		}
-		resp, err := h.Post("https://"+p.Addr(21)+":9444/v1/order", "application/json", bytes.NewReader(body))
-		if err != nil {
-			w.Fatal(err)
-		}
-		var a agent.Answer
-		err = json.NewDecoder(resp.Body).Decode(&a)
-		resp.Body.Close()
+		a, err := give(h, p, o)
 		if err != nil || a.Code != want {
 			w.Fatalf("%s by hand: %+v, %v", o.Verb, a, err)
 		}
@@ -82,4 +67,29 @@ func (w world) sealByHand(p lab.Place, o agent.Order) {
 		}
 		o.Life, o.Sent, o.Within = a.Life, a.Clock, 5*time.Second
 	}
+}
+
+// asTower speaks to agents as the tower in pangyo does.
+func (w world) asTower(patience time.Duration) *http.Client {
+	w.Helper()
+	conf, err := pki.ClientTLS(pki.FilesIn(w.At(lab.Pangyo, "tower", "tls")), pki.Only(pki.Agent))
+	if err != nil {
+		w.Fatal(err)
+	}
+	conf.NextProtos = []string{"h2"}
+	return &http.Client{Timeout: patience, Transport: &http.Transport{DialContext: w.DialIn(lab.Pangyo), TLSClientConfig: conf, ForceAttemptHTTP2: true}}
+}
+
+// give gives the agent of a site one order.
+func give(h *http.Client, p lab.Place, o agent.Order) (a agent.Answer, err error) {
+	body, err := json.Marshal(o)
+	if err != nil {
+		return a, err
+	}
+	resp, err := h.Post("https://"+p.Addr(21)+":9444/v1/order", "application/json", bytes.NewReader(body))
+	if err != nil {
+		return a, err
+	}
+	defer resp.Body.Close()
+	return a, json.NewDecoder(resp.Body).Decode(&a)
 }
