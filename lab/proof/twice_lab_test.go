@@ -40,7 +40,11 @@ func (w world) endsSafely(burned, p lab.Place) {
 	w.shows(p, 5*time.Second, "that service stands still, and why", func(n web.Now) bool {
 		return n.Headline.Level == web.Bad && n.Stores[0].Writes != web.WritesAcknowledged
 	})
-	w.eventually(5*time.Second, "the journal says what the way out is", func() error {
+	w.eventually(5*time.Second, "the journal, or the page where too few towers are left to write one, says what the way out is", func() error {
+		if n, err := w.now(p); err == nil && !n.Quorum.Have && says(n, "bring the other towers back") {
+			w.Log(brief(n))
+			return nil
+		}
 		all, err := w.journalOf(p)
 		for _, e := range all {
 			if strings.Contains(e.Text, "the way out") || strings.Contains(e.Text, "a person is needed") {
