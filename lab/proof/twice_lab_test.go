@@ -55,7 +55,23 @@ func (w world) endsSafely(burned, p lab.Place) {
 		return errors.Join(errors.New("it does not"), err)
 	})
 	w.must(w.Rebuild(w.Context(), burned))
-	w.eventually(60*time.Second, "service goes on once the site is back", served)
+	if w.databaseRuns(burned) != nil { // one that was chosen and not promoted yet is started by nobody
+		w.must(w.StartDatabase(w.Context(), burned))
+	}
+	asked := map[run.ID]bool{}
+	w.eventually(60*time.Second, "service goes on once the site is back", func() error {
+		err := served()
+		if err == nil {
+			return nil
+		}
+		for _, r := range mustRuns(w, p, time.Time{}) {
+			if r.Status() == run.StatusAsked && !asked[r.ID] {
+				asked[r.ID] = true
+				err = errors.Join(err, w.approveAs(p, r))
+			}
+		}
+		return err
+	})
 }
 
 // Row 19, first half: fire during an evacuation, in the site that is left, and in the one that takes
