@@ -37,8 +37,9 @@ type fakeMember struct {
 	tl       uint64
 	primary  bool
 	down     bool // its agent cannot be reached
+	dead     bool // its server does not run
+	dies     int  // how many promotions its server does not survive
 	hang     bool // its agent takes the order and says nothing
-	stopped  bool // its server does not run
 	acts     int
 	heard    []agent.Order
 }
@@ -112,8 +113,8 @@ func (m *fakeMember) Look(context.Context, agent.Order, *agent.Memory) (map[stri
 }
 
 func (m *fakeMember) facts() map[string]string {
-	if m.stopped {
-		f := map[string]string{"running": "false"}
+	if m.dead {
+		f := map[string]string{"running": "false", "answers": "false"}
 		m.mem.facts(f)
 		return f
 	}
@@ -126,10 +127,10 @@ func (m *fakeMember) facts() map[string]string {
 	if m.mem.Alone != nil {
 		f["mandate_ms"] = "5000"
 	}
-	if m.primary {
+	if m.primary && up {
 		f["credential"] = number(m.mem.Reign)
 		for _, n := range m.mem.List {
-			if m.w.members[n].mem.Fenced {
+			if m.w.members[n].mem.Fenced || m.w.members[n].dead {
 				continue // it does not run
 			}
 			f["client/"+n] = "streaming quorum flush_lsn=" + m.lsn.String()
@@ -169,9 +170,12 @@ func (m *fakeMember) Do(_ context.Context, o agent.Order, _ *agent.Memory) (map[
 			m.mem.Alone = &alone{Epoch: o.Epoch}
 			break
 		}
-		if !m.primary && (!m.mem.Sealed || m.mem.SealedEpoch != o.Epoch) {
-			return nil, agent.Refuse(agent.Unsafe, "not sealed under this epoch")
+		u := &Unit{set: Settings{Member: m.name}}
+		if err := u.mayBePromoted(o, m.mem); err != nil && (m.dead || !m.primary) {
+			return nil, err
 		}
+		m.dies--
+		m.dead = m.dies >= 0
 		if !m.primary {
 			m.tl++
 			m.mem.Reign = o.Epoch

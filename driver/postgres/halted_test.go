@@ -128,7 +128,7 @@ func TestALateHaltedPrimaryFollowsOnlyWhoHoldsAllOfIt(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			w := cutShort(t)
 			p, chosen := w.members["pangyo"], w.members["anyang"]
-			p.stopped = true
+			p.dead = true
 			f := run.Facts{factSealed: "anyang", factHeld: "anyang", factChosen: "anyang", factCredential: "1",
 				factChosenLSN: (p.lsn + 0x1000).String(), factChosenReplayed: (p.mem.Halted.LSN + c.replayed).String(), factChosenTimeline: number(c.timeline)}
 			if c.timeline == 0 {

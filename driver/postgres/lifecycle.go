@@ -40,7 +40,7 @@ func (u *Unit) start(ctx context.Context, o agent.Order, mem memory, m *agent.Me
 	return f, nil
 }
 
-// startAs makes everything what mem says, then starts the server.
+// startAs starts the server as what mem says, unless the data directory says something else.
 func (u *Unit) startAs(ctx context.Context, mem memory, m *agent.Memory) error {
 	if mem.Role == asPrimary && u.standbySignal() {
 		// A follow was begun and taken back before anything ran.
@@ -63,6 +63,11 @@ func (u *Unit) startAs(ctx context.Context, mem memory, m *agent.Memory) error {
 			return err
 		}
 	}
+	return u.launchAs(ctx, mem, m)
+}
+
+// launchAs makes everything what mem says, then starts the server.
+func (u *Unit) launchAs(ctx context.Context, mem memory, m *agent.Memory) error {
 	if err := u.mandateBeforeStart(ctx, &mem, m); err != nil {
 		return err
 	}

@@ -171,15 +171,20 @@ func startPlain(cmd *exec.Cmd) error {
 	return <-done
 }
 
+// up says that the server takes connections, by its own word.
+func (u *Unit) up() bool {
+	state := u.ready()
+	return (state == "ready" || state == "standby") && u.postmaster() != 0
+}
+
 // awaitReady waits until the server takes connections.
 func (u *Unit) awaitReady(ctx context.Context) error {
 	began := time.Now()
 	for {
-		if pid := u.postmaster(); pid != 0 {
-			if state := u.ready(); state == "ready" || state == "standby" {
-				return nil
-			}
-		} else if time.Since(began) > 3*time.Second {
+		if u.up() {
+			return nil
+		}
+		if u.postmaster() == 0 && time.Since(began) > 3*time.Second {
 			return fmt.Errorf("start: the server did not come up; its log is %s", u.set.Log)
 		}
 		if err := pause(ctx, 5*time.Millisecond); err != nil {

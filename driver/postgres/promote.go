@@ -25,6 +25,12 @@ func (u *Unit) promote(ctx context.Context, o agent.Order, mem memory, m *agent.
 		return nil, err
 	}
 	watch := startWatch()
+	if !u.up() && u.mayBePromoted(o, mem) == nil {
+		if err := u.resume(ctx, o, mem, m); err != nil {
+			return nil, fmt.Errorf("promote: %w", err)
+		}
+		watch.lap("start")
+	}
 	inRecovery, err := u.local.value(ctx, "SELECT pg_is_in_recovery()")
 	if err != nil {
 		return nil, agent.Refuse(agent.Unsafe, "%s does not answer, so it is not promoted: %v", u.set.Member, err)
@@ -91,6 +97,51 @@ func (u *Unit) mayBePromoted(o agent.Order, mem memory) error {
 		return agent.Refuse(agent.Unsafe, "%s was not sealed under epoch %d, so it may still help another primary to acknowledge", u.set.Member, o.Epoch)
 	}
 	return nil
+}
+
+// resume starts the server of a member that this epoch promotes and that went down before the end of
+// it. Nothing else starts one whose promotion began and does not stand yet: only the run that
+// ordered it knows that it is to go on.
+func (u *Unit) resume(ctx context.Context, o agent.Order, mem memory, m *agent.Memory) error {
+	if err := u.endStopping(ctx); err != nil {
+		return fmt.Errorf("start: %w", err)
+	}
+	if err := wanted(ctx, "start"); err != nil {
+		return err
+	}
+	if u.postmaster() == 0 {
+		start := u.startBegun
+		if mem.Role != asPrimary {
+			if err := u.mayStart(o, mem); err != nil {
+				return err
+			}
+			start = u.startAs
+		}
+		if err := start(ctx, mem, m); err != nil {
+			return err
+		}
+	}
+	return u.awaitReady(ctx)
+}
+
+// startBegun starts one whose promotion began. What had not left recovery does so once more, also
+// where the server had removed its standby.signal already: without that it would end its recovery
+// on the old primary's timeline, and nobody could tell what it writes from what that one wrote. It
+// receives from nobody meanwhile, and its list is in force.
+func (u *Unit) startBegun(ctx context.Context, mem memory, m *agent.Memory) error {
+	c, err := u.control(ctx)
+	if err != nil {
+		return err
+	}
+	switch state := c["Database cluster state"]; {
+	case state == "in archive recovery" || state == "shut down in recovery":
+		if err := u.writeStandby(); err != nil {
+			return err
+		}
+	case u.standbySignal():
+		return agent.Refuse(agent.Unsafe, "%s has left recovery (%q) and has a standby.signal that nobody here wrote", u.set.Member, state)
+	}
+	return u.launchAs(ctx, mem, m)
 }
 
 // mayBeLevelled lets a primary be told its list again: the primary of the promotion that

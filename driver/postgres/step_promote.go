@@ -58,7 +58,14 @@ func (s *step) afterPromotion(ctx context.Context, chosen string, list []string,
 			return o
 		}))
 	}()
-	proven, latest := s.prove(ctx, chosen, list, s.rule(), facts)
+	proving, giveUp := context.WithCancel(ctx)
+	defer giveUp()
+	proven, latest := s.await(proving, chosen, s.rule(), facts, func(f map[string]string, want LSN) []string {
+		if f["running"] == "false" {
+			giveUp() // it does not come back by itself
+		}
+		return holding(f, list, want)
+	})
 	note := fmt.Sprintf("%s is primary under epoch %d, timeline %s; %s acknowledge", chosen, s.epoch(), facts["timeline"], listed(list))
 	select {
 	case err := <-told:
@@ -67,10 +74,10 @@ func (s *step) afterPromotion(ctx context.Context, chosen string, list []string,
 		}
 	case <-ctx.Done():
 	}
-	if !proven && !s.answers(ctx, chosen) {
+	if !proven && !s.runs(ctx, chosen) {
 		// Nothing that was acknowledged before is at stake yet: the record of before the promotion
 		// says best who may hold it. One that calls this member primary would need it.
-		return driver.Result{Outcome: run.Unknown}, fmt.Errorf("promote: %s was promoted, and fell silent before others were seen to hold what it holds", chosen)
+		return driver.Result{Outcome: run.Unknown}, fmt.Errorf("promote: %s was promoted, and went down or fell silent before others were seen to hold what it holds", chosen)
 	}
 	rec := s.promoted(chosen, list, toNumber(facts["timeline"]))
 	if !proven {
@@ -81,12 +88,18 @@ func (s *step) afterPromotion(ctx context.Context, chosen string, list []string,
 		"timeline": facts["timeline"], "lsn": facts["lsn"], "sync": join(list), "any": fmt.Sprint(s.rule()), "proven": yes(proven), "took/promote": facts["took"]}}, nil
 }
 
-// answers says whether a member's agent is there, also where the step's own time is over.
-func (s *step) answers(ctx context.Context, member string) bool {
+// runs says whether a member's agent is there and its server up, also where the step's own time is over.
+func (s *step) runs(ctx context.Context, member string) bool {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), spare/2)
 	defer cancel()
-	_, err := s.call(ctx, member, s.order(agent.Status, member))
-	return err == nil
+	a, err := s.call(ctx, member, s.order(agent.Status, member))
+	return err == nil && !down(a.Facts)
+}
+
+// down says that a member's agent answers, and that its server is not there: it does not run, or is
+// about to end or to begin.
+func down(f map[string]string) bool {
+	return f["running"] == "false" || f["answers"] != "true" && (f["state"] == "starting" || f["state"] == "stopping")
 }
 
 // promoted is the store's record from now on. Who is neither primary nor listed is not counted
@@ -196,6 +209,9 @@ func parseClient(fact string) client {
 func (s *step) lookPromote(ctx context.Context) (driver.Result, error) {
 	chosen, list := s.Facts[factChosen], split(s.Facts[factFollowing])
 	a, err := s.call(ctx, chosen, s.order(agent.Status, chosen))
+	if err == nil && down(a.Facts) {
+		return driver.Result{Outcome: run.NotDone, Note: chosen + " went down while it was promoted; to promote it again starts it"}, nil
+	}
 	if err != nil || a.Facts["answers"] != "true" {
 		return driver.Result{Outcome: run.Unknown}, fmt.Errorf("promote: %s does not say what it is: %w", chosen, errors.Join(err, errors.New(a.Facts["error"])))
 	}
