@@ -40,7 +40,7 @@ const (
 	Evacuate  Kind = "evacuate"   // a living site is emptied on purpose
 	Failover  Kind = "failover"   // a person moves one store
 	CutUsers  Kind = "cut-users"  // users do not reach a site: traffic moves alone
-	FenceOld  Kind = "fence-old"  // a former primary was seen alive
+	FenceOld  Kind = "fence-old"  // a former primary, or a second one, was seen alive
 	LevelDNS  Kind = "level-dns"  // a name server came back
 	GoAlone   Kind = "go-alone"   // too few others acknowledge, policy allows
 	EndAlone  Kind = "end-alone"  // the others hold everything again
@@ -119,4 +119,6 @@ const (
 	TooFew       Reason = "too-few-acknowledge"
 	Whole        Reason = "whole-again"
 	LeftSealed   Reason = "left-sealed"
+	// SecondPrimary is one that neither the record nor a run knows of.
+	SecondPrimary Reason = "second-primary"
 )

@@ -189,22 +189,28 @@ func (m *maker) reachable(e estate.Store) []estate.MemberID {
 	})
 }
 
-// fenceOld stops former primaries that were seen alive: Target, or all of the record.
+// fenceOld stops former primaries that were seen alive: Target, or all of the record. Target may also be
+// one that other hands made a primary beside the record's; the response asks people before that.
 func (m *maker) fenceOld() *Stuck {
 	id := estate.StoreID(m.in.Subject)
 	if stuck := m.declared(id); stuck != nil {
 		return stuck
 	}
 	e, rec := m.in.Estate.Stores[id], m.in.Stores[id]
-	old := slices.DeleteFunc(slices.Sorted(slices.Values(rec.Former)), func(member estate.MemberID) bool {
+	old := slices.Sorted(slices.Values(rec.Former))
+	r := Returned
+	if t := m.in.Target; t != "" && !slices.Contains(old, t) && m.in.Now.Facts[situation.DatabaseTarget(m.in.Estate, id, t)][situation.FactRole] == situation.RolePrimary {
+		old, r = []estate.MemberID{t}, SecondPrimary
+	}
+	old = slices.DeleteFunc(old, func(member estate.MemberID) bool {
 		at, ok := e.Members[member]
 		return !ok || m.gone[at.Site] || member == rec.Primary || (m.in.Target != "" && member != m.in.Target)
 	})
 	if len(old) == 0 {
-		return &Stuck{string(id), NobodyFormer, "the record names no former primary in a reachable site", "nothing has to be done"}
+		return &Stuck{string(id), NobodyFormer, "no former primary, nor a second one, is known in a reachable site", "nothing has to be done"}
 	}
 	for _, member := range slices.Compact(old) {
-		s := m.storeStep(Fence, id, Returned, []estate.MemberID{member})
+		s := m.storeStep(Fence, id, r, []estate.MemberID{member})
 		s.Site = e.Members[member].Site
 		m.add(s)
 	}

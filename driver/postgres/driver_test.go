@@ -366,6 +366,18 @@ func TestOnlyThoseThatCountAreLetGo(t *testing.T) {
 	}
 }
 
+// A member that counts is fenced where the plan says so: other hands made it a second primary.
+func TestASecondPrimaryIsFencedAndTheRecordsIsNot(t *testing.T) {
+	w := newFakeWorld(t)
+	w.members["anyang"].primary = true
+	if res, err := w.driver().Do(t.Context(), w.task(plan.Fence, nil, "anyang")); err != nil || res.Outcome != run.Done || !w.members["anyang"].mem.Fenced {
+		t.Errorf("anyang: %v %v", res.Outcome, err)
+	}
+	if res, err := w.driver().Do(t.Context(), w.task(plan.Fence, nil, "pangyo")); err == nil || res.Outcome != run.NotDone || w.members["pangyo"].mem.Fenced {
+		t.Errorf("the primary of the record: %v %v", res.Outcome, err)
+	}
+}
+
 func TestFollowersThatFlushedNothingLeaveTheRecordOpen(t *testing.T) {
 	w := newFakeWorld(t)
 	s, err := w.driver().open(w.task(plan.Promote, nil, "ansan", "anyang"))
