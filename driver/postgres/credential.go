@@ -10,6 +10,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -102,15 +103,19 @@ func verifies(stored, password string) bool {
 	return err == nil && subtle.ConstantTimeCompare(have, want) == 1
 }
 
-// howFarBack is how many epochs are tried to find the one that a verifier was made
-// in. Each failed run uses one up without a promotion.
+// howFarBack is how many epochs are tried to find the one that a verifier was made in, where it is
+// none of those that the agent remembers. Each run that promotes nobody uses one up.
 const howFarBack = 32
 
-// credentialEpoch is the newest epoch, up to last, whose credential a stored verifier
-// accepts; 0 where none is found.
-func credentialEpoch(root []byte, store, stored string, last uint64) uint64 {
+// credentialEpoch is the epoch whose credential a stored verifier accepts: one of the likely ones, or
+// one of the newest up to last; 0 where none is found.
+func credentialEpoch(root []byte, store, stored string, last uint64, likely ...uint64) uint64 {
+	tried := slices.Clone(likely)
 	for e := last; e > 0 && e+howFarBack > last; e-- {
-		if verifies(stored, credential(root, store, e)) {
+		tried = append(tried, e)
+	}
+	for i, e := range tried {
+		if e != 0 && !slices.Contains(tried[:i], e) && verifies(stored, credential(root, store, e)) {
 			return e
 		}
 	}

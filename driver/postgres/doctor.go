@@ -61,8 +61,7 @@ func made(f map[string]string, adopted bool) (out advices) {
 	return out
 }
 
-// account is about the role and the password by which members receive. The role is looked at
-// where it is made.
+// account is about the role by which members receive. It is looked at where it is made.
 func account(f map[string]string) (out advices) {
 	switch role := f["replication_role"]; {
 	case f["in_recovery"] == "true" || role == "ok":
@@ -70,9 +69,6 @@ func account(f map[string]string) (out advices) {
 		out.say("CREATE ROLE "+ReplicationRole+" REPLICATION LOGIN", "role %s is missing", ReplicationRole)
 	default:
 		out.say("ALTER ROLE "+ReplicationRole+" REPLICATION LOGIN", "role %s is %s", ReplicationRole, role)
-	}
-	if f["credential"] == "0" && f["agent/role"] != "" {
-		out.say("compare the root secret with the other hosts'; adopt again where somebody changed the role's password", "the replication credential is of no known epoch")
 	}
 	return out
 }
@@ -86,6 +82,10 @@ func unsafe(f map[string]string) (out advices) {
 	}
 	if f["checksums"] != "on" && f["wal_log_hints"] != "on" {
 		out.say("set wal_log_hints = on and restart, or run pg_checksums --enable on the stopped server", "neither data checksums nor wal_log_hints: it could not be rewound when it returns")
+	}
+	if f["credential"] == "0" && f["agent/role"] != "" {
+		out.say("compare the root secret with the other hosts'; adopt again where somebody changed the role's password",
+			"role %s has the credential of no known epoch: nobody could follow it as primary", ReplicationRole)
 	}
 	if v := f["open_replication"]; v != "" {
 		out.say("make that scram-sha-256, and reload", "pg_hba.conf lets replication in without the credential (%s): a seal could not take it away", v)

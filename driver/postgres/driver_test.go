@@ -127,7 +127,7 @@ func (m *fakeMember) facts() map[string]string {
 	if m.mem.Alone != nil {
 		f["mandate_ms"] = "5000"
 	}
-	if m.primary && up {
+	if m.primary {
 		f["credential"] = number(m.mem.Reign)
 		for _, n := range m.mem.List {
 			if m.w.members[n].mem.Fenced || m.w.members[n].dead {

@@ -43,7 +43,7 @@ func (u *Unit) standDown(ctx context.Context, o agent.Order, mem memory, m *agen
 	if _, err := u.apply(mem); err != nil {
 		return nil, err
 	}
-	return u.position(ctx, mem, m.Epoch()), nil
+	return u.position(ctx, o, mem, m.Epoch()), nil
 }
 
 // mayStandDown refuses one that may have written since it was halted, and one that was not halted

@@ -35,7 +35,7 @@ func (u *Unit) start(ctx context.Context, o agent.Order, mem memory, m *agent.Me
 	if err := u.awaitReady(ctx); err != nil {
 		return nil, err
 	}
-	f := u.lookNow(ctx, m.Epoch())
+	f := u.lookNow(ctx, o, mem, m.Epoch())
 	mem.facts(f)
 	return f, nil
 }

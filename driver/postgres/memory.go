@@ -57,6 +57,18 @@ func recall(m *agent.Memory) (memory, error) {
 	return mem, m.Load(&mem)
 }
 
+// epochs are those of which the replication role may have the credential, as the orders so far say,
+// and reign, whose promotion stands.
+func (mem memory) epochs(reign uint64) []uint64 {
+	out := []uint64{mem.Reign, reign}
+	for _, up := range []*agent.Upstream{mem.Upstream, mem.Before} {
+		if up != nil {
+			out = append(out, up.Credential, up.Reign)
+		}
+	}
+	return out
+}
+
 // sealed is "true" only once it was seen that nothing receives. A seal that has begun, and
 // perhaps was cut off, stands in the memory before that; whoever counted it could promote
 // while the member still helps the old primary to acknowledge.

@@ -183,7 +183,7 @@ func (u *Unit) leaveRecovery(ctx context.Context) error {
 // newCredential gives the replication role the credential of the epoch that made the
 // member primary. It waits a moment for followers that are just connecting with the old one.
 func (u *Unit) newCredential(ctx context.Context, mem memory, last uint64) error {
-	now, err := u.credentialNow(ctx, max(last, mem.Reign))
+	now, err := u.credentialNow(ctx, max(last, mem.Reign), mem.epochs(0)...)
 	if err != nil || now == mem.Reign {
 		return err
 	}

@@ -69,6 +69,20 @@ func TestCredentialsAreToldByTheirVerifier(t *testing.T) {
 			t.Errorf("%v: epoch %d, want none", c, e)
 		}
 	}
+	// Runs that promoted nobody have used up more epochs than are tried by guess.
+	if e := credentialEpoch(root, "talk-db", v, 7+2*howFarBack); e != 0 {
+		t.Errorf("epoch %d was found without knowing of it", e)
+	}
+	for name, mem := range map[string]memory{"primary": {Reign: 7}, "follower": {Upstream: &agent.Upstream{Credential: 7, Reign: 90}},
+		"pointed elsewhere":       {Upstream: &agent.Upstream{Credential: 3, Reign: 90}, Before: &agent.Upstream{Credential: 7, Reign: 7}},
+		"not told of the new one": {Upstream: &agent.Upstream{Credential: 3, Reign: 7}}} {
+		if e := credentialEpoch(root, "talk-db", v, 7+2*howFarBack, mem.epochs(0)...); e != 7 {
+			t.Errorf("%s: epoch %d, want 7", name, e)
+		}
+	}
+	if e := credentialEpoch(root, "talk-db", v, 7+2*howFarBack, memory{}.epochs(7)...); e != 7 {
+		t.Errorf("of the promotion that stands: epoch %d, want 7", e)
+	}
 	for _, bad := range []string{"", "md5abc", "SCRAM-SHA-256$", "SCRAM-SHA-256$x:y$z:w", "SCRAM-SHA-256$99999999999:AA==$AA==:AA=="} {
 		if verifies(bad, "x") {
 			t.Errorf("%q verifies", bad)
@@ -265,6 +279,9 @@ func TestPremises(t *testing.T) {
 		},
 		"without the credential (line 4)": func(_ *situation.Store, f map[estate.MemberID]map[string]string) {
 			f["b"]["open_replication"] = "line 4"
+		},
+		"b: role haechi_replication has the credential of no known epoch": func(_ *situation.Store, f map[estate.MemberID]map[string]string) {
+			f["b"]["credential"], f["b"]["agent/role"] = "0", asFollower
 		},
 		"its server takes writes":            func(_ *situation.Store, f map[estate.MemberID]map[string]string) { f["b"]["in_recovery"] = "false" },
 		"its server is a standby":            func(_ *situation.Store, f map[estate.MemberID]map[string]string) { f["a"]["in_recovery"] = "true" },

@@ -50,7 +50,7 @@ func (u *Unit) seal(ctx context.Context, o agent.Order, mem memory, m *agent.Mem
 	mem.Proven = true
 	var f map[string]string
 	if err == nil {
-		f = u.position(ctx, mem, m.Epoch())
+		f = u.position(ctx, o, mem, m.Epoch())
 		watch.lap("position")
 	}
 	why := agent.Wanted(ctx)
@@ -275,7 +275,7 @@ func blockers(r replayState) string {
 
 // position says how much of the log a sealed member holds, exactly, and whether that can still
 // change; of another one only how far it has received and replayed, which costs one question.
-func (u *Unit) position(ctx context.Context, mem memory, epoch uint64) map[string]string {
+func (u *Unit) position(ctx context.Context, o agent.Order, mem memory, epoch uint64) map[string]string {
 	f := map[string]string{"member": u.set.Member, "running": yes(u.postmaster() != 0), "epoch": number(epoch)}
 	mem.facts(f)
 	if f["running"] == "false" {
@@ -296,7 +296,7 @@ func (u *Unit) position(ctx context.Context, mem memory, epoch uint64) map[strin
 		return f
 	}
 	f["timeline"], f["lsn"] = number(timeline), at.String()
-	if c, err := u.credentialNow(ctx, epoch); err == nil {
+	if c, err := u.credentialNow(ctx, epoch, mem.epochs(o.Reign)...); err == nil {
 		f["credential"] = number(c)
 	}
 	// Where nothing was received since the server began, the two positions are one.

@@ -52,7 +52,7 @@ func (u *Unit) look(ctx context.Context, o agent.Order, mem memory, epoch uint64
 		}
 		ctx, cancel := context.WithTimeout(ctx, patience)
 		defer cancel()
-		s.facts = u.lookNow(ctx, epoch)
+		s.facts = u.lookNow(ctx, o, mem, epoch)
 		s.at = time.Now()
 	}
 	out := make(map[string]string, len(s.facts)+8)
@@ -65,7 +65,7 @@ func (u *Unit) look(ctx context.Context, o agent.Order, mem memory, epoch uint64
 	return out
 }
 
-func (u *Unit) lookNow(ctx context.Context, epoch uint64) map[string]string {
+func (u *Unit) lookNow(ctx context.Context, o agent.Order, mem memory, epoch uint64) map[string]string {
 	f := map[string]string{"running": yes(u.postmaster() != 0), "answers": "false"}
 	if f["running"] == "false" {
 		return f
@@ -84,7 +84,7 @@ func (u *Unit) lookNow(ctx context.Context, epoch uint64) map[string]string {
 	f["answers"] = "true"
 	into(f, rows)
 	into(f, seldom)
-	if c, err := u.credentialNow(ctx, epoch); err == nil {
+	if c, err := u.credentialNow(ctx, epoch, mem.epochs(o.Reign)...); err == nil {
 		f["credential"] = number(c)
 	}
 	return f

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -35,6 +36,7 @@ type Unit struct {
 // known spares the work of finding a credential's epoch again.
 type known struct {
 	stored string
+	likely []uint64
 	last   uint64
 	epoch  uint64
 }
@@ -65,7 +67,7 @@ func (u *Unit) Look(ctx context.Context, o agent.Order, m *agent.Memory) (map[st
 		return nil, err
 	}
 	if o.Verb == agent.Position {
-		return u.position(ctx, mem, m.Epoch()), nil
+		return u.position(ctx, o, mem, m.Epoch()), nil
 	}
 	f := u.look(ctx, o, mem, m.Epoch())
 	u.mandateFacts(mem, f)
@@ -190,8 +192,8 @@ func (u *Unit) inForce(ctx context.Context, name, want string) error {
 }
 
 // credentialNow is the epoch whose credential the replication role has in this member's
-// own catalogue, as far as it has replayed.
-func (u *Unit) credentialNow(ctx context.Context, last uint64) (uint64, error) {
+// own catalogue, as far as it has replayed. See [credentialEpoch].
+func (u *Unit) credentialNow(ctx context.Context, last uint64, likely ...uint64) (uint64, error) {
 	stored, err := u.local.rows(ctx, "SELECT coalesce(rolpassword, '') FROM pg_authid WHERE rolname = "+quote(ReplicationRole))
 	if err != nil {
 		return 0, err
@@ -202,10 +204,10 @@ func (u *Unit) credentialNow(ctx context.Context, last uint64) (uint64, error) {
 	u.mu.Lock()
 	k := u.known
 	u.mu.Unlock()
-	if k.stored == stored[0][0] && k.epoch != 0 || k.stored == stored[0][0] && k.last == last {
+	if k.stored == stored[0][0] && (k.epoch != 0 || k.last == last && slices.Equal(k.likely, likely)) {
 		return k.epoch, nil
 	}
-	k = known{stored[0][0], last, credentialEpoch(u.secret, u.set.Store, stored[0][0], last)}
+	k = known{stored[0][0], likely, last, credentialEpoch(u.secret, u.set.Store, stored[0][0], last, likely...)}
 	u.mu.Lock()
 	u.known = k
 	u.mu.Unlock()
