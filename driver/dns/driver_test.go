@@ -111,6 +111,22 @@ func TestAnswersThatCannotBeTrusted(t *testing.T) {
 	}
 }
 
+// A locked server has it and gives it to nobody: the step says so.
+func TestAServerThatRefusesUsersIsNamed(t *testing.T) {
+	open, locked := startFake(t, "10.0.0.1", "10.0.0.2"), startFake(t, "10.0.0.1", "10.0.0.2")
+	locked.changing(func(m, r *dns.Msg) {
+		if m.IsTsig() == nil {
+			r.Rcode, r.Answer, r.Extra = dns.RcodeRefused, nil, nil
+		}
+	})
+	for _, f := range []func(context.Context, driver.Task) (driver.Result, error){quick().Do, quick().Look} {
+		got, err := f(t.Context(), taskOf(small(open, locked), plan.Withdraw, "pangyo"))
+		if err != nil || got.Outcome != run.Done || !strings.HasSuffix(got.Note, "; users are refused at ns-1") {
+			t.Errorf("outcome %v, %q: %v", got.Outcome, got.Note, err)
+		}
+	}
+}
+
 // One server has it, one refuses: not done, and the facts say which has it.
 func TestOneRefusalIsNotDone(t *testing.T) {
 	good, bad := startFake(t, "10.0.0.1", "10.0.0.2"), startFake(t, "10.0.0.1", "10.0.0.2")

@@ -60,6 +60,17 @@ func (s *server) read(ctx context.Context, name string) (records, error) {
 	return out, nil
 }
 
+// refusesUsers says whether the server, asked once without the key as users ask, refuses: it is
+// locked, or closed to them for another reason.
+func (s *server) refusesUsers(ctx context.Context, name string) bool {
+	m := new(dns.Msg)
+	m.SetQuestion(name, dns.TypeA)
+	m.RecursionDesired = false
+	c := &dns.Client{Net: "udp", Timeout: s.timeout, UDPSize: dns.DefaultMsgSize}
+	r, _, err := c.ExchangeContext(ctx, m, s.address)
+	return err == nil && r.Rcode == dns.RcodeRefused
+}
+
 func addressOf(rr dns.RR) (netip.Addr, bool) {
 	switch v := rr.(type) {
 	case *dns.A:
