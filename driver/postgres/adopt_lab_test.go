@@ -31,7 +31,15 @@ func TestAdoptRefusesWhatIsNotTheStore(t *testing.T) {
 	}{
 		{"a role without the right", func() { primary.sql("ALTER ROLE haechi_replication NOREPLICATION") },
 			func() { primary.sql("ALTER ROLE haechi_replication REPLICATION") },
-			[]string{"without REPLICATION or LOGIN", "CREATE ROLE haechi_replication REPLICATION LOGIN"}},
+			[]string{"is without REPLICATION: ALTER ROLE haechi_replication REPLICATION LOGIN"}},
+		{"an agent without the right", func() {
+			primary.sql("CREATE ROLE other SUPERUSER", "CREATE FUNCTION public.back() RETURNS void LANGUAGE sql SECURITY DEFINER AS 'ALTER ROLE postgres SUPERUSER'",
+				"ALTER FUNCTION public.back() OWNER TO other", "ALTER ROLE postgres NOSUPERUSER")
+		},
+			func() {
+				c.run("psql", "-h", primary.set.Socket, "-p", fmt.Sprint(primary.port), "-U", "postgres", "-c", "SELECT public.back()")
+			},
+			[]string{"member pangyo: the server does not answer its agent", "is no superuser", "ALTER ROLE postgres SUPERUSER"}},
 		{"an agent that may not connect", func() { primary.rules("local all all reject\n") },
 			func() {
 				primary.rules("local all postgres peer\nhost all all 127.0.0.1/32 scram-sha-256\nhost replication haechi_replication 127.0.0.1/32 scram-sha-256\n")

@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -25,6 +26,9 @@ type local struct {
 // a seal's rule beside that. To open one costs the server more than a dozen questions.
 const maxIdle = 3
 
+// errNoSuperuser: the agent can neither see nor change what it has to.
+var errNoSuperuser = errors.New("the role postgres, as which the agent connects, is no superuser and has to be one: ALTER ROLE postgres SUPERUSER, as another superuser or in single-user mode")
+
 // dial opens a connection. With extra, for example replication=database.
 func (l *local) dial(ctx context.Context, extra string) (*pgconn.PgConn, error) {
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
@@ -42,6 +46,9 @@ func (l *local) dial(ctx context.Context, extra string) (*pgconn.PgConn, error) 
 	conf.RuntimeParams["jit"] = "off"
 	conf.RuntimeParams["search_path"] = "pg_catalog"
 	c, err := pgconn.ConnectConfig(ctx, conf)
+	if pg, ok := errors.AsType[*pgconn.PgError](err); ok && pg.Code == "42501" { // what is set above needs the right
+		return nil, fmt.Errorf("local connection: %w (%w)", errNoSuperuser, err)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("local connection: %w", err)
 	}

@@ -99,6 +99,9 @@ func (u *Unit) seldom(ctx context.Context) ([][]string, error) {
 	if s.slow != nil && time.Since(s.when) < time.Second {
 		return s.slow, nil
 	}
+	if super, err := u.local.value(ctx, "SELECT rolsuper FROM pg_roles WHERE rolname = current_user"); err == nil && super == "f" {
+		return nil, errNoSuperuser
+	}
 	rows, err := u.local.rows(ctx, seldomSQL)
 	switch {
 	case err == nil:
@@ -174,4 +177,5 @@ UNION ALL SELECT 'weaker_commit/' || coalesce(r.rolname, 'all roles') || '@' || 
   WHERE split_part(c, '=', 1) = 'synchronous_commit'
 UNION ALL SELECT 'open_replication', string_agg('line ' || line_number, ', ') FROM pg_hba_file_rules
   WHERE 'replication' = ANY (database) AND type <> 'local' AND auth_method = 'trust'
-UNION ALL SELECT 'replication_role', CASE WHEN rolreplication AND rolcanlogin THEN 'ok' ELSE 'without REPLICATION or LOGIN' END FROM pg_roles WHERE rolname = '` + ReplicationRole + `'`
+UNION ALL SELECT 'replication_role', CASE WHEN rolreplication AND rolcanlogin THEN 'ok'
+  ELSE 'without ' || concat_ws(' and ', CASE WHEN NOT rolreplication THEN 'REPLICATION' END, CASE WHEN NOT rolcanlogin THEN 'LOGIN' END) END FROM pg_roles WHERE rolname = '` + ReplicationRole + `'`

@@ -91,8 +91,12 @@ func adoptable(primary string, facts map[string]map[string]string) []error {
 		if v := toNumber(f["version_num"]); v < 140000 {
 			bad("PostgreSQL %s; 14 is the oldest that haechi knows", f["version"])
 		}
-		if f["replication_role"] != "ok" {
-			bad("role %s is missing or %s: CREATE ROLE %s REPLICATION LOGIN", ReplicationRole, f["replication_role"], ReplicationRole)
+		switch role := f["replication_role"]; role {
+		case "ok":
+		case "":
+			bad("role %s is missing: CREATE ROLE %s REPLICATION LOGIN", ReplicationRole, ReplicationRole)
+		default:
+			bad("role %s is %s: ALTER ROLE %s REPLICATION LOGIN", ReplicationRole, role, ReplicationRole)
 		}
 		if v := f["upstream_slot"]; v != "" {
 			bad("primary_slot_name is %s: after a move it could not receive, since the next primary has no such slot; ALTER SYSTEM RESET primary_slot_name and reload, with wal_keep_size large enough", v)
