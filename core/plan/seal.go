@@ -64,7 +64,7 @@ func (m *maker) sealable(id estate.StoreID, e estate.Store, rec situation.Store,
 			"it has never come under an epoch, so nobody knows who may acknowledge")
 	}
 	if rec.Alone || rec.LeastAny == 0 {
-		return nil, stuck(AcksAlone, "fence its primary or let the mandate end first; "+m.whoAccepts(),
+		return nil, stuck(AcksAlone, "bring it back; "+m.byHand(),
 			"its primary %s may acknowledge alone, so sealing the others proves nothing", rec.Primary)
 	}
 	living, answering := slices.Clone(halted), []estate.MemberID{}
@@ -92,17 +92,17 @@ func (m *maker) sealable(id estate.StoreID, e estate.Store, rec situation.Store,
 			"no member that may hold its writes is left in a living site")
 	}
 	if len(answering) < needed(rec) {
-		return nil, stuck(TooFewToSeal, "bring one of the others back; "+m.whoAccepts(),
+		return nil, stuck(TooFewToSeal, "bring one of the others back; "+m.byHand(),
 			"%d of %d members must be sealed and only %s can be reached", needed(rec), len(helpers(rec)), list(answering))
 	}
 	return living, nil
 }
 
-// whoAccepts says who could take the loss upon them. Haechi does not ask for it here: a plan
-// that loses nothing does not exist, and one that loses something is theirs to want.
-func (m *maker) whoAccepts() string {
-	return "only people could accept the loss of what it alone wrote (accept-data-loss: " +
-		string(cmp.Or(m.in.Estate.Policy.AcceptDataLoss, estate.TwoPeople)) + ")"
+// byHand is the way out where nobody comes back: who could take the loss upon them, and how. Haechi
+// does not ask: a plan that loses nothing does not exist, and there is no command for one that loses something.
+func (m *maker) byHand() string {
+	return "only those whom accept-data-loss names (" + string(cmp.Or(m.in.Estate.Policy.AcceptDataLoss, estate.TwoPeople)) + ") could accept the loss of what may stand nowhere else; " +
+		"this release has no command for it: they stop haechi and promote a member by PostgreSQL's own means"
 }
 
 // agentAnswers says whether the agent of a member is not believed to be silent. What nobody

@@ -32,7 +32,7 @@ func (in Input) permit(w want, id estate.StoreID) leave {
 	}
 	people := People(in.Estate.Policy, tier)
 	if r := in.Stores[id]; r.Alone || r.LeastAny < 1 {
-		return leave{Ask, max(people, 1), fmt.Sprintf("no automatic promotion of %s: %s may have acknowledged alone, so what it wrote last may stand nowhere else; bring it back, or let those whom accept-data-loss names accept the loss", id, r.Primary)}
+		return leave{Ask, max(people, 1), fmt.Sprintf("no automatic promotion of %s: %s may have acknowledged alone, so what it wrote last may stand nowhere else; bring it back", id, r.Primary)}
 	}
 	if unmet := situation.Forbidding(in.Premises[id]); len(unmet) > 0 {
 		return leave{Ask, max(people, 1), fmt.Sprintf("no automatic promotion of %s, since a premise does not hold: %s", id, strings.Join(unmet, "; "))}

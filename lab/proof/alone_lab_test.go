@@ -68,7 +68,7 @@ func TestPrimaryThatIsAloneIsNotReplaced(t *testing.T) {
 	w.eventually(20*time.Second, "the journal says that nobody is promoted, and why", func() error {
 		all, err := w.journalOf(lab.Ansan)
 		for _, e := range all {
-			if e.Kind == "decision" && strings.Contains(e.Text, "acknowledge") && strings.Contains(e.Text, "alone") && e.At.After(p.At) && strings.Contains(e.Text, "accept-data-loss") {
+			if e.Kind == "decision" && strings.Contains(e.Text, "acknowledge") && strings.Contains(e.Text, "alone") && e.At.After(p.At) && strings.Contains(e.Text, "bring it back") {
 				t.Log(e.Text)
 				return nil
 			}
