@@ -220,6 +220,12 @@ func (m *mind) decide(ctx context.Context) {
 			}
 			m.start(ctx, d)
 			return // the rest after this one, when its run is known
+		case response.Drop:
+			if m.said[d.Key()] || m.last.Before(m.failed[d.Key()]) {
+				continue
+			}
+			m.drop(ctx, d)
+			return
 		default:
 			m.say(ctx, d)
 		}
@@ -278,11 +284,24 @@ func (m *mind) start(ctx context.Context, d response.Decision) {
 	})
 }
 
+// drop takes the question of a run back, beside the mind.
+func (m *mind) drop(ctx context.Context, d response.Decision) {
+	m.busy = true
+	m.n.spawn(ctx, func(ctx context.Context) {
+		ctx, cancel := context.WithTimeout(ctx, claimFor)
+		defer cancel()
+		err := m.n.exec.Tell(ctx, d.Run, executor.Request{Kind: run.Aborted, By: "haechi", Why: strings.Join(d.Because, "; ")})
+		m.done <- settled{d.Key(), nil, err}
+	})
+}
+
 // settle takes in what became of a decision. One that opened a run is made again only if
 // the response still wants it when the run is known; one that cannot be planned is said once.
 func (m *mind) settle(ctx context.Context, s settled) {
 	m.busy = false
 	switch {
+	case s.err == nil && s.run == nil:
+		m.said[s.key] = true
 	case s.err == nil:
 		m.opened[s.run.ID] = *s.run
 	case errors.Is(s.err, plan.ErrNothing):

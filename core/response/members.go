@@ -40,7 +40,8 @@ func (in Input) oldPrimaries() (out []want) {
 				continue
 			}
 			w := want{
-				kind: plan.FenceOld, subject: string(id), member: m, site: site, stores: []estate.StoreID{id}, anew: in.back(id, m),
+				kind: plan.FenceOld, subject: string(id), member: m, site: site, stores: []estate.StoreID{id},
+				anew:    in.reached(site, situation.AgentTarget(in.Estate, in.Estate.Stores[id].Members[m].Host)),
 				because: []string{fmt.Sprintf("%s %s of %s, which is %s since epoch %d", m, how, id, r.Primary, r.Epoch)},
 			}
 			if !slices.Contains(r.Former, m) {
@@ -52,14 +53,13 @@ func (in Input) oldPrimaries() (out []want) {
 	return out
 }
 
-// back is since when the agent of a member can be reached, as far as that is known.
-func (in Input) back(id estate.StoreID, m estate.MemberID) time.Time {
-	at := in.Estate.Stores[id].Members[m]
-	site, agent := in.Now.Sites[at.Site].Since, in.Now.Things[situation.AgentTarget(in.Estate, at.Host)].Since
-	if agent.After(site) {
-		return agent
+// reached is since when a target and its site can be reached, as far as that is known.
+func (in Input) reached(site estate.SiteID, target string) time.Time {
+	at := in.Now.Sites[site].Since
+	if thing := in.Now.Things[target].Since; thing.After(at) {
+		at = thing
 	}
-	return site
+	return at
 }
 
 // strays wants members let go that receive from nobody, or were pointed at somebody who was never

@@ -64,6 +64,7 @@ const (
 	Ask       Act = "ask"       // a person has to agree first
 	Refuse    Act = "refuse"    // not now; Because says what stands in the way
 	Would     Act = "would"     // disarmed: only journaled
+	Drop      Act = "drop"      // take the question of a run back, since its cause is gone
 )
 
 // Decision is one thing to do, or not to do, and why.
@@ -76,6 +77,7 @@ type Decision struct {
 	Stores     []estate.StoreID
 	Member     estate.MemberID // to fence, or to let go
 	People     int             // of an Ask: how many have to agree
+	Run        run.ID          // of a Drop: whose question
 	Supersedes []run.ID
 	Because    []string
 }
@@ -83,7 +85,7 @@ type Decision struct {
 // Key is equal for decisions that differ in their words only. Whoever journals
 // decisions journals each key once, as long as it stays.
 func (d Decision) Key() string {
-	return fmt.Sprintf("%s %s %s %s lost=%v stores=%v supersedes=%v", d.Act, d.Kind, d.Subject, d.Member, d.Lost, d.Stores, d.Supersedes)
+	return fmt.Sprintf("%s %s %s %s%s lost=%v stores=%v supersedes=%v", d.Act, d.Kind, d.Subject, d.Member, d.Run, d.Lost, d.Stores, d.Supersedes)
 }
 
 // StoresOnly is for [plan.Input]: there, an empty list would mean all stores. It is
@@ -101,6 +103,9 @@ func (d Decision) String() string {
 	b.WriteString(strings.TrimSpace(fmt.Sprintf("%s %s %s", d.Act, d.Kind, d.Subject)))
 	if d.Member != "" {
 		fmt.Fprintf(&b, " member=%s", d.Member)
+	}
+	if d.Run != "" {
+		fmt.Fprintf(&b, " run=%s", d.Run)
 	}
 	if len(d.Lost) > 0 {
 		fmt.Fprintf(&b, " lost=%v", d.Lost)
@@ -127,6 +132,7 @@ func Decide(in Input) []Decision {
 	for _, w := range wants {
 		out = append(out, in.decide(w)...)
 	}
+	out = append(out, in.overs(out)...)
 	slices.SortStableFunc(out, func(a, b Decision) int {
 		return cmp.Or(cmp.Compare(rank(a.Kind), rank(b.Kind)), cmp.Compare(urgency(a.Act), urgency(b.Act)), cmp.Compare(a.Subject, b.Subject))
 	})
@@ -154,4 +160,4 @@ func rank(k plan.Kind) int {
 }
 
 // urgency orders decisions of one kind: what starts now first.
-func urgency(a Act) int { return slices.Index([]Act{Start, Supersede, Ask, Refuse, Would}, a) }
+func urgency(a Act) int { return slices.Index([]Act{Start, Supersede, Ask, Refuse, Would, Drop}, a) }

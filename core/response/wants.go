@@ -199,7 +199,7 @@ func (in Input) lockedServers() (out []want) {
 			}
 			seen[host] = true
 			out = append(out, want{
-				kind: plan.LevelDNS, subject: string(host), site: site,
+				kind: plan.LevelDNS, subject: string(host), site: site, anew: in.reached(site, situation.DNSTarget(in.Estate, host)),
 				because: []string{fmt.Sprintf("the name server %s in %s came back and answers nothing before it is level with the others", host, site)},
 			})
 		}

@@ -64,8 +64,11 @@ func (r Run) Questions() map[int]Question {
 // that writes would wait for: since when, and whether it asks only because too few could be sealed, or none could follow.
 // What has to be done about its stores need not wait for the answer.
 func (r Run) Idle() (since time.Time, short bool, ok bool) {
-	if r.Status() != StatusAsked || r.Asked != nil || len(r.wanted()) > 0 {
+	if r.Status() != StatusAsked || len(r.wanted()) > 0 {
 		return time.Time{}, false, false
+	}
+	if r.Asked != nil {
+		return r.Asked.At, false, !r.begun()
 	}
 	short = true
 	for i, p := range r.Steps {
@@ -85,6 +88,9 @@ func (r Run) Idle() (since time.Time, short bool, ok bool) {
 
 // Settled says since when all steps of a component are done; zero: not all are, or there are none.
 func (r Run) Settled(component string) (since time.Time) {
+	if r.Opened.IsZero() {
+		return time.Time{}
+	}
 	for i, s := range r.Plan.Steps {
 		switch p := r.Steps[i]; {
 		case s.Component != component:
