@@ -26,6 +26,7 @@ func TestLoosens(t *testing.T) {
 		"site-loss of tier 0: one person instead of 2 people":        change(func(e *estate.Estate) { delete(e.Policy.SiteLossByTier, 0) }),
 		"site-loss of tier 1: nobody instead of one person":          change(func(e *estate.Estate) { e.Policy.SiteLossByTier[1] = estate.Auto }),
 		"site-loss of talk-db in tier 2: nobody instead of 2 people": change(func(e *estate.Estate) { e.Stores["talk-db"] = estate.Store{Tier: 2} }),
+		"talk-db: alone: allow":                                      change(func(e *estate.Estate) { e.Stores["talk-db"] = estate.Store{Tier: 0, Alone: "allow"} }),
 		"accept-data-loss: one person instead of 2 people":           change(func(e *estate.Estate) { e.Policy.AcceptDataLoss = estate.OnePerson }),
 	} {
 		if got := strings.Join(Loosens(strict, next), "; "); got != want {

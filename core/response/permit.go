@@ -125,6 +125,9 @@ func Loosens(have, next estate.Estate) (out []string) {
 		if _, kept := next.Stores[id]; kept && old.Tier != now.Tier {
 			ask(fmt.Sprintf("site-loss of %s in tier %d", id, now.Tier), People(have.Policy, old.Tier), People(next.Policy, now.Tier))
 		}
+		if _, kept := next.Stores[id]; kept && old.Alone != "allow" && now.Alone == "allow" {
+			out = append(out, fmt.Sprintf("%s: alone: allow", id))
+		}
 	}
 	ask("accept-data-loss", accepting(have.Policy), accepting(next.Policy))
 	return out
