@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -87,15 +88,29 @@ func (o *options) verify(c *cobra.Command, towers *client, from uint64) error {
 	return fmt.Errorf("the journal's end could not be confirmed, entries may be missing there: %w", unconfirmed)
 }
 
-// until returns the entries from seq to the last one asked for, which is 0 where it is not known.
+// behindFor is how long a tower may be behind the head that the others have confirmed.
+const behindFor = 300 * time.Millisecond
+
+// until returns the entries from seq to the last one asked for, which is 0 where it is not known. A
+// tower answers with what it has, which may be a moment behind: what is missing is asked for again.
 func (c *client) until(ctx context.Context, seq, last uint64) (all []journal.Entry, err error) {
-	err = c.journal(ctx, seq, false, func(e journal.Entry) error {
-		if last == 0 || e.Seq <= last { // others came since the head was read
-			all = append(all, e)
+	late := time.Now().Add(behindFor)
+	for {
+		err = c.journal(ctx, seq, false, func(e journal.Entry) error {
+			if seq = e.Seq + 1; last == 0 || e.Seq <= last { // others came since the head was read
+				all = append(all, e)
+			}
+			return nil
+		})
+		if err != nil || seq > last || time.Now().After(late) {
+			return all, err
 		}
-		return nil
-	})
-	return all, err
+		select {
+		case <-time.After(behindFor / 6):
+		case <-ctx.Done():
+			return all, ctx.Err()
+		}
+	}
 }
 
 // journal hands over the entries from seq on. With follow it goes on until ctx ends.

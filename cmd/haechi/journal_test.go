@@ -67,6 +67,19 @@ func TestJournalIsVerifiedToItsHead(t *testing.T) {
 	}
 }
 
+// A tower tells what it has itself, which may be a moment behind what the quorum has.
+func TestATowerThatIsBehindIsAskedAgain(t *testing.T) {
+	chain, asked := written(6), 0
+	tn := newTown(t, pki.Viewer)
+	tn.tower(desk{HeadFunc: func() (journal.Head, error) { return chain[5].Head(), nil }, JournalFunc: func(from uint64) ([]journal.Entry, error) {
+		asked++
+		return chain[from-1 : min(3+asked, 6)], nil
+	}})
+	if out, err := tn.haechi("journal", "--verify"); err != nil || !strings.Contains(out, "6 entries") {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
+
 // A journal whose head is gone, too, is not taken for one that is whole.
 func TestEmptyJournalIsNotVerified(t *testing.T) {
 	_, err := archive(t, nil, func() (journal.Head, error) { return journal.Head{}, nil }).haechi("journal", "--verify")
