@@ -65,9 +65,10 @@ func (s Settings) Validate() error {
 	return errors.Join(errs...)
 }
 
-// looked is how long one look at the process serves all who ask meanwhile: each starts a
-// program, and several towers ask all the time.
-const looked = 300 * time.Millisecond
+// looked is how long one look at the process serves all who ask without a run: each starts a program,
+// which costs more than all else that an agent does at rest, and several towers ask all the
+// time. Whether the server answers users they see for themselves.
+const looked = 5 * time.Second
 
 // Unit is the host's side: it locks and opens one BIND server.
 type Unit struct {
