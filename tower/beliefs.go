@@ -49,7 +49,7 @@ func (k known) learn(e estate.Estate, now situation.Situation) {
 	for _, id := range e.StoreIDs() {
 		for _, m := range e.Stores[id].MemberIDs() {
 			f := now.Facts[situation.DatabaseTarget(e, id, m)]
-			if f["answers"] != "true" {
+			if f[situation.FactAnswers] != "true" {
 				continue
 			}
 			if k[id] == nil {

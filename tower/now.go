@@ -130,8 +130,10 @@ func (b *beliefs) writes(id estate.StoreID) string {
 	switch {
 	case len(f) == 0:
 		return web.WritesUnknown
-	case f["role"] != "primary":
+	case f[situation.FactRole] != situation.RolePrimary:
 		return web.WritesNone
+	case f[situation.FactAnswers] != "true":
+		return web.WritesUnknown
 	case b.acknowledging(id) < s.Any:
 		return web.WritesWaiting
 	}

@@ -95,8 +95,8 @@ func (in Input) acknowledgers() (out []want) {
 		s, known := in.Estate.Stores[id]
 		r := in.Stores[id]
 		f := in.facts(id, r.Primary)
-		if !known || r.Epoch == 0 || f[situation.FactRole] != situation.RolePrimary {
-			continue
+		if !known || r.Epoch == 0 || f[situation.FactRole] != situation.RolePrimary || f[situation.FactAnswers] != "true" {
+			continue // who receives from it only its agent says
 		}
 		w := want{subject: string(id), site: in.siteOf(id, r.Primary), stores: []estate.StoreID{id}}
 		streaming := in.streaming(id, f)

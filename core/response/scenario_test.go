@@ -105,7 +105,7 @@ func addStore(in *response.Input, id estate.StoreID, tier int, primary estate.Me
 	for m := range s.Members {
 		target := situation.DatabaseTarget(in.Estate, id, m)
 		in.Now.Things[target] = situation.Verdict{Subject: target, Site: s.Members[m].Site, Kind: situation.KindDatabase, State: situation.Up}
-		in.Now.Facts[target] = map[string]string{"role": "follower"}
+		in.Now.Facts[target] = map[string]string{"role": "follower", "answers": "true"}
 	}
 	f := in.Now.Facts[situation.DatabaseTarget(in.Estate, id, primary)]
 	f["role"] = situation.RolePrimary
@@ -139,6 +139,9 @@ func set(t *testing.T, d *datadriven.TestData, in *response.Input, f []string, w
 			in.Now.Facts[f[1]] = map[string]string{}
 		}
 		in.Now.Facts[f[1]][f[2]] = strings.Join(f[3:], " ")
+		if f[2] == "role" && len(f) > 3 && in.Now.Facts[f[1]]["answers"] == "" {
+			in.Now.Facts[f[1]]["answers"] = "true" // by its agent
+		}
 	case "store":
 		store(in, estate.StoreID(f[1]), args)
 	case "armed":

@@ -29,14 +29,15 @@ const (
 // Facts that decisions rest on. What things say of themselves beyond these is
 // for people and for the drivers that know them.
 const (
-	FactRole   = "role"                 // of a member, as its server says it now
-	FactClient = "client/"              // of a primary, with a member's name: "streaming …" while that one receives from it
-	FactSealed = "sealed"               // of a member: "true" or "begun" while it receives from nobody, for a run
-	FactReign  = "agent/upstream_reign" // of a follower: the epoch of the primary that it was pointed at
-	FactMade   = "agent/role"           // of a member: what its agent last made it, whether its server runs or not
-	FactFenced = "fenced"               // of a member: "true" while its agent starts it for nobody
-	FactHalted = "halted_epoch"         // of a member that was primary and was stopped cleanly, until it is one again: the epoch of the run that stopped it
-	FactLocked = "locked"               // of a name server: "true" while it answers nothing
+	FactRole    = "role"                 // of a member, as its server says it now
+	FactAnswers = "answers"              // of a member: "true" where its agent has asked its server, so that what is not said is not so
+	FactClient  = "client/"              // of a primary, with a member's name: "streaming …" while that one receives from it
+	FactSealed  = "sealed"               // of a member: "true" or "begun" while it receives from nobody, for a run
+	FactReign   = "agent/upstream_reign" // of a follower: the epoch of the primary that it was pointed at
+	FactMade    = "agent/role"           // of a member: what its agent last made it, whether its server runs or not
+	FactFenced  = "fenced"               // of a member: "true" while its agent starts it for nobody
+	FactHalted  = "halted_epoch"         // of a member that was primary and was stopped cleanly, until it is one again: the epoch of the run that stopped it
+	FactLocked  = "locked"               // of a name server: "true" while it answers nothing
 
 	RolePrimary = "primary"
 )
