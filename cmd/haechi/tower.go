@@ -4,6 +4,7 @@ import (
 	"log/slog"
 	"os"
 	"runtime"
+	"runtime/debug"
 
 	"github.com/spf13/cobra"
 
@@ -20,7 +21,7 @@ func towerCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			oneProcessor()
+			beFrugal()
 			return tower.Run(cmd.Context(), cfg, logger())
 		},
 	}
@@ -38,7 +39,7 @@ func observerCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			oneProcessor()
+			beFrugal()
 			return tower.Observe(cmd.Context(), cfg, logger())
 		},
 	}
@@ -46,13 +47,17 @@ func observerCommand() *cobra.Command {
 	return cmd
 }
 
-// oneProcessor has Go code run on one processor at a time, unless GOMAXPROCS says otherwise. A
-// tower and an observer wait nearly all the time, and with more than one each event wakes a second thread
-// that finds nothing to do: measured, a sixth of what they cost at rest. What blocks in the kernel, such
-// as a write to disk, gives the processor up.
-func oneProcessor() {
+// beFrugal spares a processor that a tower or an observer shares with what it watches over, unless
+// GOMAXPROCS or GOGC say otherwise. Both wait nearly all the time, and with more than one processor
+// each event wakes a second thread that finds nothing to do: measured, a sixth of what they cost at
+// rest. What blocks in the kernel, such as a write to disk, gives the processor up. Memory is collected
+// more seldom: a tenth less, for 30 MB.
+func beFrugal() {
 	if os.Getenv("GOMAXPROCS") == "" {
 		runtime.GOMAXPROCS(1)
+	}
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(400)
 	}
 }
 

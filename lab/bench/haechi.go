@@ -167,7 +167,7 @@ func burn(ctx context.Context, l *lab.Lab, kind string, site lab.Place, chance *
 			return stood, p, err
 		}
 		if stood, err = h.Standing(ctx, site); err != nil {
-			return stood, p, err
+			continue // etcd may be between two leaders
 		}
 		if stands(stood, kind, site) {
 			p, err = l.Fire(ctx, site)
@@ -179,7 +179,7 @@ func burn(ctx context.Context, l *lab.Lab, kind string, site lab.Place, chance *
 			}
 		}
 	}
-	return stood, p, fmt.Errorf("%w: %v, for a %s in %s", errMoved, stood, kind, site)
+	return stood, p, errors.Join(fmt.Errorf("%w: %v, for a %s in %s", errMoved, stood, kind, site), err)
 }
 
 // ready waits until haechi is, and then for a random while: Ready is only seen at some beat
