@@ -51,13 +51,13 @@ func observerCommand() *cobra.Command {
 // GOMAXPROCS or GOGC say otherwise. Both wait nearly all the time, and with more than one processor
 // each event wakes a second thread that finds nothing to do: measured, a sixth of what they cost at
 // rest. What blocks in the kernel, such as a write to disk, gives the processor up. Memory is collected
-// more seldom: a tenth less, for 30 MB.
+// more seldom: a tenth less, for 25 MB.
 func beFrugal() {
 	if os.Getenv("GOMAXPROCS") == "" {
 		runtime.GOMAXPROCS(1)
 	}
 	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(400)
+		debug.SetGCPercent(300)
 	}
 }
 
