@@ -116,12 +116,12 @@ func (l *Lab) TalkDSN() string {
 		host, port, _ := net.SplitHostPort(p.postgresAddr())
 		hosts, ports = append(hosts, host), append(ports, port)
 	}
-	return fmt.Sprintf("host=%s port=%s user=talk dbname=talk passfile=%s target_session_attrs=read-write connect_timeout=1",
+	return fmt.Sprintf("host=%s port=%s user=talk dbname=talk sslmode=disable passfile=%s target_session_attrs=read-write connect_timeout=1",
 		strings.Join(hosts, ","), strings.Join(ports, ","), l.path("secrets", "talk.pgpass"))
 }
 
 func (l *Lab) startGateway(p Place) error {
-	_, err := l.start(spawn{ns: l.NS(p), user: towerUser, dir: l.at(p, "gateway"), log: string(p) + "-gateway",
+	_, err := l.start(spawn{ns: l.NS(p), user: towerUser, idle: true, dir: l.at(p, "gateway"), log: string(p) + "-gateway",
 		args: []string{l.program("haechi-lab"), "gateway", "--listen", p.GatewayAddr(), "--site", string(p), "--dsn", l.TalkDSN()}})
 	return err
 }

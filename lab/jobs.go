@@ -22,6 +22,7 @@ type Job struct {
 	Args  []string  // program and arguments
 	Env   []string  // besides the lab's
 	Out   io.Writer // its standard output; nil: the log
+	Idle  bool      // it waits nearly all the time: its timers may be late
 }
 
 // Running is a job that was started.
@@ -55,7 +56,11 @@ func (l *Lab) StartJob(j Job) (*Running, error) {
 	if cmd.SysProcAttr.Credential, err = credential(j.User); err != nil {
 		return nil, fmt.Errorf("start %s: %w", j.Args[0], err)
 	}
-	if err := l.In(j.Place, cmd.Start); err != nil {
+	begin := cmd.Start
+	if j.Idle {
+		begin = func() error { return withSlack(idleSlack, cmd.Start) }
+	}
+	if err := l.In(j.Place, begin); err != nil {
 		return nil, fmt.Errorf("start %s in %s: %w", j.Args[0], j.Place, err)
 	}
 	r := &Running{cmd: cmd, in: in, done: make(chan struct{})}

@@ -138,7 +138,7 @@ port = 5432
 unix_socket_directories = '%s'
 cluster_name = '%s'
 max_connections = 200
-shared_buffers = 128MB
+shared_buffers = 32MB
 
 fsync = on
 synchronous_commit = on

@@ -95,7 +95,7 @@ func (l *Lab) writeYAML(path, user string, v any) error {
 }
 
 func (l *Lab) startTower(p Place) error {
-	_, err := l.start(spawn{ns: l.NS(p), user: towerUser, dir: l.at(p, "tower"), log: string(p) + "-tower",
+	_, err := l.start(spawn{ns: l.NS(p), user: towerUser, idle: true, dir: l.at(p, "tower"), log: string(p) + "-tower",
 		args: []string{l.program("haechi"), "tower", "--config", l.at(p, "tower", "tower.yaml")}})
 	return err
 }
@@ -145,7 +145,7 @@ func (l *Lab) raiseObservers(context.Context) error {
 }
 
 func (l *Lab) startObserver(name string) error {
-	_, err := l.start(spawn{ns: l.NS(Users), user: towerUser, dir: l.at(Users, name), log: "users-" + name,
+	_, err := l.start(spawn{ns: l.NS(Users), user: towerUser, idle: true, dir: l.at(Users, name), log: "users-" + name,
 		args: []string{l.program("haechi"), "observer", "--config", l.at(Users, name, "observer.yaml")}})
 	return err
 }

@@ -233,7 +233,7 @@ func (u *Unit) checkpointSoon() {
 
 // promoted says what the member is now.
 func (u *Unit) promoted(ctx context.Context, mem memory) (map[string]string, error) {
-	rows, err := u.local.rows(ctx, lookSQL)
+	rows, err := u.local.planned(ctx, "look", lookSQL)
 	if err != nil {
 		return nil, fmt.Errorf("promote: %s does not say what it is now: %w", u.set.Member, err)
 	}

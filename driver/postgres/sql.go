@@ -66,6 +66,27 @@ func (l *local) rows(ctx context.Context, sql string) ([][]string, error) {
 	return out, err
 }
 
+// planned is rows for a long statement that is asked again and again: each connection keeps its plan
+// under a name, since to parse and plan it costs the server more than to answer.
+func (l *local) planned(ctx context.Context, name, sql string) ([][]string, error) {
+	c, err := l.take(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer l.give(c)
+	if c.CustomData()[name] == nil {
+		if _, err := c.Prepare(ctx, name, sql, nil); err != nil {
+			return nil, fmt.Errorf("local query: %w", err)
+		}
+		c.CustomData()[name] = true
+	}
+	r := c.ExecPrepared(ctx, name, nil, nil, nil).Read()
+	if r.Err != nil {
+		return nil, fmt.Errorf("local query: %w", r.Err)
+	}
+	return texts(r), nil
+}
+
 // value runs a statement that returns one value.
 func (l *local) value(ctx context.Context, sql string) (string, error) {
 	r, err := l.rows(ctx, sql)
@@ -140,15 +161,18 @@ func ask(ctx context.Context, c *pgconn.PgConn, sql string) ([][]string, error) 
 	if len(results) == 0 {
 		return nil, nil
 	}
-	last := results[len(results)-1]
-	out := make([][]string, len(last.Rows))
-	for i, row := range last.Rows {
+	return texts(results[len(results)-1]), nil
+}
+
+func texts(r *pgconn.Result) [][]string {
+	out := make([][]string, len(r.Rows))
+	for i, row := range r.Rows {
 		out[i] = make([]string, len(row))
 		for j, v := range row {
 			out[i][j] = string(v)
 		}
 	}
-	return out, nil
+	return out
 }
 
 // long runs a statement that may take as long as ctx lets it, on a connection of its own.

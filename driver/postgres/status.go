@@ -71,7 +71,7 @@ func (u *Unit) lookNow(ctx context.Context, o agent.Order, mem memory, epoch uin
 		return f
 	}
 	f["state"] = u.ready()
-	rows, err := u.local.rows(ctx, lookSQL)
+	rows, err := u.local.planned(ctx, "look", lookSQL)
 	if err != nil {
 		f["error"] = err.Error()
 		return f
@@ -102,7 +102,7 @@ func (u *Unit) seldom(ctx context.Context) ([][]string, error) {
 	if super, err := u.local.value(ctx, "SELECT rolsuper FROM pg_roles WHERE rolname = current_user"); err == nil && super == "f" {
 		return nil, errNoSuperuser
 	}
-	rows, err := u.local.rows(ctx, seldomSQL)
+	rows, err := u.local.planned(ctx, "seldom", seldomSQL)
 	switch {
 	case err == nil:
 		s.slow, s.when = rows, time.Now()

@@ -53,7 +53,6 @@ func (g *gateway) send(w http.ResponseWriter, r *http.Request) {
 		g.acknowledged.Inc()
 		g.took.Observe(time.Since(began).Seconds())
 		answer(w, http.StatusOK, got)
-		g.hub.Kick()
 	case errors.Is(err, errDiffers):
 		g.refuse(w, http.StatusConflict, "differs", err.Error())
 	case errors.Is(err, errUnconfirmed):

@@ -10,6 +10,8 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"runtime"
+	"runtime/debug"
 	"strconv"
 	"strings"
 	"time"
@@ -33,6 +35,7 @@ func GatewayMain(ctx context.Context, args []string, errs io.Writer) error {
 	if *migrate {
 		return Migrate(ctx, c.DSN)
 	}
+	beFrugal()
 	return RunGateway(ctx, c)
 }
 
@@ -67,6 +70,7 @@ func LoadMain(ctx context.Context, args []string, in io.Reader, out, errs io.Wri
 	if err != nil {
 		return err
 	}
+	beFrugal()
 	lines := json.NewEncoder(out)
 	c.Report = func(e Event) { _ = lines.Encode(e) } // a reader that left does not end the load
 	ctx, stop := context.WithCancel(ctx)
@@ -76,6 +80,13 @@ func LoadMain(ctx context.Context, args []string, in io.Reader, out, errs io.Wri
 	go steer(ctx, in, errs, marks, stop)
 	_, err = RunLoad(ctx, c)
 	return errors.Join(err, done())
+}
+
+// beFrugal spares the machine that the workload shares with what it is to test: it waits nearly all
+// the time, and with more than one processor each event wakes a second thread that finds nothing to do.
+func beFrugal() {
+	runtime.GOMAXPROCS(1)
+	debug.SetGCPercent(400)
 }
 
 // files creates what has a name and returns how to close it all.

@@ -16,8 +16,10 @@ import (
 // How the gateway keeps itself informed of which host is the primary.
 const (
 	askEvery   = 100 * time.Millisecond // while the primary answers
-	askUrgent  = 25 * time.Millisecond  // while it does not
-	askTimeout = 300 * time.Millisecond // for one question
+	askUrgent  = 40 * time.Millisecond  // while it does not
+	askSeldom  = 500 * time.Millisecond // another that does not, while the primary does
+	askTimeout = 300 * time.Millisecond // after which a host that owes an answer counts as silent
+	askMost    = 2 * time.Second        // after which it is asked over a new connection: one more costs a busy host more than it has
 	dialWithin = 250 * time.Millisecond // for one TCP handshake
 	silentFor  = 200 * time.Millisecond // after which the others are asked urgently
 	unackedFor = 500 * time.Millisecond // unacknowledged bytes for so long end a connection: the far host is gone
@@ -92,8 +94,11 @@ func (w *watcher) ask(ctx context.Context, c *pgconn.Config) {
 	}()
 	for ctx.Err() == nil {
 		s := sight{Host: address(c.Host, c.Port)}
+		late := sight{Host: s.Host, At: time.Now().Add(askTimeout), Err: "no answer yet"}
+		tell := time.AfterFunc(askTimeout, func() { w.saw(late) })
 		var err error
 		s.Writable, s.Timeline, err = askOnce(ctx, &conn, c)
+		tell.Stop()
 		if s.At = time.Now(); err != nil {
 			s.Err = err.Error()
 		}
@@ -104,25 +109,29 @@ func (w *watcher) ask(ctx context.Context, c *pgconn.Config) {
 
 // askOnce asks over *conn, which it opens where it is nil and drops on failure.
 func askOnce(ctx context.Context, conn **pgconn.PgConn, c *pgconn.Config) (writable bool, timeline uint32, err error) {
-	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	ctx, cancel := context.WithTimeout(ctx, askMost)
 	defer cancel()
 	if *conn == nil {
 		opened, err := pgconn.ConnectConfig(ctx, c)
 		if err != nil {
 			return false, 0, err
 		}
+		if _, err := opened.Prepare(ctx, "ask", askSQL, nil); err != nil {
+			_ = opened.Close(ctx)
+			return false, 0, err
+		}
 		*conn = opened
 	}
-	got, err := (*conn).Exec(ctx, askSQL).ReadAll()
-	if err != nil {
+	got := (*conn).ExecPrepared(ctx, "ask", nil, nil, nil).Read()
+	if got.Err != nil {
 		_ = (*conn).Close(ctx)
 		*conn = nil
-		return false, 0, err
+		return false, 0, got.Err
 	}
-	if len(got) != 1 || len(got[0].Rows) != 1 {
-		return false, 0, fmt.Errorf("talk: asked for the timeline, got %d results", len(got))
+	if len(got.Rows) != 1 {
+		return false, 0, fmt.Errorf("talk: asked for the timeline, got %d rows", len(got.Rows))
 	}
-	word := string(got[0].Rows[0][0])
+	word := string(got.Rows[0][0])
 	if word == "" {
 		return false, 0, nil
 	}
@@ -137,6 +146,9 @@ func askOnce(ctx context.Context, conn **pgconn.PgConn, c *pgconn.Config) (writa
 func (w *watcher) saw(s sight) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if s.At.Before(w.sights[s.Host].At) {
+		return // that it was late, heard after its answer
+	}
 	w.sights[s.Host] = s
 	if s.Writable {
 		close(w.beat)
@@ -174,10 +186,13 @@ func (w *watcher) pause(s sight) time.Duration {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	p, known := w.sights[w.now.Host]
-	if known && p.Err == "" && s.At.Sub(p.At) < silentFor {
-		return askEvery
+	switch {
+	case !known || p.Err != "" || s.At.Sub(p.At) >= silentFor:
+		return askUrgent
+	case s.Err != "":
+		return askSeldom
 	}
-	return askUrgent
+	return askEvery
 }
 
 // Sights returns what each host last said, keyed by host:port.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -12,16 +13,18 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
+	"golang.org/x/sync/singleflight"
 )
 
 // Connections of one gateway to one host. Few do: a send takes some milliseconds,
 // and after a failover every connection that has to be opened first competes with
 // the first acknowledgement for the processor.
 const (
-	poolMost     = 12
-	poolWarm     = 3           // kept open to every host, the standbys too, statements prepared
-	poolTends    = time.Second // how often what is missing is opened again
-	commitWithin = time.Second // of the gateway that answers before it commits
+	poolMost     = 6
+	poolWarm     = 4               // kept open to every host, the standbys too, statements prepared
+	poolTends    = time.Second     // how often what is missing is opened again
+	writeMost    = 5 * time.Second // for one write; the client has long been told to come back
+	commitWithin = time.Second     // of the gateway that answers before it commits
 )
 
 // errUnconfirmed says that the server wrote the message but did not wait for a
@@ -39,6 +42,7 @@ type store struct {
 	log     *slog.Logger
 	watch   *watcher
 	pools   map[string]*pgxpool.Pool // by host:port
+	begun   singleflight.Group       // writes under way
 
 	mu      sync.Mutex
 	now     *generation   // nil while no primary is known
@@ -90,7 +94,7 @@ func tune(config *pgxpool.Config, v Variant) {
 	}
 	c := &config.ConnConfig.Config
 	c.DialFunc = dialer(nil, dialWithin).DialContext
-	c.ConnectTimeout = 2 * askTimeout
+	c.ConnectTimeout = askMost
 	c.OnNotice = func(conn *pgconn.PgConn, n *pgconn.Notice) {
 		if n.SeverityUnlocalized == "WARNING" || n.Severity == "WARNING" {
 			conn.CustomData()[warned] = n.Message
@@ -178,24 +182,31 @@ func (s *store) Send(ctx context.Context, m Message) (Message, error) {
 	}
 }
 
-// try sends m once, within ctx's deadline. Once begun it goes on although the
-// client may have left: to end it early would cost a connection, and the client
-// comes back with the same id.
+// try sends m once, and waits for it within ctx. Once begun it goes on: to end it early would cost a
+// connection, which is dear while everybody is late, and the client comes back with the same id and
+// joins it. A change of primary ends it, and so the pool, which waits for its connections, can close.
 func (s *store) try(ctx context.Context, g *generation, m Message) (Message, error) {
-	within, cancel := context.WithCancel(g.ctx)
-	if by, ok := ctx.Deadline(); ok {
-		within, cancel = context.WithDeadline(g.ctx, by)
+	same := strings.Join([]string{m.ID, strconv.Itoa(g.number), m.Room, m.Author, m.Body}, "\x00")
+	done := s.begun.DoChan(same, func() (any, error) { return s.begin(ctx, g, m) })
+	select {
+	case r := <-done:
+		return r.Val.(Message), r.Err
+	case <-ctx.Done():
+		return Message{}, ctx.Err()
 	}
+}
+
+// begin writes m. Ctx bounds how long it waits for a connection.
+func (s *store) begin(ctx context.Context, g *generation, m Message) (Message, error) {
+	acquire, cancel := context.WithCancel(g.ctx)
 	defer cancel()
-	stop := context.AfterFunc(ctx, cancel)
-	conn, err := g.pool.Acquire(within)
+	defer context.AfterFunc(ctx, cancel)()
+	conn, err := g.pool.Acquire(acquire)
 	if err != nil {
 		return Message{}, fmt.Errorf("connect to %s: %w", g.Host, err)
 	}
-	if !stop() {
-		conn.Release()
-		return Message{}, ctx.Err()
-	}
+	within, cancel := context.WithTimeout(g.ctx, writeMost)
+	defer cancel()
 	if s.variant == AckBeforeCommit {
 		return sendThenCommit(within, conn, m)
 	}

@@ -10,8 +10,7 @@ import (
 
 // How the live stream looks for news.
 const (
-	newsEvery  = 100 * time.Millisecond // at least, when nothing was acknowledged here
-	newsGap    = 30 * time.Millisecond  // at most so often, when something was
+	newsEvery  = 100 * time.Millisecond // between two looks: each costs the primary as much as some sends
 	newsLooks  = time.Second            // for one look
 	lookBehind = 10_000                 // transactions looked at again after a change of primary
 	remembered = 1 << 15                // ids known to be delivered; more than lookBehind
@@ -23,7 +22,6 @@ const (
 type hub struct {
 	store *store
 	log   *slog.Logger
-	kick  chan struct{} // something was acknowledged here
 
 	mu    sync.Mutex
 	rooms map[string]map[*reader]bool
@@ -35,7 +33,7 @@ type reader struct {
 }
 
 func newHub(s *store, log *slog.Logger) *hub {
-	return &hub{store: s, log: log, kick: make(chan struct{}, 1), rooms: map[string]map[*reader]bool{}}
+	return &hub{store: s, log: log, rooms: map[string]map[*reader]bool{}}
 }
 
 // Join subscribes to a room; leave ends it.
@@ -65,14 +63,6 @@ func (h *hub) dropLocked(room string, r *reader) {
 	}
 }
 
-// Kick says that there may be news.
-func (h *hub) Kick() {
-	select {
-	case h.kick <- struct{}{}:
-	default:
-	}
-}
-
 // cursor is how far the news have been read. Transaction numbers of a former
 // primary that were never replicated are given out again by its successor, so a
 // change of primary means to look behind; what was delivered is not repeated.
@@ -94,22 +84,14 @@ func (c *cursor) turn(g int) {
 // Run looks for news until ctx ends.
 func (h *hub) Run(ctx context.Context) {
 	c := cursor{seen: newRecent(remembered)}
-	idle := time.NewTimer(0)
-	defer idle.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-idle.C:
-		case <-h.kick:
-		}
-		if full, err := h.look(ctx, &c); err != nil && ctx.Err() == nil {
+	for ctx.Err() == nil {
+		full, err := h.look(ctx, &c)
+		if err != nil && ctx.Err() == nil {
 			h.log.Debug("news", "err", err)
-		} else if full {
-			h.Kick()
 		}
-		wait(ctx, newsGap)
-		idle.Reset(newsEvery - newsGap)
+		if !full {
+			wait(ctx, newsEvery)
+		}
 	}
 }
 

@@ -125,7 +125,7 @@ func (t Trial) startLoad(log, acks string, to io.Writer) (*lab.Running, error) {
 		servers = append(servers, p.NameServer())
 	}
 	return t.Lab.StartJob(lab.Job{
-		Place: lab.Users, Log: "users-load", Out: to,
+		Place: lab.Users, Log: "users-load", Out: to, Idle: true,
 		Args: []string{
 			t.Lab.Program("haechi-lab"), "load", "-dns", strings.Join(servers, ","), "-bind", lab.ClientAddr(),
 			"-clients", fmt.Sprint(t.Clients), "-rate", fmt.Sprint(t.Rate), "-seed", fmt.Sprint(t.Seed), "-log", log, "-acks", acks,

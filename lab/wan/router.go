@@ -58,24 +58,24 @@ func (r *Router) open(places []Place) (err error) {
 	if r.wake, err = unix.Eventfd(0, unix.EFD_NONBLOCK|unix.EFD_CLOEXEC); err != nil {
 		return fmt.Errorf("eventfd: %w", err)
 	}
-	if err := r.listen(r.wake, -1); err != nil {
+	if err := r.listen(r.wake); err != nil {
 		return err
 	}
-	for i, p := range places {
+	for _, p := range places {
 		fd, err := openTUN(p.Device)
 		if err != nil {
 			return err
 		}
 		r.fds = append(r.fds, fd)
-		if err := r.listen(fd, i); err != nil {
+		if err := r.listen(fd); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (r *Router) listen(fd, tag int) error {
-	ev := unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(tag)}
+func (r *Router) listen(fd int) error {
+	ev := unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(fd)}
 	if err := unix.EpollCtl(r.epoll, unix.EPOLL_CTL_ADD, fd, &ev); err != nil {
 		return fmt.Errorf("epoll: %w", err)
 	}
@@ -106,19 +106,22 @@ func (r *Router) Run(ctx context.Context) error {
 		<-ctx.Done()
 		r.hand(func() { r.stop = true })
 	}()
-	events := make([]unix.EpollEvent, len(r.fds)+1)
-	for !r.stop {
-		r.deliver()
-		n, err := r.wait(events)
-		if err != nil {
-			return errors.Join(fmt.Errorf("wan: wait: %w", err), r.finish())
+	for moved := false; !r.stop; {
+		at := r.now()
+		if moved {
+			at = at.Truncate(tick) // what came while we rested is sent on at a tick, too
 		}
-		for _, ev := range events[:n] {
-			if ev.Fd < 0 {
-				r.answer()
-			} else {
-				r.collect(int(ev.Fd))
-			}
+		moved = r.answer()
+		for from := range r.fds {
+			moved = r.collect(at, from) || moved
+		}
+		moved = r.deliver() || moved
+		wait := r.wait
+		if moved {
+			wait = r.rest
+		}
+		if err := wait(); err != nil {
+			return errors.Join(fmt.Errorf("wan: wait: %w", err), r.finish())
 		}
 	}
 	return r.finish()
@@ -133,10 +136,11 @@ func (r *Router) finish() error {
 	return errors.Join(append(errs, r.close())...)
 }
 
-// deliver writes out every packet that has arrived by now.
-func (r *Router) deliver() {
+// deliver writes out every packet that has arrived by now, and says whether there was one.
+func (r *Router) deliver() (moved bool) {
 	now := r.now()
 	for p := r.net.Pop(now); p != nil; p = r.net.Pop(now) {
+		moved = true
 		if !write(r.fds[p.To], p.Bytes()) {
 			r.failed++
 		}
@@ -147,13 +151,31 @@ func (r *Router) deliver() {
 		}
 		r.net.Release(p)
 	}
+	return moved
 }
 
-// idle is how long the router sleeps when nothing is under way.
-const idle = 100 * time.Millisecond
+// How long the router sleeps.
+const (
+	idle = 100 * time.Millisecond // when nothing is under way
+	// Between two rounds in which packets moved. As a network card gathers packets before it
+	// interrupts, so that a packet costs no two changes of process: delays grow by half of it.
+	tick = 250 * time.Microsecond
+)
+
+// rest sleeps to the next tick, or until somebody asks.
+func (r *Router) rest() error {
+	now := r.now()
+	ts := unix.NsecToTimespec(int64(now.Truncate(tick) + tick - now))
+	asked := unix.PollFd{Fd: int32(r.wake), Events: unix.POLLIN}
+	_, _, errno := unix.RawSyscall6(unix.SYS_PPOLL, uintptr(unsafe.Pointer(&asked)), 1, uintptr(unsafe.Pointer(&ts)), 0, 0, 0)
+	if errno != 0 && errno != unix.EINTR {
+		return errno
+	}
+	return nil
+}
 
 // wait sleeps until a packet comes, one is due, or somebody asks.
-func (r *Router) wait(events []unix.EpollEvent) (int, error) {
+func (r *Router) wait() error {
 	sleep := idle
 	if due, ok := r.net.Next(); ok {
 		sleep = max(0, min(idle, due-r.now()))
@@ -161,36 +183,35 @@ func (r *Router) wait(events []unix.EpollEvent) (int, error) {
 		r.capture.Flush()
 	}
 	ts := unix.NsecToTimespec(int64(sleep))
-	n, _, errno := unix.Syscall6(unix.SYS_EPOLL_PWAIT2, uintptr(r.epoll), uintptr(unsafe.Pointer(&events[0])),
+	var events [1]unix.EpollEvent // which it is, the next round finds
+	_, _, errno := unix.Syscall6(unix.SYS_EPOLL_PWAIT2, uintptr(r.epoll), uintptr(unsafe.Pointer(&events[0])),
 		uintptr(len(events)), uintptr(unsafe.Pointer(&ts)), 0, 0)
-	if errno == unix.EINTR {
-		return 0, nil
+	if errno != 0 && errno != unix.EINTR {
+		return errno
 	}
-	if errno != 0 {
-		return 0, errno
-	}
-	return int(n), nil
+	return nil
 }
 
 // batch is how many packets of one place are taken before the others have their turn.
 const batch = 64
 
-// collect reads what left the place with index from.
-func (r *Router) collect(from int) {
-	now := r.now()
+// collect reads what has left the place with index from by now, and says whether there was something.
+func (r *Router) collect(now time.Duration, from int) (moved bool) {
 	for range batch {
 		p := r.net.Buffer()
 		n := read(r.fds[from], p.Data[:])
 		if n <= 0 {
 			r.net.Release(p)
-			return
+			return moved
 		}
+		moved = true
 		p.N = n
 		r.net.Offer(now, from, p)
 	}
+	return moved
 }
 
-// read and write do not tell the Go scheduler: the descriptors never block.
+// read and write do not tell the Go scheduler, nor does rest: the descriptors never block, and it is short.
 func read(fd int, b []byte) int {
 	n, _, errno := unix.RawSyscall(unix.SYS_READ, uintptr(fd), uintptr(unsafe.Pointer(&b[0])), uintptr(len(b)))
 	if errno != 0 {
@@ -211,16 +232,18 @@ func (r *Router) hand(f func()) {
 	write(r.wake, one[:])
 }
 
-// answer does what was handed over.
-func (r *Router) answer() {
+// answer does what was handed over, and says whether there was something.
+func (r *Router) answer() (asked bool) {
 	var b [8]byte
-	read(r.wake, b[:])
+	if read(r.wake, b[:]) < 0 {
+		return false
+	}
 	for {
 		select {
 		case f := <-r.asks:
 			f()
 		default:
-			return
+			return true
 		}
 	}
 }

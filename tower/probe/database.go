@@ -2,11 +2,13 @@ package probe
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -20,15 +22,15 @@ import (
 // Where it is empty each look connects and asks for TLS: that needs no account, but costs
 // the server a process. Whatever the server answers shows life, also that it is only starting.
 func Database(login func(component string) string) Looker {
-	idle := keyed(func(situation.Target) (*spare[session], error) { return &spare[session]{}, nil })
+	members := keyed(func(situation.Target) (*member, error) { return &member{}, nil })
 	return LookFunc(func(ctx context.Context, t situation.Target) (map[string]string, error) {
 		var facts map[string]string
 		var err error
 		if conninfo := login(t.Component); conninfo == "" {
 			facts, err = knock(ctx, t.Address)
 		} else {
-			s, _ := idle(t)
-			facts, err = askRole(ctx, s, t.Address, conninfo)
+			m, _ := members(t)
+			facts, err = m.askRole(ctx, t.Address, conninfo)
 		}
 		if err != nil {
 			return nil, fmt.Errorf("look at %s: %w", t.ID, err)
@@ -56,6 +58,12 @@ func knock(ctx context.Context, address string) (map[string]string, error) {
 	return map[string]string{}, nil
 }
 
+// member is what is known of one target from the looks before.
+type member struct {
+	spare[session]
+	plain atomic.Bool // it was last signed in to without TLS, where the connection string allows it
+}
+
 // session is a connection that was signed in.
 type session struct{ *pgconn.PgConn }
 
@@ -74,15 +82,15 @@ const inRecovery = "SELECT pg_is_in_recovery()"
 
 // askRole uses the idle session. Where there is none it opens one for the next look, and is
 // content with the first that the server says.
-func askRole(ctx context.Context, idle *spare[session], address, conninfo string) (map[string]string, error) {
-	if s, ok := idle.take(); ok {
+func (m *member) askRole(ctx context.Context, address, conninfo string) (map[string]string, error) {
+	if s, ok := m.take(); ok {
 		facts, err := s.role(ctx)
-		idle.back(s, err == nil)
+		m.back(s, err == nil)
 		if err == nil || late(ctx, err) {
 			return facts, err
 		}
 	}
-	return signIn(ctx, idle, address, conninfo)
+	return m.signIn(ctx, address, conninfo)
 }
 
 func (s session) role(ctx context.Context) (map[string]string, error) {
@@ -103,7 +111,7 @@ func (s session) role(ctx context.Context) (map[string]string, error) {
 
 // signIn connects, and returns as soon as the server has said anything. The
 // connection goes on to become ready.
-func signIn(ctx context.Context, idle *spare[session], address, conninfo string) (map[string]string, error) {
+func (m *member) signIn(ctx context.Context, address, conninfo string) (map[string]string, error) {
 	host, port, err := net.SplitHostPort(address)
 	if err != nil {
 		return nil, err
@@ -111,6 +119,9 @@ func signIn(ctx context.Context, idle *spare[session], address, conninfo string)
 	conf, err := pgconn.ParseConfig(fmt.Sprintf("%s host=%s port=%s", conninfo, host, port))
 	if err != nil {
 		return nil, err
+	}
+	if m.plain.Load() && len(conf.Fallbacks) > 0 { // to be refused TLS first costs the server a process
+		conf.TLSConfig, conf.Fallbacks = nil, nil
 	}
 	spoke := make(chan struct{})
 	once := sync.OnceFunc(func() { close(spoke) }) // a server without TLS is dialled a second time
@@ -123,18 +134,22 @@ func signIn(ctx context.Context, idle *spare[session], address, conninfo string)
 	}
 	conf.ConnectTimeout = loginTime
 	conf.RuntimeParams["application_name"] = "haechi probe"
-	return connect(ctx, idle, conf, spoke)
+	return m.connect(ctx, conf, spoke)
 }
 
-func connect(ctx context.Context, idle *spare[session], conf *pgconn.Config, spoke <-chan struct{}) (map[string]string, error) {
+func (m *member) connect(ctx context.Context, conf *pgconn.Config, spoke <-chan struct{}) (map[string]string, error) {
 	failed := make(chan error, 1)
 	dial, cancel := context.WithTimeout(context.WithoutCancel(ctx), loginTime)
 	go func() {
 		defer cancel()
 		c, err := pgconn.ConnectConfig(dial, conf)
+		plain := false
 		if err == nil {
-			idle.back(session{c}, true)
+			_, tls := c.Conn().(*tls.Conn)
+			plain = !tls
+			m.back(session{c}, true)
 		}
+		m.plain.Store(plain)
 		failed <- err
 	}()
 	select {
