@@ -90,9 +90,11 @@ func (l *Lab) raisePrimary(ctx context.Context) error {
 	return nil
 }
 
-// template is an empty cluster that is made once and copied from then on.
+// template is an empty cluster that is made once and copied from then on. Its segments are small: a
+// follower whose primary changes is sent the begun segment from its start, twice, and the WAN here is
+// a part of two processors.
 func (l *Lab) template() (string, error) {
-	dir := l.path("cache", "postgresql-15")
+	dir := l.path("cache", "postgresql-15-small-segments")
 	if _, err := os.Stat(filepath.Join(dir, "PG_VERSION")); err == nil {
 		return dir, nil
 	}
@@ -104,7 +106,7 @@ func (l *Lab) template() (string, error) {
 		return "", err
 	}
 	_, err := l.command(spawn{user: postgresUser, dir: l.path("cache"), args: []string{
-		postgresBin + "/initdb", "--pgdata", fresh, "--data-checksums", "--encoding=UTF8", "--locale=C.UTF-8",
+		postgresBin + "/initdb", "--pgdata", fresh, "--data-checksums", "--wal-segsize=1", "--encoding=UTF8", "--locale=C.UTF-8",
 		"--auth-local=peer", "--auth-host=scram-sha-256"}})
 	if err != nil {
 		return "", err

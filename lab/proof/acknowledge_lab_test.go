@@ -50,7 +50,7 @@ func TestTooFewOthersMakeWritesWait(t *testing.T) {
 		})
 		return p
 	}, unmoved)
-	w.served(f, 40)
+	w.served(f)
 	w.stays(lab.Pangyo, f.At)
 }
 
@@ -62,7 +62,7 @@ func TestBlockedReplayIsReportedAndTheSealHolds(t *testing.T) {
 		return n.Stores[0].Members[0].ReplayBlocked || says(n, "ansan", "replay")
 	})
 	f := w.under(func() lab.Proof { return w.must(w.Fire(t.Context(), lab.Pangyo)) }, gone(lab.Pangyo))
-	w.served(f, 15)
+	w.served(f)
 	w.eventually(20*time.Second, "the run ends well", func() error {
 		for _, r := range mustRuns(w, lab.Ansan, f.At) {
 			if r.Status() != run.StatusDone {
@@ -92,7 +92,7 @@ func TestFollowerFarBehindIsReportedAndNotChosen(t *testing.T) {
 		return n.Stores[0].Members[1].LagBytes > int64(megabytes)<<20*9/10 && says(n, "anyang is", "behind pangyo")
 	})
 	f := w.under(func() lab.Proof { return w.must(w.Fire(t.Context(), lab.Pangyo)) }, gone(lab.Pangyo), func(t *trial.Trial) { t.Patience = 2 * time.Minute })
-	w.served(f, 120) // what the other one lacks has to be copied before anybody is told that a write is safe
+	w.served(f) // what the other one lacks has to be copied before anybody is told that a write is safe
 	if p, err := w.primary(lab.Ansan); err != nil {
 		t.Errorf("the one that holds the most is ansan; %s, %v", p, err)
 	}
@@ -124,7 +124,7 @@ func TestTooFewSealedAreUnsealedAtOnce(t *testing.T) {
 		w.must(w.Continue(t.Context(), lab.Anyang, lab.RoleAgent))
 		return p
 	}, unmoved)
-	w.served(f, 40)
+	w.served(f)
 	w.stays2(lab.Pangyo)
 }
 
@@ -142,7 +142,7 @@ func TestTooFewSealedAreTriedAgainOnceTheyAreBack(t *testing.T) {
 		w.ended(lab.Ansan, 20*time.Second, p.At, "lose-store", run.StatusDone)
 		return p
 	}, gone(lab.Pangyo))
-	w.served(f, 40)
+	w.served(f)
 }
 
 // Row 11, and a member that was never away: it was only slow to answer, as on a busy disk.
@@ -159,7 +159,7 @@ func TestSlowMembersAreAskedAgain(t *testing.T) {
 		w.ended(lab.Ansan, 20*time.Second, p.At, "lose-store", run.StatusDone)
 		return p
 	}, gone(lab.Pangyo))
-	w.served(f, 40)
+	w.served(f)
 }
 
 // fill has the primary write so many megabytes of log, acknowledged by whoever is quick.

@@ -47,7 +47,7 @@ func TestPrimaryGoesOnAloneUnderAMandate(t *testing.T) {
 		}
 		return p
 	}, unmoved)
-	w.served(f, 40)
+	w.served(f)
 	w.stays(lab.Pangyo, f.At)
 }
 

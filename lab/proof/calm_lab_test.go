@@ -42,7 +42,7 @@ func TestShortBlackoutIsNoVerdict(t *testing.T) {
 		w.always(5*time.Second, "no verdict", func() error { return w.calm(lab.Ansan, p.At) })
 		return p
 	}, unmoved)
-	w.served(f, 10)
+	w.served(f)
 	w.stays(lab.Pangyo, f.At)
 }
 
@@ -83,7 +83,7 @@ func TestBadLinkAndBusyCoresMakeNoFalseVerdict(t *testing.T) {
 		w.must(w.Heal(t.Context()))
 		return p
 	}, unmoved)
-	w.served(f, 15)
+	w.served(f)
 	w.stays(lab.Pangyo, f.At)
 }
 

@@ -245,7 +245,7 @@ func TestDriverKilledAfterEachEvent(t *testing.T) {
 			w.serving(from)
 		}
 	}, func(t *trial.Trial) { t.Clients, t.Rate, t.Patience = 20, 50, 60*time.Second })
-	w.served(f, 1000)
+	w.served(f)
 }
 
 // serving lets a site that was emptied answer users again, and waits until everything is as it should be.
@@ -347,7 +347,7 @@ func TestAllTowersRestarted(t *testing.T) {
 		w.sends(lab.Anyang, 5*time.Second, others(from)...)
 		return p
 	}, func(t *trial.Trial) { t.Patience = 60 * time.Second })
-	w.served(f, 60)
+	w.served(f)
 	up := func(n web.Now) bool { return allUp(n) && n.Stores[0].Writes == web.WritesAcknowledged && n.Quorum.Have }
 	after := w.shows(lab.Pangyo, 30*time.Second, "everything up", up)
 	if after.Estate != before.Estate || !slices.Equal(after.Armed, before.Armed) || after.Driver.Term <= before.Driver.Term {

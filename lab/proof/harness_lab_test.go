@@ -444,10 +444,11 @@ func (silent) Account(context.Context, time.Time, []lab.Place) (trial.Account, e
 	return trial.Account{}, nil
 }
 
-// served fails the test if the clients were not all served in time.
-func (w world) served(f trial.Figures, within trial.Seconds) {
+// served fails the test if some client was not served again while the trial had patience. How fast
+// they are is for the bench to say: a test with a limit would fail where a machine is slow.
+func (w world) served(f trial.Figures) {
 	w.Helper()
-	if f.AllServed == trial.Never || f.AllServed > within {
-		w.Errorf("all clients were served after %.2f s, must be within %.2f", f.AllServed, within)
+	if f.AllServed == trial.Never {
+		w.Errorf("not all clients were served again")
 	}
 }

@@ -82,7 +82,7 @@ func isolate(t *testing.T, profile string, cancelWaits bool) {
 		w.fenced(lab.Pangyo, p.At, only)
 		return p
 	}, gone(lab.Pangyo))
-	w.served(f, 10)
+	w.served(f)
 }
 
 // Row 4, reads: fresh: a member in an isolated site answers nobody, not even reads, within 2 s. Where
@@ -353,7 +353,7 @@ func oneWay(w world, name string, cuts [][2]lab.Place) {
 		})
 		return p
 	}, func(t *trial.Trial) { t.Seed = seedOf(name) }, unmoved)
-	w.served(f, 60)
+	w.served(f)
 }
 
 // saysWhyNot is whether a tower shows that writes wait or that there is no primary, and the journal has a
@@ -423,7 +423,7 @@ func TestSiteCutOffFromUsersLosesTrafficAndKeepsData(t *testing.T) {
 			}
 		}
 	})
-	w.served(f, 10)
+	w.served(f)
 	if err := <-healed; err != nil {
 		t.Fatal(err)
 	}

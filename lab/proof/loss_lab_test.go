@@ -103,7 +103,7 @@ func TestFireTakesEverythingThatMattersAtOnce(t *testing.T) {
 	w := raise(t, "fast")
 	w.gather(lab.Pangyo)
 	f := w.under(func() lab.Proof { return w.must(w.Fire(w.Context(), lab.Pangyo)) }, gone(lab.Pangyo), func(t *trial.Trial) { t.Clients, t.Rate = 200, 500 })
-	w.served(f, 10)
+	w.served(f)
 	w.ended(lab.Ansan, 20*time.Second, f.At, "lose-site", run.StatusDone)
 	p, err := w.primary(others(lab.Pangyo)...)
 	if err != nil {
@@ -119,7 +119,7 @@ func TestFireTakesEverythingThatMattersAtOnce(t *testing.T) {
 func TestFireWithoutThePrimaryMovesNothing(t *testing.T) {
 	w := raise(t, "fast")
 	f := w.under(func() lab.Proof { return w.must(w.Fire(w.Context(), lab.Ansan)) }, gone(lab.Ansan))
-	w.served(f, 10)
+	w.served(f)
 	if f.LongestPause >= 1 {
 		t.Errorf("writes paused for %.2f s, must be less than 1", f.LongestPause)
 	}
@@ -158,7 +158,7 @@ func (w world) stays(p lab.Place, since time.Time) {
 func TestKilledDatabaseMovesThatStoreAlone(t *testing.T) {
 	w := raise(t, "fast")
 	f := w.under(func() lab.Proof { return w.must(w.KillProcess(w.Context(), lab.Pangyo, lab.RolePostgres)) }, gone(lab.Pangyo))
-	w.served(f, 10)
+	w.served(f)
 	r := w.ended(lab.Pangyo, 20*time.Second, f.At, "lose-store", run.StatusDone)
 	for _, s := range r.Plan.Steps {
 		if s.Component != "talk-db" {
@@ -206,7 +206,7 @@ func TestTwoSitesLostAtOnceStartNothing(t *testing.T) {
 				}
 				return p
 			})
-			w.served(f, 60)
+			w.served(f)
 			w.shows(left, 20*time.Second, "acknowledged writes", func(n web.Now) bool { return n.Stores[0].Writes == web.WritesAcknowledged })
 		})
 	}

@@ -45,7 +45,7 @@ func TestUnsafeSettingsAreReportedAndForbidPromotion(t *testing.T) {
 			}
 			return p
 		}, unmoved, func(t *trial.Trial) { t.Patience = 60 * time.Second })
-		w.served(f, 60)
+		w.served(f)
 	})
 }
 

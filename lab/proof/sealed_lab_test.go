@@ -48,7 +48,7 @@ func TestMemberLeftSealedIsLetGo(t *testing.T) {
 		})
 		return lab.Proof{At: began, What: "ansan was sealed by hand"}
 	}, unmoved)
-	w.served(f, 5)
+	w.served(f)
 	w.stays(lab.Pangyo, f.At)
 }
 

@@ -40,7 +40,7 @@ func TestStoppedDriverIsRefusedWhenItGoesOn(t *testing.T) {
 		}
 		return p
 	}, func(t *trial.Trial) { t.Patience = 60 * time.Second })
-	w.served(f, 60)
+	w.served(f)
 }
 
 func mustRuns(w world, p lab.Place, since time.Time) []tale {
@@ -178,5 +178,5 @@ func TestStoppedAgentDoesNothingLate(t *testing.T) {
 		})
 		return p
 	}, gone(lab.Pangyo), func(t *trial.Trial) { t.Patience = 60 * time.Second })
-	w.served(f, 80)
+	w.served(f)
 }

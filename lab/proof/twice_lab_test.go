@@ -98,7 +98,7 @@ func TestFireDuringAnEvacuation(t *testing.T) {
 				w.endsSafely(c.burn, others(c.burn)[1])
 				return p
 			}, gone(c.burn), func(t *trial.Trial) { t.Patience = 60 * time.Second })
-			w.served(f, 60)
+			w.served(f)
 			w.eventually(20*time.Second, "every run has ended", func() error {
 				for _, r := range mustRuns(w, others(c.burn)[0], time.Time{}) {
 					if r.Closed == "" {
@@ -132,7 +132,7 @@ func TestSecondFireDuringAFailover(t *testing.T) {
 		w.endsSafely(next, others(lab.Pangyo, next)[0])
 		return p
 	}, gone(lab.Pangyo), func(t *trial.Trial) { t.Patience = 90 * time.Second })
-	w.served(f, 120)
+	w.served(f)
 }
 
 // chosen is the site that a run wants to promote, read from its events as soon as it says so; "" if none does.

@@ -17,7 +17,7 @@ import (
 const (
 	askEvery   = 100 * time.Millisecond // while the primary answers
 	askUrgent  = 40 * time.Millisecond  // while it does not
-	askSeldom  = 500 * time.Millisecond // another that does not, while the primary does
+	askSeldom  = 250 * time.Millisecond // one that refuses: each time costs it a process that it needs to come up, or to end
 	askTimeout = 300 * time.Millisecond // after which a host that owes an answer counts as silent
 	askMost    = 2 * time.Second        // after which it is asked over a new connection: one more costs a busy host more than it has
 	dialWithin = 250 * time.Millisecond // for one TCP handshake
@@ -187,10 +187,10 @@ func (w *watcher) pause(s sight) time.Duration {
 	defer w.mu.Unlock()
 	p, known := w.sights[w.now.Host]
 	switch {
-	case !known || p.Err != "" || s.At.Sub(p.At) >= silentFor:
-		return askUrgent
 	case s.Err != "":
 		return askSeldom
+	case !known || p.Err != "" || s.At.Sub(p.At) >= silentFor:
+		return askUrgent
 	}
 	return askEvery
 }

@@ -47,6 +47,46 @@ func TestBelieve(t *testing.T) {
 	}
 }
 
+func TestHostsAreAskedAsOftenAsItHelps(t *testing.T) {
+	now := time.Now()
+	heard := func(host string, ago time.Duration, err string) sight {
+		return sight{Host: host, At: now.Add(-ago), Err: err}
+	}
+	for _, c := range []struct {
+		name    string
+		primary sight
+		asked   sight
+		want    time.Duration
+	}{
+		{"All well", heard("a", 0, ""), heard("b", 0, ""), askEvery},
+		{"The primary is silent", heard("a", silentFor, ""), heard("b", 0, ""), askUrgent},
+		{"The primary refuses", heard("a", 0, "shutting down"), heard("b", 0, ""), askUrgent},
+		{"The one that refuses", heard("a", 0, "shutting down"), heard("a", 0, "shutting down"), askSeldom},
+		{"Another refuses", heard("a", 0, ""), heard("b", 0, "starting up"), askSeldom},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w := &watcher{now: belief{"a", 1}, sights: map[string]sight{"a": c.primary}}
+			if got := w.pause(c.asked); got != c.want {
+				t.Errorf("asked again after %v, want %v", got, c.want)
+			}
+		})
+	}
+}
+
+func TestThatAnAnswerIsLateIsForgottenWithTheAnswer(t *testing.T) {
+	now := time.Now()
+	w := &watcher{changed: func(belief) {}, sights: map[string]sight{}, beat: make(chan struct{})}
+	w.saw(sight{Host: "a", Writable: true, Timeline: 1, At: now})
+	w.saw(sight{Host: "a", Err: "no answer yet", At: now.Add(-time.Millisecond)})
+	if _, got := w.Sights(); got["a"].Err != "" {
+		t.Errorf("an answer was overwritten by the word that it is late: %v", got["a"])
+	}
+	w.saw(sight{Host: "a", Err: "no answer yet", At: now.Add(time.Millisecond)})
+	if _, got := w.Sights(); got["a"].Err == "" {
+		t.Error("a host that owes an answer does not count as silent")
+	}
+}
+
 func TestEachHostAlone(t *testing.T) {
 	c, err := pgconn.ParseConfig("postgres://talk:pw@h1:5432,h2:5433,h3/talk?target_session_attrs=read-write&sslmode=prefer")
 	if err != nil {

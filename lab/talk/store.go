@@ -173,7 +173,7 @@ func (s *store) Send(ctx context.Context, m Message) (Message, error) {
 		if err == nil || errors.Is(err, errUnconfirmed) || errors.Is(err, errDiffers) || final(err) {
 			return got, err
 		}
-		if tries > 1 { // the first failure may be one stale connection's
+		if tries > 1 || ends(err) { // the first failure may be one stale connection's
 			since = time.Now()
 		}
 		if ctx.Err() != nil {
@@ -221,6 +221,12 @@ func (s *store) begin(ctx context.Context, g *generation, m Message) (Message, e
 		_ = conn.Conn().Close(within) // it stops, or is no primary any more
 	}
 	return got, err
+}
+
+// ends says that the server, or what it was to do, is being ended by somebody.
+func ends(err error) bool {
+	pg, ok := errors.AsType[*pgconn.PgError](err)
+	return ok && pg.Code[:2] == "57"
 }
 
 // final says that the server refused for a reason that another try now would
