@@ -95,6 +95,8 @@ func (in Input) left(w want) (want, bool) {
 			return w, false
 		case o.open() && o.Status == run.StatusHanding && !moves(w.kind) && slices.ContainsFunc(w.stores, func(id estate.StoreID) bool { return in.concerns(o, id) }):
 			return w, false // what it and its successor do is not seen yet
+		case !o.open() && w.kind == plan.FenceOld && w.ask != "" && in.Now.At.Sub(o.Closed) < follow && slices.ContainsFunc(w.stores, func(id estate.StoreID) bool { return in.concerns(o, id) }):
+			return w, false // the primary that it moved may be seen for a moment still
 		case !o.open() && w.kind == plan.LetGo && slices.ContainsFunc(w.stores, func(id estate.StoreID) bool { return in.concerns(o, id) }):
 			age := in.Now.At.Sub(o.Closed)
 			if age < follow {

@@ -46,6 +46,22 @@ func (in Input) over(o OpenRun) string {
 			return ""
 		}
 		return fmt.Sprintf("%s, the primary of %s, is up again, and nothing was moved", p, id)
+	case plan.FenceOld:
+		id := estate.StoreID(o.Subject)
+		if !in.onePrimary(id) {
+			return ""
+		}
+		return fmt.Sprintf("no member of %s but %s runs as a primary", id, in.primary(id))
 	}
 	return ""
+}
+
+// onePrimary says whether the server of every member of a store answers, and only the record's runs as a primary.
+func (in Input) onePrimary(id estate.StoreID) bool {
+	for _, m := range in.Estate.Stores[id].MemberIDs() {
+		if role := in.facts(id, m)[situation.FactRole]; role == "" || (role == situation.RolePrimary) != (m == in.primary(id)) {
+			return false
+		}
+	}
+	return true
 }
