@@ -8,7 +8,9 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/http"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -256,4 +258,38 @@ func TestNothingIsLost(t *testing.T) {
 	if v.Streams.Messages == 0 {
 		t.Error("the live streams said nothing")
 	}
+}
+
+// TestASendThatNobodyWaitsForGoesOn: to cut a late write off would cost the database a connection, and
+// the client comes back. It joins the write that goes on, instead of waiting behind it on another.
+func TestASendThatNobodyWaitsForGoesOn(t *testing.T) {
+	s := set(t, Correct, "b")
+	send := func(id int) int {
+		t.Helper()
+		url := fmt.Sprintf("http://127.0.0.11:%d/rooms/r/messages/00000000-0000-4000-8000-%012d", s.port, id)
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodPut, url, strings.NewReader(`{"author": "a", "body": "b"}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Log(err) // it does not listen yet
+			return 0
+		}
+		resp.Body.Close()
+		return resp.StatusCode
+	}
+	until(t, "the gateway serves", func() bool { return send(1) == http.StatusOK })
+	b := s.standbys[0]
+	b.seal(t)
+	for range 2 {
+		if got := send(2); got != http.StatusServiceUnavailable {
+			t.Errorf("a send that no other member holds was answered %d", got)
+		}
+	}
+	if n := ask[int](t, s.primary, "n", "SELECT count(*)::int FROM pg_stat_activity WHERE wait_event = 'SyncRep'"); n != 1 {
+		t.Errorf("%d connections wait with one message that was sent twice, want 1", n)
+	}
+	b.reset(t, "primary_conninfo", s.primary.replication(b.name))
+	until(t, "it is acknowledged", func() bool { return send(2) == http.StatusOK })
 }
