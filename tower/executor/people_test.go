@@ -103,10 +103,9 @@ func TestUnknownIsLookedAt(t *testing.T) {
 		h := newHouse(t, "talk-db")
 		times := 0
 		h.on("promote", func(ctx context.Context, task driver.Task) (driver.Result, error) {
-			if times++; times > 1 {
+			if times++; times > 1 { // the world's own Do below, and any attempt after it
 				return driver.Result{}, nil
 			}
-			h.world.Before = nil
 			if _, err := h.world.Do(ctx, task); err != nil {
 				return driver.Result{}, err
 			}
