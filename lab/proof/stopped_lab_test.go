@@ -155,7 +155,7 @@ func TestStoppedAgentDoesNothingLate(t *testing.T) {
 		if late := w.lateWork(lab.Ansan, again.At); late != "" {
 			t.Errorf("what was ordered before the stop, and given up since, was carried out after it: %s", late)
 		}
-		asked := map[run.ID]bool{}
+		answered := map[time.Time]bool{} // questions, by when they were put: what is asked again is answered again
 		w.eventually(40*time.Second, "one primary takes writes", func() error {
 			acked, err := w.acknowledges()
 			if len(acked) == 1 {
@@ -163,8 +163,11 @@ func TestStoppedAgentDoesNothingLate(t *testing.T) {
 			}
 			all := mustRuns(w, lab.Anyang, p.At)
 			for _, r := range all {
-				if r.Status() == run.StatusAsked && !asked[r.ID] {
-					asked[r.ID] = true
+				fresh := false
+				for _, q := range r.Questions() {
+					fresh, answered[q.At] = fresh || !answered[q.At], true
+				}
+				if r.Status() == run.StatusAsked && fresh {
 					err = errors.Join(err, w.approveAs(lab.Anyang, r)) // unless another took its place just now
 				}
 			}
