@@ -43,6 +43,7 @@ type checker struct {
 	rec   situation.Store
 	facts map[estate.MemberID]map[string]string
 	unmet []situation.Premise
+	early bool // what the primary last said is of the time before its epoch
 }
 
 // bad is what forbids a promotion by itself.
@@ -106,7 +107,10 @@ func (c *checker) primary() {
 	if f["answers"] != "true" {
 		return
 	}
+	c.early = f["in_recovery"] == "true" && c.before(f)
 	switch {
+	case c.early:
+		c.slow("%s: when it was last heard epoch %d had not begun", id, c.rec.Epoch)
 	case f["in_recovery"] == "true" && c.beingPromoted(f):
 		c.slow("%s: when it was last heard it was just being promoted under epoch %d", id, c.rec.Epoch)
 	case f["in_recovery"] == "true":
@@ -131,6 +135,14 @@ func (c *checker) primary() {
 func (c *checker) beingPromoted(f map[string]string) bool {
 	told := f["agent/role"] == asPrimary && toNumber(f["agent/reign"]) == c.rec.Epoch
 	return toNumber(f["sealed_epoch"]) == c.rec.Epoch && (f["sealed"] == "true" || told)
+}
+
+// before says that a standby's facts are older than the record's epoch: an agent that was told to promote
+// its member keeps that for good, so this one had not been told. A site may burn in the moment in
+// which its member became primary, before anybody has looked at it again.
+func (c *checker) before(f map[string]string) bool {
+	reign := toNumber(f["agent/upstream_reign"])
+	return f["agent/role"] == asFollower && reign > 0 && reign < c.rec.Epoch && toNumber(f["sealed_epoch"]) < c.rec.Epoch && toNumber(f["agent/reign"]) < c.rec.Epoch
 }
 
 // weak says whether a level of synchronous_commit does not wait for another member's disk.
@@ -183,7 +195,7 @@ func (c *checker) followers() {
 		ours := f["sealed"] == "true" || toNumber(f["agent/upstream_reign"]) > c.rec.Epoch
 		if cl := parseClient(p["client/"+string(id)]); p["answers"] == "true" && cl.state != "streaming" && !ours {
 			say := c.bad
-			if !streams && toNumber(f["agent/upstream_reign"]) == c.rec.Epoch {
+			if c.early || !streams && toNumber(f["agent/upstream_reign"]) == c.rec.Epoch {
 				say = c.slow
 			}
 			say("%s: it does not receive from %s%s", id, c.rec.Primary, because(cl.state))

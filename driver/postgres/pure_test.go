@@ -313,7 +313,13 @@ func TestPremisesOfAPrimaryThatWasJustPromoted(t *testing.T) {
 		last   func(f map[string]string)
 		forbid int
 	}{
-		"sealed for it":           {func(f map[string]string) { f["in_recovery"], f["sealed"], f["agent/role"] = "true", "true", asFollower }, 0},
+		"sealed for it": {func(f map[string]string) { f["in_recovery"], f["sealed"], f["agent/role"] = "true", "true", asFollower }, 0},
+		"not even sealed for it": {func(f map[string]string) {
+			f["in_recovery"], f["agent/role"], f["sealed_epoch"], f["agent/reign"], f["agent/upstream_reign"] = "true", asFollower, "0", "0", "3"
+		}, 0},
+		"a follower of this epoch": {func(f map[string]string) {
+			f["in_recovery"], f["agent/role"], f["sealed_epoch"], f["agent/reign"], f["agent/upstream_reign"] = "true", asFollower, "0", "0", "4"
+		}, 1},
 		"told":                    {func(f map[string]string) { f["in_recovery"] = "true" }, 0},
 		"nobody receives yet":     {func(f map[string]string) {}, 0},
 		"its commits do not wait": {func(f map[string]string) { f["in_recovery"], f["synchronous_commit"] = "true", "off" }, 1},

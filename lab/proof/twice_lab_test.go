@@ -47,7 +47,7 @@ func (w world) endsSafely(burned, p lab.Place) {
 		}
 		all, err := w.journalOf(p)
 		for _, e := range all {
-			if strings.Contains(e.Text, "the way out") || strings.Contains(e.Text, "a person is needed") {
+			if strings.Contains(e.Text, "the way out") || strings.Contains(e.Text, "a person is needed") || strings.Contains(e.Text, "haechi asks before") {
 				w.Log(e.Text)
 				return nil
 			}
@@ -58,15 +58,18 @@ func (w world) endsSafely(burned, p lab.Place) {
 	if w.databaseRuns(burned) != nil { // one that was chosen and not promoted yet is started by nobody
 		w.must(w.StartDatabase(w.Context(), burned))
 	}
-	asked := map[run.ID]bool{}
+	answered := map[time.Time]bool{} // questions, by when they were put: what is asked again is answered again
 	w.eventually(60*time.Second, "service goes on once the site is back", func() error {
 		err := served()
 		if err == nil {
 			return nil
 		}
 		for _, r := range mustRuns(w, p, time.Time{}) {
-			if r.Status() == run.StatusAsked && !asked[r.ID] {
-				asked[r.ID] = true
+			fresh := false
+			for _, q := range r.Questions() {
+				fresh, answered[q.At] = fresh || !answered[q.At], true
+			}
+			if r.Status() == run.StatusAsked && fresh {
 				err = errors.Join(err, w.approveAs(p, r))
 			}
 		}
