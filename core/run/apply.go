@@ -23,13 +23,22 @@ const (
 // Apply takes one event and returns the run after it; r stays as it was. An event that
 // cannot have happened is refused, and then the run returned is r.
 func (r Run) Apply(ev Event) (Run, error) {
-	if err := r.check(ev); err != nil {
-		return r, fmt.Errorf("run %s: event %d %s of step %d: %w", ev.Run, ev.Seq, ev.Kind, ev.Step, err)
-	}
 	next := r.clone()
-	next.Seq, next.Last = ev.Seq, ev.At
-	next.apply(ev)
+	if err := next.Take(ev); err != nil {
+		return r, err
+	}
 	return next, nil
+}
+
+// Take is [Run.Apply] on the run itself, for whoever holds it alone: a simulation applies
+// a million events, and copies none of what came before.
+func (r *Run) Take(ev Event) error {
+	if err := r.check(ev); err != nil {
+		return fmt.Errorf("run %s: event %d %s of step %d: %w", ev.Run, ev.Seq, ev.Kind, ev.Step, err)
+	}
+	r.Seq, r.Last = ev.Seq, ev.At
+	r.apply(ev)
+	return nil
 }
 
 // check says why an event cannot have happened.
@@ -156,8 +165,10 @@ func (r *Run) apply(ev Event) {
 		r.ID, r.Plan, r.Estate, r.Epochs = ev.Run, *ev.Plan, ev.Estate, maps.Clone(ev.Epochs)
 		r.Term, r.Tower, r.Opened = ev.Term, ev.Tower, ev.At
 		r.Steps = make([]Progress, len(ev.Plan.Steps))
-		for i := range r.Steps {
+		r.parts = map[string][]int{}
+		for i, s := range ev.Plan.Steps {
 			r.Steps[i].State = Waiting
+			r.parts[s.Component] = append(r.parts[s.Component], i)
 		}
 	case Claimed:
 		r.claim(ev)
@@ -277,11 +288,8 @@ func (q *Question) answered() bool { return len(q.By) >= q.People }
 // What may have happened is looked at first.
 func (r *Run) tryAgain(id int) {
 	q, component := r.Steps[id-1].Question, r.step(id).Component
-	for i := range r.Steps {
+	for _, i := range r.parts[component] {
 		p := &r.Steps[i]
-		if r.Plan.Steps[i].Component != component {
-			continue
-		}
 		switch p.State {
 		case Undone:
 			*p = Progress{State: Waiting, promoteBegan: p.promoteBegan, Question: p.Question}

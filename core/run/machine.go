@@ -44,7 +44,8 @@ type Run struct {
 
 	aborted    string // by whom
 	superseded bool
-	takes      map[string]bool // components that the successor takes over as they are
+	takes      map[string]bool  // components that the successor takes over as they are
+	parts      map[string][]int // by component: the places of its steps; never changed after it was opened
 }
 
 // StepState is where a step stands.
@@ -152,10 +153,8 @@ func (r Run) step(id int) plan.Step { return r.Plan.Steps[id-1] }
 // Facts are what all steps of a component learned, later steps over earlier ones.
 func (r Run) Facts(component string) Facts {
 	out := Facts{}
-	for i, s := range r.Plan.Steps {
-		if s.Component == component {
-			maps.Copy(out, r.Steps[i].Facts)
-		}
+	for _, i := range r.parts[component] {
+		maps.Copy(out, r.Steps[i].Facts)
 	}
 	return out
 }
@@ -182,8 +181,8 @@ func (p Progress) touched() bool {
 
 // promoting says whether the promotion of a component began: from then on its seal stays.
 func (r Run) promoting(component string) bool {
-	for i, s := range r.Plan.Steps {
-		if s.Component == component && s.Verb == plan.Promote && r.Steps[i].promoteBegan {
+	for _, i := range r.parts[component] {
+		if r.Plan.Steps[i].Verb == plan.Promote && r.Steps[i].promoteBegan {
 			return true
 		}
 	}
@@ -192,8 +191,8 @@ func (r Run) promoting(component string) bool {
 
 // promoted says whether the promotion of a component, if the plan has one, is done.
 func (r Run) promoted(component string) bool {
-	for i, s := range r.Plan.Steps {
-		if s.Component == component && s.Verb == plan.Promote && r.Steps[i].State != IsDone {
+	for _, i := range r.parts[component] {
+		if r.Plan.Steps[i].Verb == plan.Promote && r.Steps[i].State != IsDone {
 			return false
 		}
 	}
@@ -205,8 +204,8 @@ func (r Run) begun() bool { return r.count(Waiting) < len(r.Steps) }
 
 // held says whether a component is sealed or halted, as far as is known.
 func (r Run) held(component string) bool {
-	for i, s := range r.Plan.Steps {
-		if s.Component == component && holds(s) && r.Steps[i].touched() {
+	for _, i := range r.parts[component] {
+		if holds(r.Plan.Steps[i]) && r.Steps[i].touched() {
 			return true
 		}
 	}

@@ -92,11 +92,11 @@ func (r Run) undoes(s plan.Step, p Progress) bool {
 // undoTurn says that all later steps of the component are at rest and undone: what was
 // done last is undone first.
 func (r Run) undoTurn(i int) bool {
-	for j := i + 1; j < len(r.Steps); j++ {
-		s, p := r.Plan.Steps[j], r.Steps[j]
-		if s.Component != r.Plan.Steps[i].Component {
+	for _, j := range r.parts[r.Plan.Steps[i].Component] {
+		if j <= i {
 			continue
 		}
+		s, p := r.Plan.Steps[j], r.Steps[j]
 		if p.State == Doing || p.State == Undoing || r.undoes(s, p) {
 			return false
 		}
@@ -106,8 +106,8 @@ func (r Run) undoTurn(i int) bool {
 
 // failed says that a step of the component is out of tries and nobody let it go on.
 func (r Run) failed(component string) bool {
-	for i, s := range r.Plan.Steps {
-		if s.Component == component && (r.Steps[i].gaveUp || r.Steps[i].Question != nil) {
+	for _, i := range r.parts[component] {
+		if r.Steps[i].gaveUp || r.Steps[i].Question != nil {
 			return true
 		}
 	}
@@ -139,8 +139,8 @@ func (r Run) mayBegin(s plan.Step, p Progress) bool {
 // undoing says that a component is being taken back, or that nobody knows how far it was:
 // to promote on a seal that may have come off would lose what was acknowledged since.
 func (r Run) undoing(component string) bool {
-	for i, s := range r.Plan.Steps {
-		if s.Component == component && (r.Steps[i].State == Undoing || r.Steps[i].State == UndoInDoubt || r.undoes(s, r.Steps[i])) {
+	for _, i := range r.parts[component] {
+		if p := r.Steps[i]; p.State == Undoing || p.State == UndoInDoubt || r.undoes(r.Plan.Steps[i], p) {
 			return true
 		}
 	}
@@ -153,15 +153,15 @@ func (r Run) undoing(component string) bool {
 // run again and again; see ends for those that do not. Where a promotion began the run always
 // asks: only people can say what to do with a store that is neither here nor there.
 func (r Run) unasked(s plan.Step, p Progress) (why string, people int) {
-	promoting := r.promoting(s.Component) && !r.promoted(s.Component)
+	promoting := func() bool { return r.promoting(s.Component) && !r.promoted(s.Component) }
 	switch {
 	case p.Question != nil || p.dropped || r.superseded:
 		return "", 0
 	case p.State == UndoInDoubt && p.UndoTries >= Tries:
 		return fmt.Sprintf("step %d: %s %s could not be undone (%s); try again?", s.ID, s.Verb, s.Component, p.Why), 1
-	case r.aborted != "" && !promoting:
+	case r.aborted != "" && !promoting():
 		return "", 0
-	case p.State == Failed && (!ends(r.Plan.Kind) || promoting):
+	case p.State == Failed && (!ends(r.Plan.Kind) || promoting()):
 		return fmt.Sprintf("step %d: %s %s failed after %d tries (%s); try again?", s.ID, s.Verb, s.Component, p.Tries, p.Why), 1
 	}
 	return "", 0

@@ -86,10 +86,8 @@ func (r *Run) undoEnd(ev Event, p *Progress) {
 // choice along that was made under it: what the members hold has changed since.
 func (r *Run) above(id int) map[int]bool {
 	out := map[int]bool{}
-	for _, s := range r.Plan.Steps[id:] {
-		if s.Component != r.step(id).Component {
-			continue
-		}
+	for _, i := range r.parts[r.step(id).Component] {
+		s := r.Plan.Steps[i]
 		for _, a := range s.After {
 			if a == id || out[a] {
 				out[s.ID] = true
