@@ -22,7 +22,7 @@ func (n *Node) Doctor(ctx context.Context) ([]web.Finding, error) {
 	if b.snap.Estate.Version == 0 {
 		return append(out, web.Finding{Subject: "estate", Level: web.Bad, Text: "none was applied", Do: "haechi estate apply FILE"}), nil
 	}
-	if err := estate.Actionable(b.estate); err != nil {
+	if err := estate.Actionable(b.estate, SettingsChecks()); err != nil {
 		out = append(out, web.Finding{Subject: "estate", Level: web.Warn, Text: err.Error(), Do: "complete the file, then haechi estate apply"})
 	}
 	out = append(out, b.expiring(n.cfg.Name, at)...)

@@ -43,7 +43,7 @@ func checkEstateCommand(o *options) *cobra.Command {
 			out := checked{Valid: !invalid, Problems: []estate.Problem{}, Missing: []string{}}
 			if invalid {
 				out.Problems = wrong.Problems
-			} else if lacks, ok := errors.AsType[*estate.NotActionable](estate.Actionable(e)); ok {
+			} else if lacks, ok := errors.AsType[*estate.NotActionable](estate.Actionable(e, tower.SettingsChecks())); ok {
 				out.Missing = lacks.Missing
 			}
 			out.Actionable = out.Valid && len(out.Missing) == 0

@@ -16,7 +16,8 @@ func (e *NotActionable) Error() string {
 // Actionable returns nil, or a [*NotActionable] that lists every address,
 // host, agent or key that the stores, names and towers lack. A file that only
 // describes is valid all the same: it can be audited and simulated.
-func Actionable(e Estate) error {
+// Engines are those that drivers speak.
+func Actionable(e Estate, engines map[string]SettingsCheck) error {
 	var missing []string
 	say := func(format string, args ...any) { missing = append(missing, fmt.Sprintf(format, args...)) }
 	if len(e.Stores) == 0 && len(e.Names) == 0 {
@@ -25,6 +26,10 @@ func Actionable(e Estate) error {
 	seats(e, say)
 	for _, id := range sorted(e.Stores) {
 		s := e.Stores[id]
+		if _, known := engines[s.Engine]; !known {
+			say("stores: %s: no driver speaks %q; %s", id, s.Engine, DidYouMean(s.Engine, sorted(engines)))
+			continue
+		}
 		for _, m := range sorted(s.Members) {
 			actionableMember(e, fmt.Sprintf("stores: %s: members: %s", id, m), s.Members[m], say)
 		}
@@ -99,4 +104,14 @@ func actionableName(e Estate, id NameID, say func(string, ...any)) {
 			say("hosts: %s: agent and unit are needed to keep its name server silent after a return, until its zone is level", h)
 		}
 	}
+}
+
+// acted says whether a store says of any member how it is reached, or its host's agent: haechi is to act on it.
+func (e Estate) acted(s Store) bool {
+	for _, m := range s.Members {
+		if m.Address != "" || m.Unit != "" || e.Hosts[m.Host].Agent != "" {
+			return true
+		}
+	}
+	return false
 }

@@ -38,6 +38,7 @@ func check(e Estate) []finding {
 			out = append(out, finding{at: path("").to("links", id, "between"), say: fmt.Sprintf("it joins %s with itself; name two sites", b[0])})
 		}
 	}
+	out = append(out, checkRisks(e)...)
 	out = append(out, rings(e)...)
 	return append(out, units(e)...)
 }
@@ -99,7 +100,7 @@ func checkSections(e Estate) []finding {
 func checkStore(e Estate, s Store, at path) []finding {
 	var out []finding
 	if _, ok := s.Members[s.Primary]; !ok && s.Primary != "" && len(s.Members) > 0 {
-		out = append(out, finding{at: at.to("primary"), say: fmt.Sprintf("%q is not among the members; %s", s.Primary, didYouMean(string(s.Primary), namesOf(s.Members)))})
+		out = append(out, finding{at: at.to("primary"), say: fmt.Sprintf("%q is not among the members; %s", s.Primary, DidYouMean(string(s.Primary), namesOf(s.Members)))})
 	}
 	if others := len(s.Members) - 1; s.Any > others && len(s.Members) > 0 {
 		out = append(out, finding{at: at.to("acknowledge", "any"), say: fmt.Sprintf("%d members besides the primary are to hold each write, the store has %d; lower it or declare more members", s.Any, others)})
@@ -172,6 +173,27 @@ func checkName(n Name, id NameID) []finding {
 	return out
 }
 
+// checkRisks looks at scenarios that say nothing, and at one name for a component and a scenario.
+func checkRisks(e Estate) []finding {
+	var out []finding
+	names, _ := declared(e)
+	for _, id := range sorted(e.Scenarios) {
+		at := path("").to("scenarios", id)
+		if k, taken := names[id]; taken {
+			out = append(out, finding{at: at.key(), say: fmt.Sprintf("the name is taken by one of the %s; give the scenario a name of its own", k), see: path("").to(string(k), id).key()})
+		}
+		if len(e.Scenarios[id]) == 0 {
+			out = append(out, finding{at: at, say: "it names nothing that is lost; name at least one component, or leave it away"})
+		}
+		for i, c := range e.Scenarios[id] {
+			if slices.Contains(e.Scenarios[id][:i], c) {
+				out = append(out, finding{at: at.item(i), say: fmt.Sprintf("%s stands here twice", c)})
+			}
+		}
+	}
+	return out
+}
+
 // units finds two things that claim the same unit of the same agent, or the
 // same address: an order for one of them would hit the other.
 func units(e Estate) []finding {
@@ -206,30 +228,46 @@ func units(e Estate) []finding {
 
 // rings finds domains that need themselves in the end, and shows the chain.
 func rings(e Estate) []finding {
+	next := map[string][]string{}
+	for id, d := range e.Domains {
+		for _, n := range flat(d.Requires) {
+			if _, is := e.Domains[n]; is {
+				next[id] = append(next[id], n)
+			}
+		}
+	}
+	var out []finding
+	for _, ring := range ringsOf(next) {
+		out = append(out, finding{at: path("").to("domains", ring[len(ring)-2], "requires"), say: "domains need each other in a ring: " + strings.Join(ring, " -> ") + "; take one of these requirements away"})
+	}
+	return out
+}
+
+// ringsOf finds rings, each spelt from a name to the same name again: where there are any, at
+// least one.
+func ringsOf(next map[string][]string) [][]string {
 	const open, done = 1, 2
 	state := map[string]int{}
-	var out []finding
-	var walk func(id string, chain []string)
-	walk = func(id string, chain []string) {
+	var out [][]string
+	var chain []string
+	var walk func(id string)
+	walk = func(id string) {
 		chain = append(chain, id)
 		state[id] = open
-		for _, n := range flat(e.Domains[id].Requires) {
-			if _, is := e.Domains[n]; !is {
-				continue
-			}
+		for _, n := range next[id] {
 			switch state[n] {
 			case open:
-				ring := append(slices.Clone(chain[slices.Index(chain, n):]), n)
-				out = append(out, finding{at: path("").to("domains", id, "requires"), say: "domains need each other in a ring: " + strings.Join(ring, " -> ") + "; take one of these requirements away"})
+				out = append(out, append(slices.Clone(chain[slices.Index(chain, n):]), n))
 			case 0:
-				walk(n, chain)
+				walk(n)
 			}
 		}
 		state[id] = done
+		chain = chain[:len(chain)-1]
 	}
-	for _, id := range sorted(e.Domains) {
+	for _, id := range sorted(next) {
 		if state[id] == 0 {
-			walk(id, nil)
+			walk(id)
 		}
 	}
 	return out

@@ -42,7 +42,26 @@ type Estate struct {
 	Teams     map[string]Team         `json:"teams,omitempty"`
 	External  map[string]External     `json:"external,omitempty"`
 	Towers    map[TowerID]Tower       `json:"towers,omitempty"`
+	Scenarios map[string][]string     `json:"scenarios,omitempty"` // components that may be lost together, besides what is always tried
+	Accepted  []Accepted              `json:"accepted,omitempty"`
 	Policy    Policy                  `json:"policy,omitzero"`
+}
+
+// Accepted is a risk that somebody has taken on, for a time. It is shown, never hidden.
+type Accepted struct {
+	Rule      string    `json:"rule,omitempty"`
+	Component string    `json:"component,omitempty"`
+	Owner     string    `json:"owner,omitempty"`
+	Until     time.Time `json:"until,omitzero"` // the first day on which it is over, at midnight UTC
+	Why       string    `json:"why,omitempty"`
+}
+
+// Backup is a copy of a store that a bad delete does not reach.
+type Backup struct {
+	At      string        `json:"at,omitempty"`      // the site, external or other component that it lies in
+	Offline bool          `json:"offline,omitempty"` // nothing that runs can write to it
+	Every   time.Duration `json:"every,omitempty"`   // how old the newest may be by plan
+	Last    time.Time     `json:"last,omitzero"`     // when the newest was made, where that is known
 }
 
 // Site is a data centre.
@@ -103,6 +122,7 @@ type Store struct {
 	Gbps     float64             `json:"gbps,omitempty"`
 	Requires []Need              `json:"requires,omitempty"`
 	After    []Need              `json:"after,omitempty"`
+	Backup   []Backup            `json:"backup,omitempty"`
 	Settings map[string]any      `json:"settings,omitempty"` // the engine's own settings, checked by its driver
 }
 
@@ -117,8 +137,8 @@ type Member struct {
 // Service is what users use, or what other services use.
 type Service struct {
 	Tier     int            `json:"tier,omitempty"` // 0 is saved first
-	RTO      time.Duration  `json:"rto,omitempty"`
-	RPO      time.Duration  `json:"rpo,omitempty"`
+	RTO      *time.Duration `json:"rto,omitempty"`  // nil: nothing is promised
+	RPO      *time.Duration `json:"rpo,omitempty"`  // nil: nothing is promised
 	Load     float64        `json:"load,omitempty"`
 	AtLeast  float64        `json:"atleast,omitempty"` // share of load that is enough; 0 means 1
 	Runs     map[string]int `json:"runs,omitempty"`
@@ -185,7 +205,9 @@ type Policy struct {
 	SiteLoss       Consent         `json:"site-loss,omitempty"`
 	SiteLossByTier map[int]Consent `json:"site-loss-by-tier,omitempty"`
 	AcceptDataLoss Consent         `json:"accept-data-loss,omitempty"`
+	Answer         time.Duration   `json:"answer,omitempty"` // in which people answer, in 95 of 100 cases; 0: as simulate.Defaults says
 	DrillEvery     time.Duration   `json:"drill-every,omitempty"`
+	BackupEvery    time.Duration   `json:"backup-every,omitempty"`
 	Shed           []int           `json:"shed,omitempty"`
 }
 

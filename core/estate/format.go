@@ -21,6 +21,7 @@ func fileFields() []field[Estate] {
 	return []field[Estate]{
 		versionField(),
 		estateName(),
+		includeField(),
 		declares("sites", "data centres", plainName, siteShape, func(e *Estate) *map[SiteID]Site { return &e.Sites }),
 		declares("observers", "looks from where users are, outside all sites; no vote", plainName, observerShape, func(e *Estate) *map[ObserverID]Observer { return &e.Observers }),
 		declares("domains", "anything inside a site that fails as one", plainName, domainShape, func(e *Estate) *map[string]Domain { return &e.Domains }),
@@ -34,6 +35,8 @@ func fileFields() []field[Estate] {
 		declares("teams", "who answers pages", plainName, teamShape, func(e *Estate) *map[string]Team { return &e.Teams }),
 		declares("external", "things outside all sites that others depend on", plainName, object[External](), func(e *Estate) *map[string]External { return &e.External }),
 		declares("towers", "haechi's own voters", plainName, towerShape, func(e *Estate) *map[TowerID]Tower { return &e.Towers }),
+		scenariosField(),
+		acceptedField(),
 		policyField(),
 	}
 }
@@ -119,7 +122,7 @@ func storeShape() shape[Store] {
 		key("engine", "the driver that speaks to it, for example postgres", ref[string](plainName), func(v *Store) *string { return &v.Engine }).required(),
 		key("tier", "0 is saved first", count(0, 99), func(v *Store) *int { return &v.Tier }),
 		key("members", "its copies, each with its site; names of their own within the store", dict[MemberID](plainName, memberShape), func(v *Store) *map[MemberID]Member { return &v.Members }).required(),
-		field[Store]{key: "primary", doc: "the member that takes writes at first; afterwards the epoch says", must: true, schema: primary.schema, read: readPrimary(primary)},
+		field[Store]{key: "primary", doc: "the member that takes writes at first, the first by name when left away; afterwards the epoch says", schema: primary.schema, read: readPrimary(primary)},
 		acknowledgeField(),
 		key("alone", "may the primary acknowledge when too few others can? refuse (default): writes wait; allow: they go on under a journaled mandate", oneOf("refuse", "allow"), func(v *Store) *string { return &v.Alone }),
 		key("reads", "may an isolated member go on answering reads? any (default): yes; fresh: its site withdraws it", oneOf("any", "fresh"), func(v *Store) *string { return &v.Reads }),
@@ -127,6 +130,7 @@ func storeShape() shape[Store] {
 		key("gbps", "what its replication takes on each link, in Gbit/s", number(0, most), func(v *Store) *float64 { return &v.Gbps }),
 		key("requires", needDocs, needs, func(v *Store) *[]Need { return &v.Requires }),
 		key("after", "needed to start, not to run", needs, func(v *Store) *[]Need { return &v.After }),
+		key("backup", "copies that a bad delete does not reach", list(backupShape), func(v *Store) *[]Backup { return &v.Backup }),
 		key("settings", "the engine's own settings, checked by its driver", settingsShape, func(v *Store) *map[string]any { return &v.Settings }),
 	)
 }
@@ -146,9 +150,16 @@ func readPrimary(one shape[MemberID]) func(*reader, ast.Node, path, *Store) {
 
 func acknowledgeField() field[Store] {
 	return within("acknowledge", "who has to hold a write before the client hears of it",
-		key("any", "how many members besides the primary; 0: none, the primary acknowledges alone", count(0, 99), func(v *Store) *int { return &v.Any }).required(),
-	).required()
+		key("any", "how many members besides the primary; 1 when left away; 0: none, the primary acknowledges alone", count(0, 99), func(v *Store) *int { return &v.Any }),
+	)
 }
+
+var backupShape = object(
+	key("at", "the site, the thing outside, or any other component that it lies in", ref[string](plainName), func(v *Backup) *string { return &v.At }),
+	key("offline", "true: nothing that runs can write to it", flag, func(v *Backup) *bool { return &v.Offline }),
+	key("every", "how often it is made", duration, func(v *Backup) *time.Duration { return &v.Every }),
+	key("last", "when the newest was made, where that is known", day, func(v *Backup) *time.Time { return &v.Last }),
+)
 
 var memberShape = object(
 	key("site", "the site that it is in", siteRef, func(v *Member) *SiteID { return &v.Site }).required(),
@@ -159,8 +170,8 @@ var memberShape = object(
 
 var serviceShape = object(
 	key("tier", "0 is saved first", count(0, 99), func(v *Service) *int { return &v.Tier }),
-	key("rto", "how long it may be gone", duration, func(v *Service) *time.Duration { return &v.RTO }),
-	key("rpo", "how much of what it took may be lost, as time", duration, func(v *Service) *time.Duration { return &v.RPO }),
+	key("rto", "how long it may be gone", optional(duration), func(v *Service) **time.Duration { return &v.RTO }),
+	key("rpo", "how much of what it took may be lost, as time", optional(duration), func(v *Service) **time.Duration { return &v.RPO }),
 	key("load", "servers' worth of work at peak, over all sites", number(0, most), func(v *Service) *float64 { return &v.Load }),
 	key("atleast", "the share of load that is enough, from 0 to 1; 1 when left away", number(0, 1), func(v *Service) *float64 { return &v.AtLeast }),
 	key("runs", "pools that it runs on, with the servers given to it", dict[string](plainName, count(0, most)), func(v *Service) *map[string]int { return &v.Runs }),
@@ -208,6 +219,31 @@ var towerShape = object(
 	key("address", "host:port where other towers, agents and people reach it", hostPort, func(v *Tower) *string { return &v.Address }),
 )
 
+// scenariosField is a section whose names are no components: nothing can require a scenario.
+func scenariosField() field[Estate] {
+	return declares("scenarios", "components that may be lost together, as one accident", plainName, list(ref[string](plainName)), func(e *Estate) *map[string][]string { return &e.Scenarios })
+}
+
+var acceptedShape = object(
+	key("rule", "the rule of the finding", ref[string](plainName), func(v *Accepted) *string { return &v.Rule }).required(),
+	key("component", "the component of the finding", words[string](), func(v *Accepted) *string { return &v.Component }).required(),
+	key("owner", "who has taken it on", words[string](), func(v *Accepted) *string { return &v.Owner }).required(),
+	key("until", "the first day on which it is over, as 2026-12-31", day, func(v *Accepted) *time.Time { return &v.Until }).required(),
+	key("why", "why", words[string](), func(v *Accepted) *string { return &v.Why }).required(),
+)
+
+// acceptedField is a list to which each file adds.
+func acceptedField() field[Estate] {
+	l := list(acceptedShape)
+	return field[Estate]{key: "accepted", doc: "findings of the audit that somebody has taken on for a time", schema: l.schema, read: func(r *reader, n ast.Node, p path, into *Estate) {
+		if first, twice := r.at[p]; twice && first.file != r.file {
+			r.fail(n, p, "accepted risks stand already at %s; keep them in one file", first)
+			return
+		}
+		into.Accepted, _ = l.read(r, n, p)
+	}}
+}
+
 func policyField() field[Estate] {
 	fields := policyFields()
 	return field[Estate]{key: "policy", doc: "what may happen by itself", schema: objectSchema(fields), read: func(r *reader, n ast.Node, p path, into *Estate) {
@@ -224,7 +260,9 @@ func policyFields() []field[Policy] {
 		key("profile", "how long silence lasts before it counts: default (2 s) or fast (0.5 s, for good links)", oneOf("default", "fast"), func(v *Policy) *string { return &v.Profile }),
 		siteLossField(),
 		key("accept-data-loss", "who has to agree before acknowledged writes are given up: two-people (default) or one-person", oneOf(OnePerson, TwoPeople), func(v *Policy) *Consent { return &v.AcceptDataLoss }),
+		key("answer", "the time in which people answer what haechi asks, in 95 of 100 cases: 30m when left away", duration, func(v *Policy) *time.Duration { return &v.Answer }),
 		key("drill-every", "how often readiness has to be proven", duration, func(v *Policy) *time.Duration { return &v.DrillEvery }),
+		key("backup-every", "how old the newest backup of a store may be", duration, func(v *Policy) *time.Duration { return &v.BackupEvery }),
 		key("shed", "tiers that are given up first when capacity is short, in this order", list(count(0, 99)), func(v *Policy) *[]int { return &v.Shed }),
 	}
 }

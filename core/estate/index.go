@@ -49,3 +49,15 @@ func (e Estate) SharedAgent(h HostID) []HostID {
 	}
 	return out
 }
+
+// IsMember says whether a name is a member of a store, spelt store/member.
+func (e Estate) IsMember(name string) bool {
+	for at := range len(name) {
+		if name[at] == '/' {
+			if _, ok := e.Stores[StoreID(name[:at])].Members[MemberID(name[at+1:])]; ok {
+				return true
+			}
+		}
+	}
+	return false
+}

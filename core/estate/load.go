@@ -9,7 +9,7 @@ import (
 
 // File is one file of an estate, already read.
 type File struct {
-	Name string // for messages
+	Name string // a path with slashes: for messages, and for what include: means
 	Data []byte
 }
 
@@ -31,14 +31,15 @@ type SettingError struct {
 func (e *SettingError) Error() string { return e.Key + ": " + e.Message }
 
 // Load reads an estate out of its files and checks it. settings holds what each
-// engine's driver says; when it is nil, any engine with any settings is accepted.
+// engine's driver says; when it is nil, any engine with any settings is accepted, and so is any
+// engine of a store whose members say nothing of where they are reached.
 // What policy and stores leave unsaid is filled in with the defaults, so that
 // equal meanings are equal values. The error is a [*Invalid] that lists every
 // problem; the estate is then empty.
 func Load(files []File, settings map[string]SettingsCheck) (Estate, error) {
 	r, e, whole := read(files)
 	if whole {
-		fillIn(&e)
+		fillIn(r, &e)
 		for _, f := range append(check(e), checkSettings(e, settings)...) {
 			if !r.spoilt(f.at) && !r.cannotSay(f) {
 				r.report(r.find(f.at), f.at, "%s", r.withPlace(f))
@@ -73,7 +74,7 @@ func read(files []File) (r *reader, e Estate, whole bool) {
 			whole = false
 		}
 	}
-	return r, e, whole
+	return r, e, r.checkIncludes(files) && whole
 }
 
 func sizes(files []File) string {
@@ -95,13 +96,20 @@ func sizes(files []File) string {
 }
 
 // fillIn writes down what silence means.
-func fillIn(e *Estate) {
+func fillIn(r *reader, e *Estate) {
 	orElse(&e.Policy.Profile, "default")
 	orElse(&e.Policy.SiteLoss, Auto)
 	orElse(&e.Policy.AcceptDataLoss, TwoPeople)
 	for id, s := range e.Stores {
 		orElse(&s.Alone, "refuse")
 		orElse(&s.Reads, "any")
+		at := path("").to("stores", string(id))
+		if members := s.MemberIDs(); len(members) > 0 && !r.said(at.to("primary")) {
+			s.Primary = members[0]
+		}
+		if len(s.Members) > 1 && !r.said(at.to("acknowledge", "any")) {
+			s.Any = 1
+		}
 		e.Stores[id] = s
 	}
 }
@@ -122,8 +130,11 @@ func checkSettings(e Estate, settings map[string]SettingsCheck) []finding {
 	for _, id := range sorted(e.Stores) {
 		s, at := e.Stores[id], path("").to("stores", string(id))
 		c, known := settings[s.Engine]
+		if !known && !e.acted(s) {
+			continue // a store that is only described may be of any engine
+		}
 		if !known {
-			out = append(out, finding{at: at.to("engine"), say: fmt.Sprintf("no driver speaks %q; %s", s.Engine, didYouMean(s.Engine, sorted(settings)))})
+			out = append(out, finding{at: at.to("engine"), say: fmt.Sprintf("no driver speaks %q; %s", s.Engine, DidYouMean(s.Engine, sorted(settings)))})
 			continue
 		}
 		if c.Check == nil {

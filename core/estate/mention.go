@@ -30,7 +30,7 @@ func mentions(e Estate, names map[string]kind) []finding {
 		case !known:
 			out = append(out, finding{at: m.at, say: undeclared(name, m.kinds, byKind), missing: true, mayBeFrom: m.kinds})
 		case m.kinds != nil && !slices.Contains(m.kinds, k):
-			out = append(out, finding{at: m.at, say: fmt.Sprintf("%q stands under %s, but one of the %s is needed here; %s", name, k, m.kinds[0], didYouMean(name, byKind[m.kinds[0]]))})
+			out = append(out, finding{at: m.at, say: fmt.Sprintf("%q stands under %s, but one of the %s is needed here; %s", name, k, m.kinds[0], DidYouMean(name, byKind[m.kinds[0]]))})
 		case beside && k != "services" && k != "stores":
 			out = append(out, finding{at: m.at, say: fmt.Sprintf("%s works for services and stores, which have instances; %q stands under %s", SameSite, name, k)})
 		}
@@ -45,7 +45,7 @@ func undeclared(name string, kinds []kind, byKind map[kind][]string) string {
 		}
 		return fmt.Sprintf("%q is not declared; declare it, or under external: if it is not yours", name)
 	}
-	return fmt.Sprintf("%q is not declared under %s; %s", name, kinds[0], didYouMean(name, byKind[kinds[0]]))
+	return fmt.Sprintf("%q is not declared under %s; %s", name, kinds[0], DidYouMean(name, byKind[kinds[0]]))
 }
 
 // allMentions walks the whole estate.
@@ -79,6 +79,7 @@ func allMentions(e Estate) []mention {
 	w.stores(e)
 	w.services(e)
 	w.people(e)
+	w.risks(e)
 	return w.found
 }
 
@@ -120,6 +121,9 @@ func (w *walker) stores(e Estate) {
 		}
 		w.needs(at.to("requires"), s.Requires)
 		w.needs(at.to("after"), s.After)
+		for i, b := range s.Backup {
+			w.name(at.to("backup").item(i).to("at"), b.At)
+		}
 	}
 }
 
@@ -153,6 +157,17 @@ func (w *walker) people(e Estate) {
 	for _, id := range sorted(e.Teams) {
 		for i, c := range e.Teams[id].Channels {
 			w.name(w.section("teams", id).to("channels").item(i), c, "channels")
+		}
+	}
+}
+
+// risks are scenarios; they may also name a member of a store, as store/member.
+func (w *walker) risks(e Estate) {
+	for _, id := range sorted(e.Scenarios) {
+		for i, c := range e.Scenarios[id] {
+			if !e.IsMember(c) {
+				w.name(w.section("scenarios", id).item(i), c)
+			}
 		}
 	}
 }

@@ -55,8 +55,8 @@ func distance(a, b string) int {
 	return last[len(y)]
 }
 
-// didYouMean ends a message about a name that is not known.
-func didYouMean(name string, known []string) string {
+// DidYouMean ends a message about a name that is not known.
+func DidYouMean(name string, known []string) string {
 	if n, ok := nearest(name, known); ok {
 		return `did you mean "` + n + `"?`
 	}

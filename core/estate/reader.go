@@ -11,13 +11,15 @@ import (
 // what is wrong instead of stopping at it.
 type reader struct {
 	file     string
-	at       map[path]place // of each value, and of each key under path.key()
-	bad      map[path]bool  // values that were reported; checks on them would only echo
+	at       map[path]place       // of each value, and of each key under path.key()
+	bad      map[path]bool        // values that were reported; checks on them would only echo
+	includes map[string][]include // by file
+	order    map[path][]string    // if not nil: the known keys of each mapping that was read
 	problems []Problem
 }
 
 func newReader() *reader {
-	return &reader{at: map[path]place{}, bad: map[path]bool{}}
+	return &reader{at: map[path]place{}, bad: map[path]bool{}, includes: map[string][]include{}}
 }
 
 func (r *reader) place(n ast.Node) place {
@@ -64,6 +66,12 @@ func (r *reader) note(n ast.Node, p path) {
 	if _, ok := r.at[p]; !ok {
 		r.at[p] = r.place(n)
 	}
+}
+
+// said says whether the file has the value p, right or wrong.
+func (r *reader) said(p path) bool {
+	_, ok := r.at[p]
+	return ok
 }
 
 // find returns where p stands, or failing that the nearest thing around it.
@@ -157,6 +165,8 @@ func kindOf(n ast.Node) string {
 		return "the number " + short(v.Token.Value)
 	case *ast.FloatNode:
 		return "the number " + short(v.Token.Value)
+	case *ast.InfinityNode, *ast.NanNode:
+		return "no number that one can count with"
 	}
 	return "something else"
 }

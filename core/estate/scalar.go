@@ -1,6 +1,7 @@
 package estate
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"net/netip"
@@ -24,6 +25,8 @@ func (n nameRule) wrong(s string) string {
 	switch {
 	case len(s) > maxName:
 		return fmt.Sprintf("it is longer than %d letters", maxName)
+	case strings.ContainsFunc(s, func(r rune) bool { return r > '~' }):
+		return "names are of letters from a to z, since they go into certificates, addresses and commands; other scripts are fine in title, kind and why"
 	case !n.pattern.MatchString(s):
 		return n.hint
 	}
@@ -105,7 +108,7 @@ func oneOf[V ~string](choices ...V) shape[V] {
 		if slices.Contains(all, s) {
 			return ""
 		}
-		return didYouMean(s, all)
+		return DidYouMean(s, all)
 	})
 }
 
@@ -127,12 +130,14 @@ func number(least, most float64) shape[float64] {
 			return 0, false
 		}
 		if !(v >= least && v <= most) {
-			r.fail(n, p, "%v is out of range: it has to be between %v and %v", v, least, most)
+			r.fail(n, p, "%s is out of range: it has to be between %s and %s", plain(v), plain(least), plain(most))
 			return 0, false
 		}
 		return v, true
 	}}
 }
+
+func plain(v float64) string { return strconv.FormatFloat(v, 'f', -1, 64) }
 
 // count is a whole number in a range.
 func count(least, most int) shape[int] {
@@ -162,7 +167,7 @@ func floatOf(n ast.Node) (float64, bool) {
 	return 0, false
 }
 
-var durationPart = regexp.MustCompile(`^([0-9]{1,6})d(.*)$`)
+var durationPart = regexp.MustCompile(`^([0-9]+)d(.*)$`)
 
 // duration is a time span such as 200ms, 1m30s or 90d. 0 needs no unit.
 var duration = shape[time.Duration]{
@@ -190,39 +195,68 @@ var duration = shape[time.Duration]{
 }
 
 func parseDuration(s string) (time.Duration, error) {
-	var days time.Duration
-	rest := s
+	days, rest := time.Duration(0), s
 	if m := durationPart.FindStringSubmatch(s); m != nil {
-		n, _ := strconv.Atoi(m[1]) // six digits fit
+		n, err := strconv.Atoi(m[1])
+		if err != nil || n > maxDays {
+			return 0, errSpan
+		}
 		days, rest = time.Duration(n)*24*time.Hour, m[2]
 	}
 	if rest == "" && s != "" {
-		return days, bound(days)
+		return days, nil
 	}
 	d, err := time.ParseDuration(rest)
-	if err != nil {
-		return 0, fmt.Errorf("write a number and one of the units ns, us, ms, s, m, h, d, for example 1m30s")
+	switch {
+	case err != nil && spanShape.MatchString(rest):
+		return 0, errSpan // it does not fit into 64 bits
+	case err != nil:
+		return 0, fmt.Errorf("write a number and one of the units ns, us, ms, s, m, h, d, for example 1m30s; days are whole and come first")
+	case d < 0 || d > maxDays*24*time.Hour-days:
+		return 0, errSpan
 	}
-	return days + d, bound(days + d)
+	return days + d, nil
 }
 
-// bound keeps time spans where arithmetic on them cannot overflow.
-func bound(d time.Duration) error {
-	const most = 100 * 365 * 24 * time.Hour
-	if d < 0 || d > most {
-		return fmt.Errorf("it has to be between 0 and a hundred years")
-	}
-	return nil
+// maxDays keeps time spans where arithmetic on them cannot overflow.
+const maxDays = 100 * 365
+
+var (
+	errSpan   = errors.New("it has to be between 0 and a hundred years")
+	spanShape = regexp.MustCompile(`^-?([0-9]+(\.[0-9]+)?(ns|us|µs|ms|s|m|h))+$`)
+)
+
+// day is a date, or an instant as RFC 3339 writes it.
+var day = shape[time.Time]{
+	schema: schema{"type": "string", "pattern": `^[0-9]{4}-[0-9]{2}-[0-9]{2}(T[0-9:.]+(Z|[+-][0-9]{2}:[0-9]{2}))?$`},
+	read: func(r *reader, n ast.Node, p path) (time.Time, bool) {
+		t, ok := stringOf(n)
+		if !ok {
+			r.fail(n, p, "here a day such as 2026-12-31 is needed, this is %s", kindOf(n))
+			return time.Time{}, false
+		}
+		for _, layout := range []string{time.DateOnly, time.RFC3339} {
+			if d, err := time.Parse(layout, t); err == nil {
+				return d.UTC(), true
+			}
+		}
+		r.fail(n, p, "%q is no day; write it as 2026-12-31, or an instant as 2026-12-31T15:30:00Z", short(t))
+		return time.Time{}, false
+	},
 }
 
 // quantity is a number with a unit, kept as written.
 func quantity(units ...string) shape[string] {
-	re := regexp.MustCompile(`^[0-9]+(\.[0-9]+)? ?(` + strings.Join(units, "|") + `)$`)
+	re := regexp.MustCompile(`^([0-9]+(?:\.[0-9]+)?) ?(` + strings.Join(units, "|") + `)$`)
 	return text[string]("a quantity such as 400"+units[0], schema{"pattern": re.String()}, func(s string) string {
-		if re.MatchString(s) {
-			return ""
+		m := re.FindStringSubmatch(s)
+		if m == nil {
+			return "write a number and one of the units " + strings.Join(units, ", ")
 		}
-		return "write a number and one of the units " + strings.Join(units, ", ")
+		if v, err := strconv.ParseFloat(m[1], 64); err != nil || v > most {
+			return fmt.Sprintf("the number has to be between 0 and %d", most)
+		}
+		return ""
 	})
 }
 

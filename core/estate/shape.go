@@ -62,6 +62,9 @@ func readObject[T any](r *reader, n ast.Node, p path, fields []field[T], into *T
 	if !ok {
 		return false
 	}
+	if r.order != nil {
+		r.order[p] = keysOf(fields)
+	}
 	missing := map[string]bool{}
 	for _, f := range fields {
 		missing[f.key] = f.must
@@ -69,7 +72,7 @@ func readObject[T any](r *reader, n ast.Node, p path, fields []field[T], into *T
 	for _, e := range entries {
 		i := slices.IndexFunc(fields, func(f field[T]) bool { return f.key == e.key })
 		if i < 0 {
-			r.report(r.place(e.at), p, "the key %q is not known here; %s", short(e.key), didYouMean(e.key, keysOf(fields)))
+			r.report(r.place(e.at), p, "the key %q is not known here; %s", short(e.key), DidYouMean(e.key, keysOf(fields)))
 			continue
 		}
 		missing[e.key] = false
@@ -150,7 +153,7 @@ func declares[K ~string, V any](section, doc string, name nameRule, of shape[V],
 
 // duplicate reports a name that another file has declared already.
 func (r *reader) duplicate(n ast.Node, p path, name string, first place) {
-	entries, _ := (&reader{at: map[path]place{}, bad: map[path]bool{}}).entries(n, p)
+	entries, _ := newReader().entries(n, p)
 	for _, e := range entries {
 		if e.key == name {
 			r.report(r.place(e.at), p.to(name), "is declared already at %s; keep one of them", first)
@@ -177,6 +180,14 @@ func list[V any](of shape[V]) shape[[]V] {
 			out = append(out, v)
 		}
 		return out, true
+	}}
+}
+
+// optional is a value of which it matters whether it was said.
+func optional[V any](of shape[V]) shape[*V] {
+	return shape[*V]{schema: of.schema, read: func(r *reader, n ast.Node, p path) (*V, bool) {
+		v, ok := of.read(r, n, p)
+		return &v, ok
 	}}
 }
 

@@ -33,7 +33,7 @@ func parse(f File) (ast.Node, []Problem) {
 	}
 	data := bytes.TrimPrefix(f.Data, []byte("\ufeff"))
 	if line, col, what := badText(data); what != "" {
-		return nil, at(line, col, "%s; save the file as plain UTF-8 text", what)
+		return nil, at(line, col, "%s", what)
 	}
 	tokens := lexer.Tokenize(string(data))
 	if problem := guard(tokens); problem != nil {
@@ -67,15 +67,29 @@ func badText(data []byte) (line, col int, what string) {
 		r, n := utf8.DecodeRune(data[i:])
 		switch {
 		case r == utf8.RuneError && n == 1:
-			return line, col, fmt.Sprintf("the byte 0x%02x is not UTF-8", data[i])
-		case r < ' ' && r != '\n' && r != '\r' && r != '\t', r == 0x7f:
-			return line, col, fmt.Sprintf("the control character 0x%02x does not belong into text", r)
+			return line, col, fmt.Sprintf("the byte 0x%02x is not UTF-8; save the file as plain UTF-8 text", data[i])
+		case unseen(r) != "":
+			return line, col, unseen(r)
 		case r == '\n':
 			line, col = line+1, 0
 		}
 		i, col = i+n, col+1
 	}
 	return 0, 0, ""
+}
+
+// unseen says what is wrong with a letter that does something to text and shows nothing itself:
+// a file must mean what it looks like. Letters of all scripts are fine, those from right to left, too.
+func unseen(r rune) string {
+	switch {
+	case r < ' ' && r != '\n' && r != '\r' && r != '\t', r >= 0x7f && r <= 0x9f:
+		return fmt.Sprintf("the control character 0x%02x does not belong into text; save the file as plain UTF-8 text", r)
+	case r >= 0x202a && r <= 0x202e, r >= 0x2066 && r <= 0x2069:
+		return fmt.Sprintf("the character U+%04X turns the direction of text around, so that a file reads other than it is; take it away", r)
+	case r == 0x2028, r == 0x2029, r == 0xfeff:
+		return fmt.Sprintf("the character U+%04X is not to be seen and means different things to different programs; take it away", r)
+	}
+	return ""
 }
 
 // guard refuses what the parser would pay for dearly: nesting without end,
@@ -101,6 +115,12 @@ func guard(tokens token.Tokens) *Problem {
 			return bad("anchors and aliases (& and * and <<) are not part of the estate file; write the value out")
 		case token.TagType, token.DirectiveType:
 			return bad("%s: tags and directives (! and %%) are not part of the estate file; leave it away", strings.TrimSpace(t.Value))
+		case token.DoubleQuoteType: // the one place where a letter may be written as something else
+			for _, r := range t.Value {
+				if what := unseen(r); what != "" {
+					return bad("%s", what)
+				}
+			}
 		case token.InvalidType:
 			return bad("not YAML: %s", invalidToken(t))
 		case token.SequenceStartType, token.MappingStartType:

@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"mime"
+	"mime/multipart"
 	"net/http"
 )
 
@@ -62,12 +64,21 @@ func parts(w http.ResponseWriter, r *http.Request) ([]File, error) {
 		if err != nil {
 			return nil, unread(err)
 		}
-		files = append(files, File{Name: part.FileName(), Data: data})
+		files = append(files, File{Name: nameOf(part), Data: data})
 	}
 	if len(files) == 0 {
 		return nil, unread(errors.New("there is no file in it"))
 	}
 	return files, nil
+}
+
+// nameOf keeps the folder of a file's name, which FileName leaves away: files that include others
+// are known by it. Nothing is ever written under it.
+func nameOf(part *multipart.Part) string {
+	if _, more, err := mime.ParseMediaType(part.Header.Get("Content-Disposition")); err == nil {
+		return more["filename"]
+	}
+	return part.FileName()
 }
 
 // unread is the refusal of a body that did not come whole. Nothing was applied.
