@@ -28,19 +28,22 @@ var mayImport = map[string][]string{
 	"tower/peer":       {"core", "pki"},
 	"tower/probe":      {"core", "pki", "agent"},
 	"tower/executor":   {"core", "driver"},
-	"tower/web":        {"core", "pki"},
+	"tower/web":        {"core", "pki", "tower/report"},
 	"tower":            {"core", "pki", "agent", "driver", "tower"},
+	"tower/report":     {"core"},
+	"tower/forecast":   {"core"},
+	"examples":         {},
 	"testkit":          {"core", "driver", "tower/executor"},
 	"lab":              {"core", "pki", "lab"},
 	"lab/talk":         {},
 	"lab/wan":          {},
-	"cmd/haechi":       {"core", "pki", "tower", "driver", "agent"},
+	"cmd/haechi":       {"core", "pki", "tower", "driver", "agent", "examples"},
 	"cmd/haechi-agent": {"agent", "driver", "pki"},
 	"cmd/haechi-lab":   {"lab"},
 }
 
 // coreOrder is core from the bottom up: a room imports only rooms before it.
-var coreOrder = []string{"estate", "journal", "situation", "plan", "run", "response"}
+var coreOrder = []string{"estate", "generate", "audit", "journal", "situation", "plan", "run", "response", "simulate", "replay"}
 
 // forbidden is what core does without: whatever it imported could not be pure.
 var forbidden = []string{"net", "net/http", "os", "os/exec", "math/rand", "math/rand/v2", "crypto/rand", "log", "log/slog", "sync", "context"}
