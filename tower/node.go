@@ -53,6 +53,8 @@ type Node struct {
 	isolation *isolation
 	tail      *tail
 	rate      *rate
+	audits    *auditor
+	ifs       *ifs
 
 	views    chan situation.View
 	believed atomic.Pointer[beliefs]
@@ -93,6 +95,7 @@ func start(cfg Config, log *slog.Logger, orders func(*Node) map[string]driver.Dr
 	n.ctx, n.cancel = context.WithCancel(context.Background())
 	n.believed.Store(&beliefs{views: map[string]timedView{}})
 	n.seen.Store(&estate.Estate{})
+	n.audits, n.ifs = newAuditor(n), newIfs()
 	n.logins.Store(&map[string]string{})
 	for _, part := range []struct {
 		name  string
@@ -227,6 +230,7 @@ func (n *Node) startMind() (func() error, error) {
 	m := newMind(n)
 	n.spawn(n.ctx, m.think)
 	n.spawn(n.ctx, n.keepMandates)
+	n.spawn(n.ctx, n.audits.run)
 	return nothing, nil
 }
 

@@ -29,7 +29,7 @@ func (n *Node) Now() web.Now {
 		Driver:  web.Driver{Tower: b.snap.Drive.Tower, Term: b.snap.Drive.Term},
 		Quorum:  n.quorum(),
 		Armed:   slices.Sorted(maps.Keys(b.snap.Armed)),
-		Journal: n.tail.lines(), Rate: n.rate.at(at), Warnings: n.warnings(b, at),
+		Journal: n.tail.lines(), Rate: n.rate.at(at), Warnings: n.warnings(b, at), Audit: n.Audit().Brief(),
 	}
 	for _, id := range slices.Sorted(maps.Keys(b.snap.Holds)) {
 		h := b.snap.Holds[id]

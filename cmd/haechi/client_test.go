@@ -15,6 +15,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/haechi/haechi/core/audit"
+	"github.com/haechi/haechi/core/estate"
 	"github.com/haechi/haechi/core/journal"
 	"github.com/haechi/haechi/core/plan"
 	hrun "github.com/haechi/haechi/core/run"
@@ -33,7 +35,12 @@ type desk struct {
 	JournalFunc func(from uint64) ([]journal.Entry, error)
 	HeadFunc    func() (journal.Head, error)
 	DoctorFunc  func() []web.Finding
+	EstateFunc  func() (raw []byte, version uint64, err error)
+	ApplyFunc   func(files []web.File) (web.Applied, error)
+	AuditFunc   func() web.Audit
 }
+
+func (d desk) Audit() web.Audit { return d.AuditFunc() }
 
 func (d desk) Now() web.Now { return d.NowFunc() }
 
@@ -54,6 +61,12 @@ func (d desk) Journal(_ context.Context, from uint64, _ int) ([]journal.Entry, e
 func (d desk) JournalHead(context.Context) (journal.Head, error) { return d.HeadFunc() }
 
 func (d desk) Doctor(context.Context) ([]web.Finding, error) { return d.DoctorFunc(), nil }
+
+func (d desk) Estate(context.Context) ([]byte, uint64, error) { return d.EstateFunc() }
+
+func (d desk) Apply(_ context.Context, _ pki.Identity, files []web.File, _ int64) (web.Applied, error) {
+	return d.ApplyFunc(files)
+}
 
 // town is an authority, one person's file, and towers.
 type town struct {
@@ -322,5 +335,82 @@ func TestPlanIsShown(t *testing.T) {
 	_, err := tn.haechi("plan", "--lose", "nowhere")
 	if err == nil || !strings.Contains(err.Error(), "there is no such site") || !strings.Contains(err.Error(), "what to do: haechi estate show") {
 		t.Errorf("%v", err)
+	}
+}
+
+// Without files it is the estate in force that is audited, by a tower.
+func TestAuditOfTheEstateInForce(t *testing.T) {
+	tn := newTown(t, pki.Viewer)
+	found := web.Audit{At: time.Unix(1, 0), Version: 7, Report: audit.Report{Estate: "talk", Components: 3, Scenarios: 9, Findings: []audit.Finding{
+		{Rule: audit.Stale, Severity: audit.Medium, Component: "ns-pangyo", Cause: "ns-pangyo", Message: "ns-pangyo is declared, but not what is seen", Remedy: "bring it back"}}}}
+	tn.tower(desk{AuditFunc: func() web.Audit { return found }})
+	out, err := tn.haechi("audit")
+	for _, want := range []string{"version 7 of the estate, in force", "talk: 3 components, 9 scenarios", "stale: ns-pangyo is declared"} {
+		if err != nil || !strings.Contains(out, want) {
+			t.Errorf("%q is not there: %v\n%s", want, err, out)
+		}
+	}
+	if _, err := tn.haechi("audit", "--fail-on", "medium"); err == nil || code(err) != 1 || !strings.Contains(err.Error(), "1 finding at or above medium") {
+		t.Errorf("%v", err)
+	}
+	found = web.Audit{Why: "there is no estate yet"}
+	if _, err := tn.haechi("audit"); err == nil || !strings.Contains(err.Error(), "there is no estate yet") {
+		t.Errorf("%v", err)
+	}
+}
+
+// What would be lost is compared with the version that was in force before; nothing that the audit
+// says keeps a version from being applied.
+func TestApplySaysWhatWouldBeLost(t *testing.T) {
+	const sound = "haechi: v1\nestate: e\nsites: {a: {}, b: {}}\npools: {a/web: {site: a, servers: 1}, b/web: {site: b, servers: 1}}\nservices: {web: {runs: {a/web: 1, b/web: 1}}}\n"
+	e, err := estate.Load([]estate.File{{Name: "e", Data: []byte(sound)}}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw, err := estate.Marshal(e)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var inForce []byte
+	version, applied := uint64(1), 0
+	tn := newTown(t, pki.Operator, pki.Viewer)
+	tn.tower(desk{
+		EstateFunc: func() ([]byte, uint64, error) { return inForce, version, nil },
+		ApplyFunc: func([]web.File) (web.Applied, error) {
+			applied++
+			return web.Applied{Version: version + 1, Diff: []string{"pool b/web removed"}}, nil
+		},
+	})
+	next := tn.path("estate.yaml")
+	if err := os.WriteFile(next, []byte(strings.NewReplacer(", b/web: 1}", "}").Replace(sound)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for i, c := range []struct {
+		name    string
+		raw     []byte
+		version uint64
+		want    []string
+	}{
+		{"a version before", raw, 1, []string{"pool b/web removed", "version 2 is in force", "NEW\n", "CRITICAL site-loss: web is down when a is lost", "web, when a is lost: down, was up", "GONE\n"}},
+		{"the first version", nil, 0, []string{"version 1 is in force", "CRITICAL site-loss: web is down when a is lost"}},
+		{"a version that cannot be read", []byte(`{"haechi": "v9"}`), 4, []string{"version 5 is in force", "what would be lost cannot be compared: read version 4"}},
+	} {
+		inForce, version = c.raw, c.version
+		out, err := tn.haechi("estate", "apply", next)
+		if err != nil || applied != i+1 {
+			t.Fatalf("%s: applied %d times: %v\n%s", c.name, applied, err, out)
+		}
+		for _, want := range c.want {
+			if !strings.Contains(out, want) {
+				t.Errorf("%s: %q is not there:\n%s", c.name, want, out)
+			}
+		}
+	}
+	inForce, version = raw, 1
+	if out, err := tn.haechi("estate", "diff", next); err != nil || !strings.Contains(out, "CRITICAL site-loss: web is down when a is lost") {
+		t.Errorf("diff: %v\n%s", err, out)
+	}
+	if out, err := tn.haechi("estate", "apply", "-o", "json", next); err != nil || strings.Contains(out, "CRITICAL") || !strings.Contains(out, `"version": 2`) {
+		t.Errorf("as JSON: %v\n%s", err, out)
 	}
 }

@@ -8,7 +8,6 @@ import (
 	"io"
 	"mime/multipart"
 	"net/http"
-	"os"
 
 	"github.com/spf13/cobra"
 
@@ -18,8 +17,8 @@ import (
 )
 
 func estateCommand(o *options) *cobra.Command {
-	c := &cobra.Command{Use: "estate", Short: "What there is: check, apply, show, diff, schema", RunE: parent}
-	c.AddCommand(checkEstateCommand(o), applyEstateCommand(o), showEstateCommand(o), diffEstateCommand(o), schemaCommand())
+	c := &cobra.Command{Use: "estate", Short: "What there is: check, fmt, graph, generate, apply, show, diff, schema", RunE: parent}
+	c.AddCommand(checkEstateCommand(o), formatEstateCommand(), graphEstateCommand(), generateCommand(), applyEstateCommand(o), showEstateCommand(o), diffEstateCommand(o), schemaCommand())
 	return c
 }
 
@@ -87,34 +86,13 @@ func loadEstate(paths []string) (estate.Estate, error) {
 	return estate.Load(files, tower.SettingsChecks())
 }
 
-func readFiles(paths []string) ([]estate.File, error) {
-	var files []estate.File
-	for _, path := range paths {
-		data, err := readFile(path)
-		if err != nil {
-			return nil, &misused{fmt.Errorf("read the estate: %w", err)}
-		}
-		files = append(files, estate.File{Name: path, Data: data})
-	}
-	return files, nil
-}
-
-// readFile reads no more of a file than it takes to see that it is too large: one may have no end.
-func readFile(path string) ([]byte, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	return io.ReadAll(io.LimitReader(f, estate.MaxBytes+1))
-}
-
 func applyEstateCommand(o *options) *cobra.Command {
 	var ifVersion int64
 	c := &cobra.Command{
 		Use: "apply FILE…", Short: "Make files the next version of the estate, and show what changes", Args: cobra.MinimumNArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
-			if _, err := loadEstate(args); err != nil {
+			next, err := loadEstate(args)
+			if err != nil {
 				return fmt.Errorf("nothing was applied:\n%w", err)
 			}
 			kind, body, err := form(args)
@@ -129,11 +107,19 @@ func applyEstateCommand(o *options) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			have, _, unread := o.inForce(c)
 			var done web.Applied
 			if err := towers.sendRaw(c.Context(), http.MethodPost, path, kind, body, &done); err != nil {
 				return err
 			}
-			return o.show(c, done, func(w io.Writer) { drawApplied(w, done) })
+			return o.show(c, done, func(w io.Writer) {
+				drawApplied(w, done)
+				if unread != nil { // it is applied all the same
+					fmt.Fprintln(w, "what would be lost cannot be compared:", unread)
+					return
+				}
+				drawChange(w, have, next)
+			})
 		},
 	}
 	c.Flags().Int64Var(&ifVersion, "if-version", -1, "only if this `version` is still in force")
@@ -191,6 +177,18 @@ func (o *options) estateNow(c *cobra.Command) (now web.EstateNow, err error) {
 	return now, towers.get(c.Context(), "estate", &now)
 }
 
+// inForce is the version in force, empty where none was applied yet.
+func (o *options) inForce(c *cobra.Command) (have estate.Estate, version uint64, err error) {
+	now, err := o.estateNow(c)
+	if err != nil || now.Version == 0 {
+		return have, 0, err
+	}
+	if have, err = estate.Unmarshal(now.Estate); err != nil {
+		return have, now.Version, fmt.Errorf("read version %d: %w", now.Version, err)
+	}
+	return have, now.Version, nil
+}
+
 func diffEstateCommand(o *options) *cobra.Command {
 	return &cobra.Command{
 		Use: "diff FILE…", Short: "What applying files would change; changes nothing", Args: cobra.MinimumNArgs(1),
@@ -199,22 +197,17 @@ func diffEstateCommand(o *options) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			now, err := o.estateNow(c)
+			old, version, err := o.inForce(c)
 			if err != nil {
 				return err
 			}
-			var old estate.Estate
-			if now.Version > 0 {
-				if old, err = estate.Unmarshal(now.Estate); err != nil {
-					return fmt.Errorf("read version %d: %w", now.Version, err)
-				}
-			}
 			diff := append([]string{}, estate.Diff(old, next)...)
 			return o.show(c, diff, func(w io.Writer) {
-				fmt.Fprintf(w, "%s against version %d\n", count(len(diff), "change"), now.Version)
+				fmt.Fprintf(w, "%s against version %d\n", count(len(diff), "change"), version)
 				for _, d := range diff {
 					fmt.Fprintln(w, d)
 				}
+				drawChange(w, old, next)
 			})
 		},
 	}

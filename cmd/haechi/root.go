@@ -1,12 +1,16 @@
 package main
 
 import (
+	"bufio"
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 )
 
 // The groups of commands, in the order of `haechi help`.
@@ -27,9 +31,9 @@ func newRoot(begun func()) *cobra.Command {
 		Long: `haechi watches over stores and services that stand in several data centres.
 When one is lost it moves databases and traffic to the others, in the right order.`,
 		SilenceUsage: true, SilenceErrors: true,
-		PersistentPreRunE: func(*cobra.Command, []string) error {
-			if o.output != "text" && o.output != "json" {
-				return fmt.Errorf("--output is %q; it is text or json", o.output)
+		PersistentPreRunE: func(c *cobra.Command, _ []string) error {
+			if may := outputs(c); !slices.Contains(may, o.output) {
+				return fmt.Errorf("--output is %q; it is %s", o.output, either(may))
 			}
 			begun()
 			return nil
@@ -38,13 +42,19 @@ When one is lost it moves databases and traffic to the others, in the right orde
 	}
 	root.PersistentFlags().StringVar(&o.config, "config", "", "client's `file`: towers and certificate (default $HAECHI_CONFIG, then ~/.config/haechi/config.yaml)")
 	root.PersistentFlags().StringVarP(&o.output, "output", "o", "text", "text or json")
+	root.SetGlobalNormalizationFunc(func(_ *pflag.FlagSet, name string) pflag.NormalizedName {
+		if name == "format" { // what many other programs call it
+			name = "output"
+		}
+		return pflag.NormalizedName(name)
+	})
 	root.AddGroup(
 		&cobra.Group{ID: seeing, Title: "See what is, and what would be:"},
 		&cobra.Group{ID: acting, Title: "Act:"},
 		&cobra.Group{ID: describing, Title: "Describe and prepare:"},
 		&cobra.Group{ID: serving, Title: "Serve, and try:"},
 	)
-	add(root, seeing, statusCommand(o), planCommand(o), runsCommand(o), runCommand(o), journalCommand(o), doctorCommand(o))
+	add(root, seeing, statusCommand(o), planCommand(o), auditCommand(o), blastCommand(o), simulateCommand(o), replayCommand(o), runsCommand(o), runCommand(o), journalCommand(o), doctorCommand(o))
 	add(root, acting, evacuateCommand(o), failoverCommand(o), serveCommand(o), adoptCommand(o), pauseCommand(o), resumeCommand(o),
 		armCommand(o), disarmCommand(o), holdCommand(o))
 	add(root, describing, estateCommand(o), pkiCommand(o))
@@ -80,13 +90,64 @@ func parent(c *cobra.Command, args []string) error {
 	return &misused{fmt.Errorf("%s; see %s --help", text, c.CommandPath())}
 }
 
-// show writes v as JSON, or by text for people.
-func (o *options) show(c *cobra.Command, v any, text func(w io.Writer)) error {
-	if o.output == "text" {
-		text(c.OutOrStdout())
+// drawn is the annotation of a command that knows more outputs than text and json.
+const drawn = "outputs"
+
+// draws has a command offer these outputs.
+func (o *options) draws(c *cobra.Command, kinds ...string) {
+	c.Annotations = map[string]string{drawn: strings.Join(kinds, " ")}
+	c.Flags().StringVarP(&o.output, "output", "o", "text", either(kinds)+"; --format is the same")
+}
+
+func outputs(c *cobra.Command) []string {
+	if more, ok := c.Annotations[drawn]; ok {
+		return strings.Fields(more)
+	}
+	return []string{"text", "json"}
+}
+
+// either lists words as alternatives.
+func either(words []string) string {
+	last := len(words) - 1
+	if last < 1 {
+		return strings.Join(words, "")
+	}
+	return strings.Join(words[:last], ", ") + " or " + words[last]
+}
+
+// draw writes by what --output says, and says so where the command cannot draw that.
+func (o *options) draw(c *cobra.Command, by map[string]func(io.Writer) error) error {
+	f, ok := by[o.output]
+	if !ok {
+		return &misused{fmt.Errorf("--output %s: this is drawn as %s", o.output, either(slices.Sorted(maps.Keys(by))))}
+	}
+	w := bufio.NewWriter(c.OutOrStdout())
+	if err := f(w); err != nil {
+		return err
+	}
+	if err := w.Flush(); err != nil {
+		return fmt.Errorf("write the output: %w", err)
+	}
+	return nil
+}
+
+func asJSON(v any) func(io.Writer) error {
+	return func(w io.Writer) error {
+		enc := json.NewEncoder(w)
+		enc.SetIndent("", "  ")
+		return enc.Encode(v)
+	}
+}
+
+// plainly is for what cannot fail but in its writer.
+func plainly(f func(io.Writer)) func(io.Writer) error {
+	return func(w io.Writer) error {
+		f(w)
 		return nil
 	}
-	enc := json.NewEncoder(c.OutOrStdout())
-	enc.SetIndent("", "  ")
-	return enc.Encode(v)
+}
+
+// show writes v as JSON, or by text for people.
+func (o *options) show(c *cobra.Command, v any, text func(w io.Writer)) error {
+	return o.draw(c, map[string]func(io.Writer) error{"json": asJSON(v), "text": plainly(text)})
 }

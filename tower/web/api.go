@@ -42,6 +42,7 @@ func api(d Desk, log *slog.Logger, who func(*http.Request) (pki.Identity, error)
 	for route, t := range map[string]task{
 		"GET now": a.getNow, "GET estate": a.getEstate, "GET plan": a.getPlan, "GET runs": a.getRuns,
 		"GET runs/{id}": a.getRun, "GET journal": a.getJournal, "GET journal/head": a.getJournalHead, "GET doctor": a.getDoctor,
+		"GET audit": a.getAudit, "GET if": a.getIf,
 	} {
 		mux.Handle(at(route), a.allow(t, pki.Viewer, pki.Operator, pki.Approver))
 	}

@@ -259,11 +259,11 @@ func TestEstateFilesArrive(t *testing.T) {
 		return Applied{Version: 4, Diff: []string{"site anyang added"}}, nil
 	}}
 	srv := office(t, d, person("operator"))
-	status, say := postFiles(t, srv, "estate?if-version=3", map[string]string{"a.yaml": "haechi: v1\n"})
+	status, say := postFiles(t, srv, "estate?if-version=3", map[string]string{"sites/판교.yaml": "haechi: v1\n"})
 	if status != http.StatusOK || !strings.Contains(say, "site anyang added") || version != 3 {
 		t.Fatalf("%d %s, if-version %d", status, say, version)
 	}
-	if len(got) != 1 || got[0].Name != "a.yaml" || string(got[0].Data) != "haechi: v1\n" {
+	if len(got) != 1 || got[0].Name != "sites/판교.yaml" || string(got[0].Data) != "haechi: v1\n" {
 		t.Errorf("got %+v", got)
 	}
 }

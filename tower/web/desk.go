@@ -24,6 +24,8 @@ type Desk interface {
 	// from then on, only for an approver.
 	Apply(ctx context.Context, by pki.Identity, files []File, ifVersion int64) (Applied, error)
 
+	foresight
+
 	// Plan says what would be done, and changes nothing.
 	Plan(ctx context.Context, ask Ask) (plan.Plan, error)
 	// Start opens a run for it; another tower may carry it.

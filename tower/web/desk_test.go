@@ -24,7 +24,16 @@ type fakeDesk struct {
 	ArmFunc     func(by, what string) error
 	SteerFunc   func(by string, id run.ID, how Steering) error
 	JournalFunc func(from uint64, limit int) ([]journal.Entry, error)
+	EstateFunc  func() ([]byte, uint64, error)
+	AuditFunc   func() Audit
+	IfFunc      func(lose []string) (If, error)
 }
+
+func (d fakeDesk) Estate(context.Context) ([]byte, uint64, error) { return d.EstateFunc() }
+
+func (d fakeDesk) Audit() Audit { return d.AuditFunc() }
+
+func (d fakeDesk) If(_ context.Context, lose []string) (If, error) { return d.IfFunc(lose) }
 
 func (d fakeDesk) Now() Now { return d.NowFunc() }
 

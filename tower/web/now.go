@@ -30,6 +30,7 @@ type Now struct {
 	Runs      []Run      `json:"runs"`    // open ones first, then the newest
 	Journal   []Line     `json:"journal"` // the last 50, oldest first
 	Rate      Rate       `json:"rate"`
+	Audit     AuditBrief `json:"audit"`
 	Warnings  []Warning  `json:"warnings"` // the tower's own; Describe adds those that Now itself shows
 }
 

@@ -11,19 +11,24 @@ import (
 	"net/http"
 	"strings"
 	"time"
+
+	"github.com/haechi/haechi/core/estate"
+	"github.com/haechi/haechi/tower/report"
 )
 
 //go:embed assets
 var assets embed.FS
 
-// Page returns the page Now at "/", its stream at "/stream", and the same as one
-// JSON object at "/now.json". It only reads, so it needs no certificate. Open
+// Page returns the page Now at "/", its stream at "/stream", the same as one
+// JSON object at "/now.json", the page If at "/if", and the page Graph at "/graph". It only reads, so it needs no certificate. Open
 // streams end when ctx does.
 func Page(ctx context.Context, desk Desk, log *slog.Logger) http.Handler {
 	p := &page{desk: desk, log: log, templates: parse()}
 	h := newHub(ctx, desk.Now, p.sections)
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /{$}", p.now)
+	mux.HandleFunc("GET /if", p.what)
+	mux.HandleFunc("GET /graph", p.graph)
 	mux.HandleFunc("GET /now.json", func(w http.ResponseWriter, _ *http.Request) { reply(w, http.StatusOK, Describe(desk.Now())) })
 	mux.HandleFunc("GET /stream", h.stream)
 	mux.Handle("GET /assets/", http.FileServerFS(only(assets, ".css", ".js", ".svg")))
@@ -39,7 +44,7 @@ type page struct {
 // columns are the parts of the page that change by themselves, each a template, by
 // where they stand.
 var columns = []column{
-	{"top", []string{"band", "clock", "sites", "warnings"}},
+	{"top", []string{"band", "clock", "sites", "warnings", "audited"}},
 	{"left", []string{"run", "stores"}},
 	{"right", []string{"rate", "names", "journal"}},
 }
@@ -67,19 +72,23 @@ func (p *page) write(w http.ResponseWriter, n Now, sections map[string]string) e
 	for id, text := range sections {
 		trusted[id] = template.HTML(text) //nolint:gosec // made by html/template just now
 	}
-	var out bytes.Buffer
-	err := p.templates.ExecuteTemplate(&out, "page", struct {
+	return p.send(w, http.StatusOK, "page", struct {
 		Now      Now
 		Columns  []column
 		Sections map[string]template.HTML
 	}{n, columns, trusted})
-	if err != nil {
+}
+
+// send draws a template whole before it answers with it.
+func (p *page) send(w http.ResponseWriter, status int, name string, v any) error {
+	var out bytes.Buffer
+	if err := p.templates.ExecuteTemplate(&out, name, v); err != nil {
 		return err
 	}
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	w.Header().Set("Cache-Control", "no-store")
-	_, err = out.WriteTo(w)
-	if err != nil {
+	w.WriteHeader(status)
+	if _, err := out.WriteTo(w); err != nil {
 		p.log.Debug("send the page", "error", err) // the reader went away
 	}
 	return nil
@@ -103,11 +112,16 @@ func (p *page) sections(n Now) (map[string]string, error) {
 // guarded tells browsers to load nothing from anywhere else.
 func guarded(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Content-Security-Policy", "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'")
+		w.Header().Set("Content-Security-Policy", policy(""))
 		w.Header().Set("X-Content-Type-Options", "nosniff")
 		w.Header().Set("Referrer-Policy", "no-referrer")
 		next.ServeHTTP(w, r)
 	})
+}
+
+// policy lets a page load from its own tower alone, and more styles where they are named.
+func policy(styles string) string {
+	return "default-src 'none'; style-src " + strings.TrimSpace("'self' "+styles) + "; script-src 'self'; img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'self'"
 }
 
 // only shows the files of these kinds; templates stay inside.
@@ -131,13 +145,14 @@ func parse() *template.Template {
 	return template.Must(template.New("").Funcs(template.FuncMap{
 		"upper": strings.ToUpper, "words": stateWords, "list": list, "armed": armed, "lag": lag, "memberState": memberState, "writes": writesWords, "sent": sent,
 		"mark": func(state any) string { return mark(fmt.Sprint(state)) }, "tone": func(state any) string { return tone(fmt.Sprint(state)) },
-		"iso":     func(at time.Time) string { return at.Format(time.RFC3339Nano) },
-		"moment":  func(n Now, at time.Time) string { return at.In(n.At.Location()).Format("15:04:05 MST") },
-		"clock":   func(n Now, at time.Time) string { return at.In(n.At.Location()).Format("15:04:05") },
-		"fine":    func(n Now, at time.Time) string { return at.In(n.At.Location()).Format("15:04:05.000") },
-		"ago":     func(n Now, at time.Time) string { return span(n.At.Sub(at)) },
-		"took":    func(n Now, r Run) string { return span(took(n, r)) },
-		"ms":      func(ms int64) string { return span(time.Duration(ms) * time.Millisecond) },
+		"iso":    func(at time.Time) string { return at.Format(time.RFC3339Nano) },
+		"moment": func(n Now, at time.Time) string { return at.In(n.At.Location()).Format("15:04:05 MST") },
+		"clock":  func(n Now, at time.Time) string { return at.In(n.At.Location()).Format("15:04:05") },
+		"fine":   func(n Now, at time.Time) string { return at.In(n.At.Location()).Format("15:04:05.000") },
+		"ago":    func(n Now, at time.Time) string { return span(n.At.Sub(at)) },
+		"took":   func(n Now, r Run) string { return span(took(n, r)) },
+		"ms":     func(ms int64) string { return span(time.Duration(ms) * time.Millisecond) },
+		"told":   report.Told, "day": func(a *estate.Accepted) string { return a.Until.Format(time.DateOnly) }, "badge": badge, "foretold": foretold, "losses": losses,
 		"seconds": seconds, "current": current, "chart": chart, "first": firstRun, "rest": restRuns, "newest": newest,
 	}).ParseFS(assets, "assets/*.html"))
 }

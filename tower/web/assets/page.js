@@ -18,10 +18,24 @@ function show(event) {
   for (const [id, html] of Object.entries(now.sections)) {
     const section = document.getElementById(id);
     if (section) section.innerHTML = html;
+    if (id === 'audited') anew(html);
   }
   const headline = document.querySelector('h1');
   if (headline) document.title = headline.lastChild.textContent + ' · haechi';
   watch();
+}
+
+// The page If was drawn for one audit. When there is another, what it says is asked for again.
+const stands = document.getElementById('stands');
+let audited = null;
+async function anew(html) {
+  if (!stands || html === audited) return;
+  const first = audited === null;
+  audited = html;
+  if (first) return;
+  const answer = await fetch(location.href);
+  const fresh = new DOMParser().parseFromString(await answer.text(), 'text/html').getElementById('stands');
+  if (fresh && !stands.contains(document.activeElement)) stands.replaceChildren(...fresh.childNodes);
 }
 
 function connect() {
