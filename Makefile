@@ -5,7 +5,7 @@ PKGS    ?= ./...
 RUN     ?= .
 export GOFLAGS := -trimpath
 
-.PHONY: help deps build demo test unit lab vet lint soak bench bench-patroni clean
+.PHONY: help deps build demo test unit lab vet lint fuzz soak bench bench-audit bench-patroni clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -30,6 +30,17 @@ vet:
 unit: ## unit tests with the race detector
 	$(GO) test -race -count=1 -timeout 10m -run '$(RUN)' $(PKGS)
 
+# go test fuzzes one target at a time.
+FUZZTIME ?= 60s
+FUZZDIRS ?= agent core driver pki tower
+
+fuzz: ## every parser is fed with nonsense, FUZZTIME (60s) each
+	@set -e; for f in $$(grep -rl --include='*_test.go' '^func Fuzz' $(FUZZDIRS)); do \
+	  for t in $$(sed -n 's/^func \(Fuzz[A-Za-z]*\)(.*/\1/p' $$f); do \
+	    echo "$$(dirname $$f) $$t"; \
+	    $(GO) test -run '^$$' -fuzz "^$$t$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 100x ./$$(dirname $$f); \
+	  done; done
+
 # What haechi does not do yet as docs/guarantees.md wants it; ROADMAP.md says why. make lab OPEN=- runs these, too.
 OPEN ?= ^$$
 
@@ -42,6 +53,11 @@ soak: deps build ## each lab row five times, resumable; results in out/soak
 
 bench: deps build ## 20 fires and 20 evacuations for each profile; JSON in out/
 	$(SUDO) bin/haechi lab bench --out out/bench.json
+
+bench-audit: build ## audits, simulations and plans of large estates, beside SCRAM; JSON in out/
+	@mkdir -p out
+	@command -v scram >/dev/null || $(SUDO) apt-get install -qq -y --no-install-recommends scram >/dev/null || echo "scram cannot be installed; cut sets are compared with nothing"
+	bin/haechi lab bench-audit --out out/bench-audit.json
 
 bench-patroni: deps build ## the same fires for Patroni beside us; JSON in out/
 	$(SUDO) bin/haechi lab bench-patroni --out out/bench-patroni.json

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -62,4 +64,31 @@ func benching(name *string, do func(context.Context, bench.Options) (bench.Repor
 	f.StringVar(&o.Lab.Dir, "dir", "/var/tmp/haechi-lab-bench", "directory of everything, on a disk")
 	f.BoolVar(&verbose, "verbose", false, "tell how each lab is raised")
 	return cmd, o
+}
+
+func benchAuditCommand() *cobra.Command {
+	var o bench.AuditOptions
+	cmd := &cobra.Command{
+		Use:   "bench-audit --out FILE",
+		Short: "what the audit and the simulation cost, and what they find of planted faults; needs no lab",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			self, err := os.Executable()
+			if err != nil {
+				return err
+			}
+			o.Haechi = filepath.Join(filepath.Dir(self), "haechi")
+			o.Say = func(line string) { fmt.Fprintln(cmd.ErrOrStderr(), time.Now().Format(time.TimeOnly), line) }
+			report, err := bench.Audit(cmd.Context(), o)
+			if err != nil {
+				return err
+			}
+			fmt.Fprint(cmd.OutOrStdout(), report)
+			return report.Short()
+		},
+	}
+	cmd.Flags().StringVar(&o.Out, "out", "", "`file` for the report, as JSON")
+	cmd.Flags().StringVar(&o.Dir, "dir", filepath.Join(os.TempDir(), "haechi-bench-audit"), "directory for generated estates, removed at the end")
+	cmd.Flags().IntVar(&o.Times, "times", 5, "how often each call is made; the median counts")
+	return cmd
 }

@@ -14,6 +14,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/haechi/haechi/core/audit"
 	"github.com/haechi/haechi/lab"
 	"github.com/haechi/haechi/lab/talk"
 	"github.com/haechi/haechi/lab/trial"
@@ -74,6 +75,7 @@ func Run(ctx context.Context, o Options) (err error) {
 	}
 	s := newScript(people, terminal(people))
 	greet(people, o)
+	fmt.Fprint(people, o.audited(ctx))
 	o.Lab.Progress = func(l string) {
 		if !strings.HasPrefix(l, "    ") { // what commands printed
 			s.now("lab", l)
@@ -128,6 +130,43 @@ func greet(to io.Writer, o Options) {
 	fmt.Fprintf(to, "  the lab         http://127.0.0.1:%d/\n\n", lab.OwnPort)
 	fmt.Fprintf(to, "  Three data centres on this machine. %s will burn. %d clients send %.0f messages a second;\n", strings.ToUpper(string(o.Lose)), o.Clients, o.Rate)
 	fmt.Fprintf(to, "  whatever one of them is told is sent must still be there afterwards.\n\n")
+}
+
+// audited is what haechi says on paper of the sites that are about to be raised. That it cannot is told and
+// keeps nothing from burning.
+func (o Options) audited(ctx context.Context) string {
+	l, err := lab.New(o.Lab)
+	if err != nil {
+		return "" // raising it says so
+	}
+	r, took, err := l.Audit(ctx)
+	if err != nil {
+		return fmt.Sprintf("  What would be lost here nobody knows: %v\n\n", err)
+	}
+	return paper(r, took)
+}
+
+// paper draws an audit in a line, and what is bad in one each.
+func paper(r audit.Report, took time.Duration) string {
+	var b strings.Builder
+	var by []string
+	for _, s := range audit.Severities() {
+		n := 0
+		for _, f := range r.Open(s) {
+			if f.Severity == s {
+				n++
+			}
+		}
+		by = append(by, fmt.Sprintf("%d %s", n, s))
+	}
+	fmt.Fprintf(&b, "  On paper first: haechi audit tries %d losses among %d components and finds %s, in %d ms.\n",
+		r.Scenarios, r.Components, strings.Join(by, ", "), took.Milliseconds())
+	for _, f := range r.Open(audit.High) {
+		for i, row := range wrap(fmt.Sprintf("%s %s: %s; do: %s", strings.ToUpper(string(f.Severity)), f.Rule, f.Message, f.Remedy), 96) {
+			fmt.Fprintf(&b, "  %s%s\n", strings.Repeat("  ", min(i, 1)), row)
+		}
+	}
+	return b.String() + "\n"
 }
 
 func stays(o Options) string {

@@ -11,6 +11,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/haechi/haechi/core/audit"
+	"github.com/haechi/haechi/core/estate"
 	"github.com/haechi/haechi/lab"
 	"github.com/haechi/haechi/lab/trial"
 )
@@ -156,6 +158,29 @@ func TestAcksThatCannotBeKeptAreRefusedAtOnce(t *testing.T) {
 	}
 	if err := Run(t.Context(), o); err == nil || !strings.Contains(err.Error(), "--acks: open "+o.Acks) {
 		t.Error(err)
+	}
+}
+
+func TestWhatIsOnPaperIsALineAndWhatIsBad(t *testing.T) {
+	r := audit.Report{Components: 24, Scenarios: 21, Findings: []audit.Finding{
+		{Severity: audit.Critical, Rule: audit.SPOF, Message: "talk is down when pangyo/battery is lost", Remedy: "give it a second one"},
+		{Severity: audit.High, Rule: audit.Power, Message: "taken on", Accepted: &estate.Accepted{Owner: "kim"}},
+		{Severity: audit.Low, Rule: audit.Residual, Message: "two at once"},
+	}}
+	want := `  On paper first: haechi audit tries 21 losses among 24 components and finds 1 critical, 0 high, 0 medium, 1 low, in 62 ms.
+  CRITICAL spof: talk is down when pangyo/battery is lost; do: give it a second one
+
+`
+	if diff := cmp.Diff(want, paper(r, 62*time.Millisecond)); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// Without the program that audits there is a demo all the same, and it says so.
+func TestNoAuditIsTold(t *testing.T) {
+	o := Options{Lab: lab.Options{Bin: t.TempDir()}}
+	if got := o.audited(t.Context()); !strings.Contains(got, "nobody knows") || !strings.Contains(got, "make build") {
+		t.Errorf("%q", got)
 	}
 }
 
