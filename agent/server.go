@@ -95,7 +95,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener, conf *tls.Config) er
 	kept.Go(func() { s.clock.keep(ticking) })
 	defer kept.Wait()
 	defer cancel()
-	err := srv.Serve(tls.NewListener(l, conf))
+	err := srv.Serve(tls.NewListener(alive{l}, conf))
 	if errors.Is(err, http.ErrServerClosed) {
 		return nil
 	}
