@@ -112,7 +112,7 @@ func (s seen) agrees(link wan.Link) error {
 		return fmt.Errorf("more passes than the rate allows: %v", s)
 	case len(s.took) == 0:
 		return nil
-	case s.took[0] < link.Delay:
+	case s.took[0] < link.Delay-wan.Tick:
 		return fmt.Errorf("one was quicker than the delay: %v", s)
 	case s.took[len(s.took)/2] > link.Delay+link.Jitter+late && link.Rate == 0:
 		return fmt.Errorf("slower than it should be: %v", s)

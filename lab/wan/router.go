@@ -109,7 +109,7 @@ func (r *Router) Run(ctx context.Context) error {
 	for moved := false; !r.stop; {
 		at := r.now()
 		if moved {
-			at = at.Truncate(tick) // what came while we rested is sent on at a tick, too
+			at = at.Truncate(Tick) // what came while we rested is sent on at a tick, too; it may be taken for up to a tick older than it is
 		}
 		moved = r.answer()
 		for from := range r.fds {
@@ -157,15 +157,15 @@ func (r *Router) deliver() (moved bool) {
 // How long the router sleeps.
 const (
 	idle = 100 * time.Millisecond // when nothing is under way
-	// Between two rounds in which packets moved. As a network card gathers packets before it
+	// Tick is between two rounds in which packets moved. As a network card gathers packets before it
 	// interrupts, so that a packet costs no two changes of process: delays grow by half of it.
-	tick = 250 * time.Microsecond
+	Tick = 250 * time.Microsecond
 )
 
 // rest sleeps to the next tick, or until somebody asks.
 func (r *Router) rest() error {
 	now := r.now()
-	ts := unix.NsecToTimespec(int64(now.Truncate(tick) + tick - now))
+	ts := unix.NsecToTimespec(int64(now.Truncate(Tick) + Tick - now))
 	asked := unix.PollFd{Fd: int32(r.wake), Events: unix.POLLIN}
 	_, _, errno := unix.RawSyscall6(unix.SYS_PPOLL, uintptr(unsafe.Pointer(&asked)), 1, uintptr(unsafe.Pointer(&ts)), 0, 0, 0)
 	if errno != 0 && errno != unix.EINTR {
