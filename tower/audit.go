@@ -24,8 +24,9 @@ import (
 
 // When the audit is made again.
 const (
-	auditEvery = time.Second     // it is looked so often whether what it rests on has changed
-	staleAfter = 5 * time.Minute // what nobody has seen for so long is not there
+	auditEvery = time.Second      // it is looked so often whether what it rests on has changed
+	staleAfter = 5 * time.Minute  // what nobody has seen for so long is not there
+	calm       = 30 * time.Second // after something about a site has changed: until then the machine is for those who watch
 )
 
 // auditor is the goroutine that audits the estate in force. It reads beliefs and leaves a value: nobody
@@ -56,11 +57,12 @@ func (a *auditor) run(ctx context.Context) {
 }
 
 // look audits anew where the estate, the day, or what is known of drills, times and life has
-// changed. While a run is open it waits: what burns has the machine for itself.
+// changed. While a run is open, or a site has just become suspect or worse, it waits: what burns has the
+// machine for itself, and a tower that calculates might be late to see it.
 func (a *auditor) look() {
 	b, at := a.beliefs(), a.now()
 	seen := a.seen(b, at)
-	if b.snap.Estate.Version == 0 || len(b.snap.OpenRuns()) > 0 {
+	if b.snap.Estate.Version == 0 || len(b.snap.OpenRuns()) > 0 || stirred(b.now, at) {
 		return
 	}
 	in := audit.Input{Estate: b.inForce(), Now: at, Proven: b.proven(), Seen: seen}
@@ -71,6 +73,16 @@ func (a *auditor) look() {
 	a.basis = basis
 	out := a.make(in, b)
 	a.last.Store(&out)
+}
+
+// stirred says whether a site has not been up for a moment.
+func stirred(now situation.Situation, at time.Time) bool {
+	for _, v := range now.Sites {
+		if v.State != situation.Up && at.Sub(v.Since) < calm {
+			return true
+		}
+	}
+	return false
 }
 
 // make audits. A panic in it is an audit that says so.

@@ -101,10 +101,15 @@ func TestTheEstateIsAuditedWhenSomethingChanges(t *testing.T) {
 		after(3*time.Second, 4, "another primary", func(b *beliefs) {
 			b.snap.Stores = map[estate.StoreID]situation.Store{"db": {Epoch: 2, Primary: "n"}}
 		})
+		after(20*time.Second, 4, "a site has just become suspect", func(b *beliefs) {
+			b.snap.Estate.Version = 3
+			b.now.Sites = map[estate.SiteID]situation.Verdict{"a": {State: situation.Suspect, Since: w.now()}, "b": {State: situation.Up, Since: w.now()}}
+		})
+		after(15*time.Second, 5, "it has been so for a while", func(*beliefs) {})
 		if p := w.asked[3].Estate.Stores["db"].Primary; p != "n" || w.b.Load().estate.Stores["db"].Primary != "m" {
 			t.Errorf("primary %s is audited; the estate in force says %s", p, w.b.Load().estate.Stores["db"].Primary)
 		}
-		if got := w.last.Load(); got.Version != 2 || got.Scenarios != 4 || got.Why != "" || len(got.Names) == 0 {
+		if got := w.last.Load(); got.Version != 3 || got.Scenarios != 5 || got.Why != "" || len(got.Names) == 0 {
 			t.Errorf("%+v", got)
 		}
 		stop()
