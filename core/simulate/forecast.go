@@ -63,7 +63,6 @@ type Forecast struct {
 	Histogram []Bin     `json:"histogram"` // of All
 	Critical  []Share   `json:"critical"`  // what stood on the way of the last service, in how many of the runs
 	Typical   []Bar     `json:"typical"`   // the run in the middle, as a chart
-	Because   []string  `json:"because"`   // why, where nothing is set in motion
 	Model     Model     `json:"model"`
 }
 
@@ -120,7 +119,7 @@ type Bar struct {
 // Gather makes a forecast of outcomes; their order does not matter for anything but Typical, which
 // is the first of those in the middle.
 func (s *Simulation) Gather(seed uint64, outs []Outcome) Forecast {
-	f := Forecast{Estate: s.e.Name, Hash: s.hash(), Lose: s.lose, Runs: len(outs), Seed: seed, Model: s.model, Services: []Service{}, Never: []string{}, Because: []string{}}
+	f := Forecast{Estate: s.e.Name, Hash: s.hash(), Lose: s.lose, Runs: len(outs), Seed: seed, Model: s.model, Services: []Service{}, Never: []string{}}
 	times := make([]time.Duration, len(outs))
 	for i, svc := range s.services {
 		for n := range outs {

@@ -165,7 +165,7 @@ func gantt(w io.Writer, all []simulate.Bar) {
 			mark = "#"
 		}
 		line := strings.Repeat(" ", from) + strings.Repeat(mark, max(1, to-from))
-		fmt.Fprintf(w, "  %-36s %8s %8s  %s\n", shortened(b.What, 36), span(b.From), span(b.To), line)
+		fmt.Fprintf(w, "  %s %8s %8s  %s\n", padded(b.What, 36), span(b.From), span(b.To), line)
 	}
 	if n := len(all) - len(show); n > 0 {
 		fmt.Fprintf(w, "  … and %d shorter ones\n", n)
@@ -196,11 +196,4 @@ func longest(all []simulate.Bar, most int) []simulate.Bar {
 		}
 		return !keep
 	})
-}
-
-func shortened(s string, most int) string {
-	if utf8.RuneCountInString(s) <= most {
-		return s
-	}
-	return string([]rune(s)[:most-1]) + "…"
 }

@@ -118,7 +118,7 @@ func ganttChart(bars []simulate.Bar) *chart {
 			class = "alone"
 		}
 		c.Rects = append(c.Rects, rect{x(b.From), y + 3, max(2, x(b.To)-x(b.From)), row - 8, class, fmt.Sprintf("%s: %s to %s", b.What, span(b.From), span(b.To))})
-		c.text(left-8, y+row/2+3, "end", "label", shortened(b.What, 36))
+		c.text(left-8, y+row/2+3, "end", "label", strings.TrimRight(padded(b.What, 36), " "))
 	}
 	return c
 }
