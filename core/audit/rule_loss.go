@@ -76,10 +76,13 @@ func (a *audit) lookWhole(s scenario) {
 	if 2*fallen <= of {
 		return
 	}
-	name := a.g.names[n]
+	name, along := a.g.names[n], "every other service"
+	if fallen < of {
+		along = fmt.Sprintf("%d of the other %d services", fallen, of)
+	}
 	a.add(key{rule: CommonMode, component: name}, s, Low, func(f *Finding) {
 		f.Cause, f.Chain = name, []string{name}
-		f.Message = fmt.Sprintf("%s as a whole (a bad release, an expired certificate) takes %d of the other %d services of tier 0 and 1 along", name, fallen, of)
+		f.Message = fmt.Sprintf("%s as a whole (a bad release, an expired certificate) takes %s of tier 0 and 1 along", name, along)
 		f.Remedy = fmt.Sprintf("let what can do without %s for a while say wants instead of requires, and release it one site after the other", name)
 	})
 }

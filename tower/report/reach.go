@@ -65,7 +65,7 @@ func textSurvivors(w io.Writer, f audit.Fallen) {
 		write(w, "", "given up for others: "+strings.Join(f.Shed, ", "))
 	}
 	if all := len(f.Services); up == all {
-		write(w, "", fmt.Sprintf("all %d services stay up", all))
+		write(w, "", "every service stays up")
 	} else {
 		write(w, "", fmt.Sprintf("%d of %d services stay up", up, all))
 	}

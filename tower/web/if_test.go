@@ -87,7 +87,7 @@ func prophecy(t *testing.T, d Desk) *httptest.Server {
 func TestIfSaysIt(t *testing.T) {
 	body := get(t, prophecy(t, prophet(t, "pangyo")), "/if?lose=pangyo")
 	for _, part := range []string{
-		"Without pangyo", "of 6 services are down", "deploy needs registry, registry runs in pangyo alone", `aria-current="true"`, "판교",
+		"Without pangyo", "of 6 services", "deploy needs registry, registry runs in pangyo alone", `aria-current="true"`, "판교",
 		"<b>search</b> lacks 32 servers", "<b>promote</b> talk-db", "bring one back", "p95", "writes at stake: cart", "│ is what it promises",
 		"HIGH", "do:</b>", "accepted by <b>kim</b> until 2999-01-01", "lee has accepted spof of talkk, which is not found", "letters",
 		`<option value="pangyo/battery">`,
