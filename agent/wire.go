@@ -18,6 +18,11 @@ const (
 	Start    Verb = "start"
 	Stop     Verb = "stop"
 	Fence    Verb = "fence"
+	Salvage  Verb = "salvage" // begins to read what only this member holds, or says how far it is
+	Rejoin   Verb = "rejoin"  // begins to make the member a follower again, or says how far it is
+	Apply    Verb = "apply"   // rows of a salvage
+	Check    Verb = "check"   // begins to read the member's pages and indexes, or says how far it is
+	Digest   Verb = "digest"  // looks, changes nothing; checksums of ranges of a table, or its rows
 )
 
 // Order is one request to an agent: POST /v1/order over mTLS, JSON.
@@ -61,7 +66,7 @@ type Order struct {
 }
 
 // changes says whether the order is about more than a look.
-func (o Order) changes() bool { return o.Verb != Status && o.Verb != Position }
+func (o Order) changes() bool { return o.Verb != Status && o.Verb != Position && o.Verb != Digest }
 
 // Upstream is whom a follower receives from.
 type Upstream struct {

@@ -44,6 +44,8 @@ type Task struct {
 	Facts  run.Facts       // what earlier steps of the same component learned
 	Estate estate.Estate   // the version that the run pins
 	Store  situation.Store // what the towers know of the store; zero for names
+	// Salvage is the one that the step's argument names; zero where it names none.
+	Salvage situation.Salvage
 }
 
 // Result is what an attempt came to.
@@ -57,4 +59,6 @@ type Result struct {
 	// a step may also use it to write down a weaker rule before the next step brings it about.
 	// Next is kept by the executor: it never falls.
 	Store *situation.Store
+	// Salvage is one that the step made or changed; it is written in the same way.
+	Salvage *situation.Salvage
 }

@@ -31,17 +31,18 @@ type Book struct {
 	// Estates are the versions that can be read.
 	Estates map[uint64]estate.Estate
 
-	mu      sync.Mutex
-	term    uint64
-	nextRun int
-	runs    map[run.ID][]run.Event
-	all     []run.Event // of all runs, in the order of their appends
-	appends int
-	stores  map[estate.StoreID]situation.Store
-	intents map[estate.SiteID]situation.Intent
-	out     map[estate.NameID][]estate.SiteID
-	left    int // events that are still kept; negative: all
-	basis   int64
+	mu       sync.Mutex
+	term     uint64
+	nextRun  int
+	runs     map[run.ID][]run.Event
+	all      []run.Event // of all runs, in the order of their appends
+	appends  int
+	stores   map[estate.StoreID]situation.Store
+	intents  map[estate.SiteID]situation.Intent
+	out      map[estate.NameID][]estate.SiteID
+	salvages map[string]situation.Salvage
+	left     int // events that are still kept; negative: all
+	basis    int64
 }
 
 var _ executor.Book = (*Book)(nil)
@@ -49,7 +50,7 @@ var _ executor.Book = (*Book)(nil)
 // NewBook returns a book with one version of an estate and records of its stores.
 func NewBook(e estate.Estate, stores map[estate.StoreID]situation.Store) *Book {
 	return &Book{Estates: map[uint64]estate.Estate{1: e}, term: 1, left: -1, runs: map[run.ID][]run.Event{},
-		stores: maps.Clone(stores), intents: map[estate.SiteID]situation.Intent{}, out: map[estate.NameID][]estate.SiteID{}}
+		stores: maps.Clone(stores), intents: map[estate.SiteID]situation.Intent{}, out: map[estate.NameID][]estate.SiteID{}, salvages: map[string]situation.Salvage{}}
 }
 
 // Depose lets another term drive from now on.
@@ -150,6 +151,7 @@ func (b *Book) changeLocked(c executor.Change) {
 		b.stores[id] = rec
 	}
 	maps.Copy(b.intents, c.Intents)
+	maps.Copy(b.salvages, c.Salvages)
 	for _, a := range c.Answers {
 		b.out[a.Name] = slices.DeleteFunc(slices.Clone(b.out[a.Name]), func(s estate.SiteID) bool { return s == a.Site })
 		if a.Out {
@@ -166,6 +168,13 @@ func (b *Book) Load(_ context.Context, id run.ID) ([]run.Event, error) {
 		return nil, fmt.Errorf("there is no run %s", id)
 	}
 	return slices.Clone(b.runs[id]), nil
+}
+
+// Salvage implements executor.Book.
+func (b *Book) Salvage(_ context.Context, id string) (situation.Salvage, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.salvages[id], nil
 }
 
 // Store implements executor.Book.

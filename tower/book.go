@@ -88,6 +88,9 @@ func changes(c executor.Change) (out []state.Change) {
 	for site, intent := range c.Intents {
 		out = append(out, state.IntentPut{Site: site, Intent: intent})
 	}
+	for _, s := range c.Salvages {
+		out = append(out, state.SalvagePut{Salvage: s})
+	}
 	for _, a := range c.Answers {
 		out = append(out, state.AnswerPut{Name: a.Name, Site: a.Site, Out: a.Out})
 	}
@@ -102,6 +105,10 @@ func (b *book) Load(ctx context.Context, id run.ID) ([]run.Event, error) {
 
 func (b *book) Store(ctx context.Context, id estate.StoreID) (situation.Store, error) {
 	return b.store.StoreRecord(ctx, id)
+}
+
+func (b *book) Salvage(ctx context.Context, id string) (situation.Salvage, error) {
+	return b.store.Salvage(ctx, id)
 }
 
 func (b *book) Estate(ctx context.Context, version uint64) (estate.Estate, error) {

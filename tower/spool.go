@@ -120,6 +120,11 @@ func (s *spool) Store(_ context.Context, id estate.StoreID) (situation.Store, er
 	return stores[id], nil
 }
 
+// Salvage knows none: an isolated tower reads no member.
+func (s *spool) Salvage(context.Context, string) (situation.Salvage, error) {
+	return situation.Salvage{}, nil
+}
+
 func (s *spool) Estate(context.Context, uint64) (estate.Estate, error) {
 	e, _ := s.on()
 	return e, nil

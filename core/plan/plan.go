@@ -12,22 +12,30 @@ type Verb string
 
 // The verbs. Their driver is chosen by Step.Driver.
 const (
-	Adopt    Verb = "adopt"    // store: bring an existing cluster under epochs; the first run of a store
-	Halt     Verb = "halt"     // store: checkpoint, then stop the living primary cleanly (planned move)
-	Seal     Verb = "seal"     // store: reachable members stop receiving from the old primary, durably
-	Choose   Verb = "choose"   // store: the sealed member that holds the most
-	Follow   Verb = "follow"   // store: the others receive from the chosen one
-	Promote  Verb = "promote"  // store: the chosen one becomes primary under the new epoch
-	Return   Verb = "return"   // store: the halted former primary comes back as a follower, then is listed
-	Fence    Verb = "fence"    // store: a former primary that lives is stopped and kept for salvage
-	Alone    Verb = "alone"    // store: the primary goes on without others, under a mandate
-	Together Verb = "together" // store: the mandate ends, the others hold everything
-	Close    Verb = "close"    // store: members of an isolated site answer no more reads
-	Open     Verb = "open"     // store: what was closed answers again, as what it was
-	Unseal   Verb = "unseal"   // store: members receive from the primary of the record again; undoes a seal, or is a step where one was left sealed
-	Withdraw Verb = "withdraw" // name: answers that point to a site leave
-	Level    Verb = "level"    // name server that came back: bring its zone level, then let it answer
-	Announce Verb = "announce" // name: answers that point to a site come back
+	Adopt     Verb = "adopt"     // store: bring an existing cluster under epochs; the first run of a store
+	Halt      Verb = "halt"      // store: checkpoint, then stop the living primary cleanly (planned move)
+	Seal      Verb = "seal"      // store: reachable members stop receiving from the old primary, durably
+	Choose    Verb = "choose"    // store: the sealed member that holds the most
+	Follow    Verb = "follow"    // store: the others receive from the chosen one
+	Promote   Verb = "promote"   // store: the chosen one becomes primary under the new epoch
+	Return    Verb = "return"    // store: the halted former primary comes back as a follower, then is listed
+	Fence     Verb = "fence"     // store: a former primary that lives is stopped and kept for salvage
+	Alone     Verb = "alone"     // store: the primary goes on without others, under a mandate
+	Together  Verb = "together"  // store: the mandate ends, the others hold everything
+	Close     Verb = "close"     // store: members of an isolated site answer no more reads
+	Open      Verb = "open"      // store: what was closed answers again, as what it was
+	Unseal    Verb = "unseal"    // store: members receive from the primary of the record again; undoes a seal, or is a step where one was left sealed
+	Withdraw  Verb = "withdraw"  // name: answers that point to a site leave
+	Level     Verb = "level"     // name server that came back: bring its zone level, then let it answer
+	Announce  Verb = "announce"  // name: answers that point to a site come back
+	Watch     Verb = "watch"     // name: what users see of a site whose answers came back stays well for a while
+	Salvage   Verb = "salvage"   // store: a member that went another way is read before anything is rewritten, and what only it holds is kept in two sites
+	Rejoin    Verb = "rejoin"    // store: the member becomes a follower of the record's primary again, by the least that does; it counts for nothing yet
+	Verify    Verb = "verify"    // store: do all members hold the same?
+	Apply     Verb = "apply"     // store: rows of a salvage that people chose are written, in one transaction
+	Discard   Verb = "discard"   // store: a salvage is given up by name
+	Seat      Verb = "seat"      // tower: it becomes a voter, or stops being one
+	Redundant Verb = "redundant" // site: the estate is as redundant as declared again, as far as the site can help
 )
 
 // Kind is what a plan is for.
@@ -47,6 +55,12 @@ const (
 	LetGo     Kind = "let-go"     // a member is sealed, or follows nobody, for a run that is over
 	AdoptNew  Kind = "adopt"      // a store comes under haechi
 	Serve     Kind = "serve"      // a person lets a site answer users again
+	Recover   Kind = "recover"    // a lost site is there again: its members, answers and voters come back
+	BringBack Kind = "rejoin"     // one member of a store comes back: read, made a follower, listed
+	VerifyAll Kind = "verify"     // a store's members are compared
+	Restore   Kind = "apply-salvage"
+	GiveUp    Kind = "discard-salvage"
+	Reseat    Kind = "reseat" // the towers' voters are placed so that the next loss can be borne
 	// What a tower does alone, for its own site, while it hears no other, and after.
 	CloseReads Kind = "close-reads" // a store's reads must be fresh, and here they cannot be
 	OpenReads  Kind = "open-reads"  // the others are heard again
@@ -103,6 +117,8 @@ const (
 	ArgHalted    = "halted"    // seal, choose, follow: those of the members that were primary and were halted cleanly, joined by ","
 	ArgPrefer    = "prefer"    // choose: this member, where it holds as much as any other
 	ArgAny       = "any"       // promote: how many members besides the primary hold a write before the client hears of it
+	ArgSalvage   = "salvage"   // apply, discard: the salvage's ID
+	ArgRows      = "rows"      // apply: the numbers of its rows, joined by ","; none: all of them
 )
 
 // Reason is why a step stands in a plan. The zero value means that nobody gave one: a bug.

@@ -14,6 +14,9 @@ type shape struct {
 	limit          time.Duration
 }
 
+// long is for what takes as long as the data is large.
+const long = 7 * 24 * time.Hour
+
 // shapeOf says how a verb is checked, taken back and bounded. A seal has one second
 // because writes that nobody may acknowledge any more wait all that time. Choosing and
 // promoting have a minute because the chosen member has to replay what it received, and
@@ -50,6 +53,22 @@ func shapeOf(v Verb) shape {
 		return shape{"other answers remain", "each name server answers without the site", "", 2 * time.Second}
 	case Announce:
 		return shape{"the site serves", "each name server answers with the site", "", 2 * time.Second}
+	case Watch:
+		return shape{"the site's answers are back", "users' probes of the site stayed well", "", time.Minute}
+	case Salvage:
+		return shape{"the member is not counted, and its agent answers", "what only it holds lies in two sites, or it is known that there is nothing", "", long}
+	case Rejoin:
+		return shape{"what only it holds is kept", "it receives from the primary, under its epoch", "", long}
+	case Verify:
+		return shape{"the members answer", "each range of each table was found equal, or the rows that differ are named", "", long}
+	case Apply:
+		return shape{"the rows are as the salvage says", "they stand on the primary, and others hold them", "", 10 * time.Minute}
+	case Discard:
+		return shape{"those whom policy names agree", "the salvage is marked as given up", "", 10 * time.Second}
+	case Seat:
+		return shape{"a majority of voters answers", "the towers agree who votes", "", time.Minute}
+	case Redundant:
+		return shape{"what could be brought back is back", "nothing declared is missing", "", long}
 	case Level:
 		return shape{"another name server has the zone", "its serial and answers equal the others'", "", 10 * time.Second}
 	}

@@ -1,6 +1,10 @@
 package situation
 
-import "github.com/haechi/haechi/core/estate"
+import (
+	"time"
+
+	"github.com/haechi/haechi/core/estate"
+)
 
 // Store is what the towers have agreed about a store. It lives in state
 // and changes only with a journaled event.
@@ -14,6 +18,8 @@ type Store struct {
 	Former   []estate.MemberID `json:"former"`             // not to be counted before they are rewound and proven
 	Next     uint64            `json:"next"`               // highest epoch ever handed out to a run
 	Timeline uint64            `json:"timeline,omitempty"` // that the epoch began, where the engine counts them; 0: not known
+	Verified time.Time         `json:"verified,omitzero"`  // when all members were last found to hold the same, by a run that began after the last of them came back; zero: not since then
+	Differs  string            `json:"differs,omitempty"`  // what the last comparison found, in words; empty: nothing
 }
 
 // Intent is what people or a run want of a site.

@@ -69,7 +69,8 @@ func (c *carrier) left(a act) time.Duration {
 // task is what the driver is told.
 func (c *carrier) task(s plan.Step) driver.Task {
 	return driver.Task{Run: c.r.ID, Step: s, Term: c.term, Epoch: c.r.Epochs[s.Component],
-		Facts: c.r.Facts(s.Component), Estate: c.estate, Store: c.stores[estate.StoreID(s.Component)]}
+		Facts: c.r.Facts(s.Component), Estate: c.estate, Store: c.stores[estate.StoreID(s.Component)],
+		Salvage: c.salvages[s.Args[plan.ArgSalvage]]}
 }
 
 // attempt asks the driver. A panic in a driver is not caught: it is our bug, and the run
@@ -204,6 +205,10 @@ func (c *carrier) learn(s plan.Step, ev run.Event, res result) {
 		next.Next = max(next.Next, c.stores[id].Next)
 		c.stores[id] = next
 		set(&c.change.Stores, id, next)
+	}
+	if res.Salvage != nil {
+		c.salvages[res.Salvage.ID] = *res.Salvage
+		set(&c.change.Salvages, res.Salvage.ID, *res.Salvage)
 	}
 	if ev.Outcome != run.Done {
 		return

@@ -39,6 +39,8 @@ type Book interface {
 	// Store returns a store's record; the zero record where there is none. It has seen every
 	// append that this process made.
 	Store(ctx context.Context, id estate.StoreID) (situation.Store, error)
+	// Salvage returns one by its ID; the zero value where there is none.
+	Salvage(ctx context.Context, id string) (situation.Salvage, error)
 	// Estate returns one version of the estate.
 	Estate(ctx context.Context, version uint64) (estate.Estate, error)
 }
@@ -51,6 +53,8 @@ type Change struct {
 	Next    map[estate.StoreID]uint64
 	Intents map[estate.SiteID]situation.Intent
 	Answers []Answer
+	// Salvages replaces them, by ID.
+	Salvages map[string]situation.Salvage
 	// Basis is the caller's mark of the settings that a new run was decided on (see Opening);
 	// 0: none. A Book that knows that people changed them since refuses the append.
 	Basis int64
@@ -65,5 +69,5 @@ type Answer struct {
 
 // Empty says that nothing changes.
 func (c Change) Empty() bool {
-	return len(c.Stores)+len(c.Next)+len(c.Intents)+len(c.Answers) == 0
+	return len(c.Stores)+len(c.Next)+len(c.Intents)+len(c.Answers)+len(c.Salvages) == 0
 }

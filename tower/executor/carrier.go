@@ -28,8 +28,10 @@ type carrier struct {
 	estate estate.Estate
 	stores map[estate.StoreID]situation.Store // records of the plan's stores, as this run leaves them
 	prior  map[int]situation.Store            // what a record was before a step that may weaken it
-	r      run.Run
-	opened run.ID // the ID of a run whose Opened event is not noted yet
+	// salvages are those that the plan's steps name, or have made.
+	salvages map[string]situation.Salvage
+	r        run.Run
+	opened   run.ID // the ID of a run whose Opened event is not noted yet
 
 	pending []run.Event // applied to r, to be written with the next append
 	change  Change      // to be written with them
@@ -70,13 +72,20 @@ type request struct {
 
 // carrier returns an empty one.
 func (x *Executor) carrier(term uint64, e estate.Estate) *carrier {
-	return &carrier{x: x, term: term, estate: e, stores: map[estate.StoreID]situation.Store{}, prior: map[int]situation.Store{},
+	return &carrier{x: x, term: term, estate: e, stores: map[estate.StoreID]situation.Store{}, prior: map[int]situation.Store{}, salvages: map[string]situation.Salvage{},
 		flight: map[int]*attempt{}, results: make(chan result), requests: make(chan request), gone: make(chan struct{})}
 }
 
-// readStores reads the records of the plan's stores.
+// readStores reads the records of the plan's stores, and the salvages that its steps name.
 func (c *carrier) readStores(ctx context.Context, p plan.Plan) error {
 	for _, s := range p.Steps {
+		if name := s.Args[plan.ArgSalvage]; name != "" {
+			one, err := c.x.Book.Salvage(ctx, name)
+			if err != nil {
+				return fmt.Errorf("salvage %s: %w", name, err)
+			}
+			c.salvages[name] = one
+		}
 		id := estate.StoreID(s.Component)
 		if _, ok := c.estate.Stores[id]; !ok {
 			continue

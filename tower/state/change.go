@@ -49,6 +49,14 @@ type IntentPut struct {
 func (c IntentPut) key() string                      { return "" }
 func (c IntentPut) apply(_ record, w *writing) error { return w.put(intentKey(c.Site), c.Intent) }
 
+// SalvagePut is a salvage as it is from now on.
+type SalvagePut struct{ Salvage situation.Salvage }
+
+func (c SalvagePut) key() string { return "" }
+func (c SalvagePut) apply(_ record, w *writing) error {
+	return w.put(salvageKey(c.Salvage.ID), c.Salvage)
+}
+
 // AskDone takes a person's wish off the list. The entries that go with it say
 // what was made of it. A wish that is gone already fails with [ErrConflict], so
 // that none is fulfilled twice.

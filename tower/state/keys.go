@@ -35,6 +35,7 @@ const (
 	keyIntents   = keyNow + "intents/"
 	keyWithdrawn = keyNow + "withdrawn/"
 	keyAsks      = keyNow + "asks/"
+	keySalvages  = keyNow + "salvages/"
 )
 
 func journalKey(seq uint64) string         { return fmt.Sprintf("%s%020d", keyJournal, seq) }
@@ -43,6 +44,7 @@ func eventKey(id run.ID, n int) string     { return fmt.Sprintf("%s%06d", events
 func indexKey(id run.ID) string            { return keyIndex + string(id) }
 func estateKey(version uint64) string      { return fmt.Sprintf("%s%010d", keyEstates, version) }
 func storeKey(id estate.StoreID) string    { return keyStores + string(id) }
+func salvageKey(id string) string          { return keySalvages + id }
 func intentKey(s estate.SiteID) string     { return keyIntents + string(s) }
 func withdrawnKey(n estate.NameID) string  { return keyWithdrawn + string(n) }
 func runID(n uint64) run.ID                { return run.ID(fmt.Sprintf("r-%06d", n)) }

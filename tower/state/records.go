@@ -91,7 +91,8 @@ type Snapshot struct {
 	Holds       map[string]Hold        // by ID
 	Intents     map[estate.SiteID]situation.Intent
 	Withdrawn   map[estate.NameID][]estate.SiteID
-	Asks        []Ask // oldest first
+	Asks        []Ask                        // oldest first
+	Salvages    map[string]situation.Salvage // by ID
 	LastJournal journal.Entry
 }
 

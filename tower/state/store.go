@@ -146,6 +146,15 @@ func (s *Store) StoreRecord(ctx context.Context, id estate.StoreID) (situation.S
 	return decode[situation.Store](storeKey(id), have[storeKey(id)].value)
 }
 
+// Salvage returns one by its ID, confirmed by the quorum; the zero value where there is none.
+func (s *Store) Salvage(ctx context.Context, id string) (situation.Salvage, error) {
+	have, err := s.read(ctx, []string{salvageKey(id)})
+	if err != nil {
+		return situation.Salvage{}, fmt.Errorf("salvage %s: %w", id, err)
+	}
+	return decode[situation.Salvage](salvageKey(id), have[salvageKey(id)].value)
+}
+
 // Agreed returns what the towers have agreed about stores, and which sites' answers are out of
 // names, confirmed by the quorum and at one revision.
 func (s *Store) Agreed(ctx context.Context, stores []estate.StoreID, names []estate.NameID) (map[estate.StoreID]situation.Store, map[estate.NameID][]estate.SiteID, error) {
