@@ -19,17 +19,18 @@ type Input struct {
 	Now    situation.Situation
 	Stores map[estate.StoreID]situation.Store // what the towers have agreed about each store
 	Kind   Kind
-	// Subject is the site (lose-site, evacuate, cut-users, serve), the store (lose-store,
-	// failover, fence-old, go-alone, end-alone, let-go, adopt, close-reads, open-reads) or the name server's host (level-dns).
+	// Subject is the site (lose-site, evacuate, cut-users, serve, recover), the store (lose-store,
+	// failover, fence-old, go-alone, end-alone, let-go, adopt, rejoin, verify, close-reads, open-reads) or the name server's host (level-dns).
 	Subject string
 	// Lost are the sites that a lose-site plan is about; Subject alone where it is empty.
 	Lost []estate.SiteID
-	// StoresOnly limits which stores may be moved; empty means all.
+	// StoresOnly limits which stores may be moved, or brought back; empty means all.
 	StoresOnly []estate.StoreID
-	// Target is the member that a person wants as primary (failover), or the one to fence or to let go.
+	// Target is the member that a person wants as primary (failover), or the one to fence, to let go or to bring back.
 	Target    estate.MemberID
 	At        estate.SiteID                     // close-reads, open-reads: the site whose members are meant
 	Withdrawn map[estate.NameID][]estate.SiteID // answers that are already out
+	Intents   map[estate.SiteID]situation.Intent
 	Because   []string
 }
 
@@ -123,6 +124,12 @@ func (m *maker) fill() *Stuck {
 		return m.letGo()
 	case AdoptNew, GoAlone, EndAlone:
 		return m.wholeStore()
+	case Recover:
+		return m.recover()
+	case BringBack:
+		return m.bringBack()
+	case VerifyAll:
+		return m.verifyAll()
 	}
 	return &Stuck{m.in.Subject, UnknownKind, fmt.Sprintf("there is no kind of plan %q", m.in.Kind), "use one that haechi plan --help lists"}
 }

@@ -91,8 +91,8 @@ type Plan struct {
 type Step struct {
 	ID        int               `json:"id"`
 	Verb      Verb              `json:"verb"`
-	Driver    string            `json:"driver"`            // "postgres", "dns"
-	Component string            `json:"component"`         // store, name, or name server
+	Driver    string            `json:"driver"`            // "postgres", "dns", "estate"
+	Component string            `json:"component"`         // store, name, name server, or site
 	Site      estate.SiteID     `json:"site,omitempty"`    // where it acts, if in one place; of withdraw and announce: whose answers
 	Members   []string          `json:"members,omitempty"` // store members (or name servers) that it may touch
 	Args      map[string]string `json:"args,omitempty"`
@@ -119,6 +119,7 @@ const (
 	ArgAny       = "any"       // promote: how many members besides the primary hold a write before the client hears of it
 	ArgSalvage   = "salvage"   // apply, discard: the salvage's ID
 	ArgRows      = "rows"      // apply: the numbers of its rows, joined by ","; none: all of them
+	ArgShare     = "share"     // rejoin: among how many members that come back beside each other the room of the link is shared; none: 1
 )
 
 // Reason is why a step stands in a plan. The zero value means that nobody gave one: a bug.
@@ -135,6 +136,8 @@ const (
 	TooFew       Reason = "too-few-acknowledge"
 	Whole        Reason = "whole-again"
 	LeftSealed   Reason = "left-sealed"
+	MemberDown   Reason = "member-down"
+	Compare      Reason = "compare" // whether what came back holds the same
 	// SecondPrimary is one that neither the record nor a run knows of.
 	SecondPrimary Reason = "second-primary"
 )

@@ -26,6 +26,7 @@ import (
 //	believe pangyo=lost ansan/agent/db-ansan=dead
 //	fact pangyo/database/talk-db/pangyo halted_epoch=2    what it says of itself; nothing without a value
 //	withdrawn talk.example. pangyo
+//	intent pangyo drained
 //	plan KIND SUBJECT [lost=a,b] [only=…] [to=…] [at=…] [describe]
 func TestScenarios(t *testing.T) {
 	datadriven.Walk(t, "testdata/scenarios", func(t *testing.T, path string) {
@@ -46,6 +47,8 @@ func TestScenarios(t *testing.T) {
 			case "withdrawn":
 				name := estate.NameID(d.CmdArgs[0].Key)
 				w.in.Withdrawn[name] = append(w.in.Withdrawn[name], estate.SiteID(d.CmdArgs[1].Key))
+			case "intent":
+				w.in.Intents[estate.SiteID(d.CmdArgs[0].Key)] = situation.Intent(d.CmdArgs[1].Key)
 			case "plan":
 				return w.plan(d)
 			default:
@@ -72,6 +75,7 @@ func newWorld() *world {
 		Now:       situation.Situation{Sites: map[estate.SiteID]situation.Verdict{}, Things: map[string]situation.Verdict{}, Facts: map[string]map[string]string{}},
 		Stores:    map[estate.StoreID]situation.Store{},
 		Withdrawn: map[estate.NameID][]estate.SiteID{},
+		Intents:   map[estate.SiteID]situation.Intent{},
 	}}
 }
 

@@ -52,6 +52,11 @@ func anyInput(t *rapid.T) plan.Input {
 			target := situation.DatabaseTarget(w.in.Estate, id, estate.MemberID(m))
 			w.fact(target, situation.FactHalted, rapid.SampledFrom([]string{"", "", "1", "7"}).Draw(t, "halted"))
 			w.fact(target, situation.FactRole, rapid.SampledFrom([]string{"", situation.RolePrimary}).Draw(t, "role"))
+			w.fact(target, situation.FactRunning, rapid.SampledFrom([]string{"", "true", "false"}).Draw(t, "running"))
+			w.fact(target, situation.FactMade, rapid.SampledFrom([]string{"", situation.RolePrimary, situation.RoleFollower}).Draw(t, "made"))
+			w.fact(target, situation.FactReign, rapid.SampledFrom([]string{"1", "7"}).Draw(t, "reign"))
+			w.fact(target, situation.FactFenced, rapid.SampledFrom([]string{"false", "true"}).Draw(t, "fenced"))
+			w.fact(target, situation.FactBroken, rapid.SampledFrom([]string{"", "", "copy"}).Draw(t, "broken"))
 		}
 		w.in.Stores[id] = rec
 	}
@@ -73,7 +78,7 @@ func anyInput(t *rapid.T) plan.Input {
 	}
 	in := w.in
 	in.Kind = rapid.SampledFrom([]plan.Kind{plan.LoseSite, plan.LoseSite, plan.Evacuate, plan.LoseStore, plan.Failover, plan.CutUsers, plan.Serve,
-		plan.FenceOld, plan.LetGo, plan.GoAlone, plan.EndAlone, plan.AdoptNew}).Draw(t, "kind")
+		plan.FenceOld, plan.LetGo, plan.GoAlone, plan.EndAlone, plan.AdoptNew, plan.Recover, plan.Recover, plan.BringBack, plan.VerifyAll}).Draw(t, "kind")
 	in.Subject = string(rapid.SampledFrom(sites).Draw(t, "site"))
 	switch in.Kind {
 	case plan.LoseSite:
@@ -81,9 +86,11 @@ func anyInput(t *rapid.T) plan.Input {
 			in.Lost = some("lost")
 		}
 	case plan.Evacuate, plan.CutUsers, plan.Serve:
+	case plan.Recover:
+		in.Intents[estate.SiteID(in.Subject)] = rapid.SampledFrom([]situation.Intent{"", situation.Serving, situation.Drained}).Draw(t, "intent")
 	default:
 		in.Subject = rapid.SampledFrom(things[:3]).Draw(t, "store")
-		if in.Kind == plan.LetGo {
+		if in.Kind == plan.LetGo || in.Kind == plan.BringBack {
 			in.Target = estate.MemberID(rapid.SampledFrom(sites).Draw(t, "target"))
 		}
 	}
@@ -122,7 +129,51 @@ func TestMakeIsSafe(t *testing.T) {
 		}
 		checkStores(t, in, p)
 		checkNames(t, in, p)
+		checkReturns(t, in, p)
 	})
+}
+
+// checkReturns holds what makes a return safe: nothing is rewritten of what may stand nowhere else before it
+// was read, nobody counts before it has rejoined, one member of a store at a time; and a recovery
+// ends with the question whether anything is missing still.
+func checkReturns(t *rapid.T, in plan.Input, p plan.Plan) {
+	last := map[string]plan.Step{} // by store
+	for i, s := range p.Steps {
+		rec, waits := in.Stores[estate.StoreID(s.Component)], slices.Contains(s.After, last[s.Component].ID)
+		before := func(v plan.Verb) bool {
+			b := last[s.Component]
+			return waits && b.Verb == v && b.Members[0] == s.Members[0]
+		}
+		switch s.Verb {
+		case plan.Salvage, plan.Rejoin, plan.Verify:
+			m := estate.MemberID(s.Members[0])
+			counted := slices.Contains(rec.Sync, m) && !slices.Contains(rec.Former, m)
+			if s.Verb != plan.Verify && m == rec.Primary {
+				t.Fatalf("the primary comes back to itself: %s", s)
+			}
+			if s.Verb == plan.Rejoin && !counted && !before(plan.Salvage) {
+				t.Fatalf("%s is rewritten before it was read:\n%s", m, p)
+			}
+			if last[s.Component].ID != 0 && !waits {
+				t.Fatalf("%s does not wait for what happens to the store before:\n%s", s, p)
+			}
+		case plan.Return:
+			if in.Kind != plan.Failover && in.Kind != plan.Evacuate && !before(plan.Rejoin) {
+				t.Fatalf("%s is listed and has not rejoined:\n%s", s.Members[0], p)
+			}
+		case plan.Redundant:
+			if i != len(p.Steps)-1 || in.Kind != plan.Recover {
+				t.Fatalf("something comes after the end:\n%s", p)
+			}
+			for _, b := range last {
+				if !slices.Contains(s.After, b.ID) {
+					t.Fatalf("the end does not wait for %s:\n%s", b, p)
+				}
+			}
+		default:
+		}
+		last[s.Component] = s
+	}
 }
 
 // checkStep holds what is true of every step.
@@ -199,7 +250,8 @@ func cleanly(in plan.Input, id, m string) bool {
 	case f[situation.FactRole] == situation.RolePrimary:
 		return false
 	case slices.Contains(rec.Former, estate.MemberID(m)):
-		return f[situation.FactHalted] == epoch
+		follows := slices.Contains(rec.Sync, estate.MemberID(m)) && f[situation.FactMade] == situation.RoleFollower && f[situation.FactReign] == epoch
+		return f[situation.FactHalted] == epoch || follows && f[situation.FactFenced] == "false" && f[situation.FactBroken] == ""
 	}
 	return m == string(rec.Primary) && f[situation.FactHalted] != ""
 }

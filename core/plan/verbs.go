@@ -36,7 +36,7 @@ func shapeOf(v Verb) shape {
 	case Promote:
 		return shape{"the chosen member is sealed under this epoch and lists only members that follow it", "it takes writes under the new epoch", "", time.Minute}
 	case Return:
-		return shape{"the former primary was halted in this run", "it receives from the new primary and is listed", "", time.Minute}
+		return shape{"the former primary was halted in this run, or has rejoined", "it receives from the primary and is listed", "", time.Minute}
 	case Fence:
 		return shape{"it is not the primary of the record", "it is stopped, its data kept", "", 5 * time.Second}
 	case Alone:

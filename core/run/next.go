@@ -171,7 +171,11 @@ func (r Run) unasked(s plan.Step, p Progress) (why string, people int) {
 // hangs on it, and while it were open nobody could order anything else. The agent of a former primary
 // may be out of reach because its site has burned: the next look at it is a new cause.
 func ends(k plan.Kind) bool {
-	return k == plan.Evacuate || k == plan.Failover || k == plan.Serve || k == plan.LetGo || k == plan.FenceOld
+	switch k {
+	case plan.Evacuate, plan.Failover, plan.Serve, plan.LetGo, plan.FenceOld, plan.VerifyAll, plan.Restore, plan.GiveUp, plan.Reseat:
+		return true
+	}
+	return false
 }
 
 // closing says whether the run is at its end, and with which words.
@@ -199,9 +203,13 @@ func (r Run) closing() (string, bool) {
 	return "failed: " + r.failure(), true
 }
 
-// doneWords tells a plan that saved all from one in which something was stuck.
+// doneWords tells a plan that saved all from one in which something was stuck. A recovery is at its end
+// only when nothing is missing any more, and says so.
 func (r Run) doneWords() string {
-	if len(r.Plan.Blocked) == 0 {
+	switch {
+	case r.Plan.Kind == plan.Recover:
+		return "done, recovered"
+	case len(r.Plan.Blocked) == 0:
 		return "done"
 	}
 	var stuck []string

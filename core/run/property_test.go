@@ -203,7 +203,7 @@ func (c *carried) obey(t *rapid.T, pick func(n int) int, outcome func() run.Outc
 
 func TestInvariants(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		kind := rapid.SampledFrom([]plan.Kind{plan.LoseSite, plan.Evacuate}).Draw(t, "kind")
+		kind := rapid.SampledFrom([]plan.Kind{plan.LoseSite, plan.Evacuate, plan.Recover}).Draw(t, "kind")
 		c := newCarried(t, chain(kind, []string{"a", "b"}[:rapid.IntRange(1, 2).Draw(t, "stores")]...))
 		pick := func(n int) int { return rapid.IntRange(0, n-1).Draw(t, "pick") }
 		outcome := func() run.Outcome {
@@ -274,7 +274,7 @@ func (c *carried) calm(t *rapid.T) {
 // For every prefix of a log, a successor that finds the world as it is ends where the
 // first would have ended, and does nothing twice without a look.
 func TestEveryPrefixEndsInTheSamePlace(t *testing.T) {
-	for _, kind := range []plan.Kind{plan.LoseSite, plan.Evacuate} {
+	for _, kind := range []plan.Kind{plan.LoseSite, plan.Evacuate, plan.Recover} {
 		whole, _ := carryAll(t, nil, kind, 1)
 		for n := 1; n < len(whole.events); n++ {
 			again, did := carryAll(t, whole.events[:n], kind, 2)

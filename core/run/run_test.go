@@ -26,6 +26,15 @@ func chain(kind plan.Kind, stores ...string) plan.Plan {
 		add(plan.Fence, "talk-db", "", 5*time.Second)
 		return p
 	}
+	if kind == plan.Recover {
+		var last []int
+		for _, s := range stores {
+			last = append(last, add(plan.Verify, s, "", time.Hour, add(plan.Return, s, "", time.Minute, add(plan.Rejoin, s, "", time.Hour, add(plan.Salvage, s, "", time.Hour)))))
+		}
+		last = append(last, add(plan.Announce, "talk.", plan.Withdraw, 2*time.Second))
+		add(plan.Redundant, "pangyo", "", time.Hour, last...)
+		return p
+	}
 	planned := kind == plan.Evacuate
 	var promoted []int
 	for _, s := range stores {

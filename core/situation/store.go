@@ -43,7 +43,12 @@ const (
 	FactMade    = "agent/role"           // of a member: what its agent last made it, whether its server runs or not
 	FactFenced  = "fenced"               // of a member: "true" while its agent starts it for nobody
 	FactHalted  = "halted_epoch"         // of a member that was primary and was stopped cleanly, until it is one again: the epoch of the run that stopped it
+	FactRunning = "running"              // of a member: whether its server runs
+	FactStopped = "stopped"              // of a member whose server does not run: "cleanly" where somebody told it to end
+	FactBroken  = "broken"               // of a member: what its data directory is being made again by; nothing starts it meanwhile
+	FactHeld    = "held"                 // of a member: "true" while its host carries nothing out
 	FactLocked  = "locked"               // of a name server: "true" while it answers nothing
 
-	RolePrimary = "primary"
+	RolePrimary  = "primary"
+	RoleFollower = "follower"
 )
