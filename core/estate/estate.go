@@ -204,6 +204,7 @@ type Policy struct {
 	Profile        string          `json:"profile,omitempty"` // "default" | "fast": how long silence lasts before it counts
 	SiteLoss       Consent         `json:"site-loss,omitempty"`
 	SiteLossByTier map[int]Consent `json:"site-loss-by-tier,omitempty"`
+	SiteReturn     Consent         `json:"site-return,omitempty"` // empty: auto
 	AcceptDataLoss Consent         `json:"accept-data-loss,omitempty"`
 	Answer         time.Duration   `json:"answer,omitempty"` // in which people answer, in 95 of 100 cases; 0: as simulate.Defaults says
 	DrillEvery     time.Duration   `json:"drill-every,omitempty"`

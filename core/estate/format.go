@@ -259,6 +259,7 @@ func policyFields() []field[Policy] {
 	return []field[Policy]{
 		key("profile", "how long silence lasts before it counts: default (2 s) or fast (0.5 s, for good links)", oneOf("default", "fast"), func(v *Policy) *string { return &v.Profile }),
 		siteLossField(),
+		key("site-return", "who has to agree before what was lost comes back: auto (default), one-person, two-people", oneOf(Auto, OnePerson, TwoPeople), func(v *Policy) *Consent { return &v.SiteReturn }),
 		key("accept-data-loss", "who has to agree before acknowledged writes are given up: two-people (default) or one-person", oneOf(OnePerson, TwoPeople), func(v *Policy) *Consent { return &v.AcceptDataLoss }),
 		key("answer", "the time in which people answer what haechi asks, in 95 of 100 cases: 30m when left away", duration, func(v *Policy) *time.Duration { return &v.Answer }),
 		key("drill-every", "how often readiness has to be proven", duration, func(v *Policy) *time.Duration { return &v.DrillEvery }),

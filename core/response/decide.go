@@ -84,6 +84,11 @@ func (o OpenRun) knows(lost []estate.SiteID) bool {
 func (in Input) left(w want) (want, bool) {
 	for _, o := range in.Open {
 		switch {
+		case returns(w.kind):
+			var any bool
+			if w, any = in.beside(o, w); !any {
+				return w, false
+			}
 		case in.passes(o, w):
 		case o.open() && o.Status == run.StatusAsked && w.kind == plan.LoseSite && in.does(o, w):
 			n := len(w.stores)
@@ -167,6 +172,9 @@ func (in Input) does(o OpenRun, w want) bool {
 	case plan.LevelDNS:
 		return same
 	}
+	if returns(o.Kind) || o.Kind == plan.VerifyAll || o.Kind == plan.Restore || o.Kind == plan.GiveUp {
+		return false // they take long, and what saves data or has writes acknowledged does not wait for them
+	}
 	if o.Kind == plan.FenceOld && o.Status == run.StatusAsked && w.kind != o.Kind {
 		return false // whether a former primary is to be stopped holds nothing else up
 	}
@@ -187,8 +195,10 @@ func (in Input) concerns(o OpenRun, id estate.StoreID) bool {
 		return slices.ContainsFunc(o.Lost, func(s string) bool { return in.standsIn(id, estate.SiteID(s)) })
 	case plan.Evacuate:
 		return in.siteOf(id, in.primary(id)) == estate.SiteID(o.Subject)
-	case plan.CutUsers, plan.Serve, plan.LevelDNS:
+	case plan.CutUsers, plan.Serve, plan.LevelDNS, plan.Reseat:
 		return false
+	case plan.Recover:
+		return in.standsIn(id, estate.SiteID(o.Subject))
 	}
 	return o.Subject == string(id)
 }
@@ -208,6 +218,11 @@ func (in Input) yields(o OpenRun, w want) bool {
 		return in.passes(o, w) || w.kind == plan.LoseSite && (lost(o.Subject) || slices.ContainsFunc(in.storeIDs(), hit))
 	case plan.CutUsers, plan.Serve:
 		return w.kind == plan.LoseSite && lost(o.Subject) || w.kind == plan.CutUsers && o.Subject == w.subject
+	case plan.Recover, plan.BringBack, plan.VerifyAll, plan.Restore, plan.GiveUp, plan.Reseat:
+		// Their steps may need what is lost now. What changes the same record does not wait for hours either:
+		// they are wanted again after it, and go on where they were.
+		rules := moves(w.kind) || w.kind == plan.GoAlone || w.kind == plan.EndAlone
+		return w.kind == plan.LoseSite || rules && slices.ContainsFunc(w.stores, ours) || w.kind == plan.CutUsers && o.Subject == w.subject
 	}
 	return false
 }
@@ -224,6 +239,9 @@ func (in Input) tried(w want, stores []estate.StoreID) string {
 		}
 		if w.kind == plan.LoseSite && len(o.Lost) != len(w.lost) {
 			continue // it took more sites for lost, so it could do less
+		}
+		if o.Member != w.member && w.kind == plan.BringBack {
+			continue
 		}
 		if len(stores) > 0 && !slices.ContainsFunc(stores, func(id estate.StoreID) bool { return in.concerns(o, id) }) {
 			continue

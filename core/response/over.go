@@ -46,6 +46,11 @@ func (in Input) over(o OpenRun) string {
 			return ""
 		}
 		return fmt.Sprintf("%s, the primary of %s, is up again, and nothing was moved", p, id)
+	case plan.Recover:
+		if !in.Now.Sites[estate.SiteID(o.Subject)].Gone() {
+			return ""
+		}
+		return fmt.Sprintf("%s is gone again; it is tried anew when it is back", o.Subject)
 	case plan.FenceOld:
 		id := estate.StoreID(o.Subject)
 		if !in.onePrimary(id) {

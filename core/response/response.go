@@ -44,6 +44,7 @@ type OpenRun struct {
 	ID      run.ID
 	Kind    plan.Kind
 	Subject string
+	Member  estate.MemberID              // that it brings back; empty: it is about no single one
 	Lost    []string                     // sites that it takes for lost
 	Stores  []estate.StoreID             // that its steps are about; nil: not known, then all that it may touch
 	Settled map[estate.StoreID]time.Time // of those of its stores that it has nothing more to do with: since when
@@ -75,7 +76,7 @@ type Decision struct {
 	Lost    []estate.SiteID // all sites that are lost, where it is about a loss
 	// Stores that are moved. A lose-site run without any moves traffic alone; see [Decision.StoresOnly].
 	Stores     []estate.StoreID
-	Member     estate.MemberID // to fence, or to let go
+	Member     estate.MemberID // to fence, to let go, or to bring back
 	People     int             // of an Ask: how many have to agree
 	Run        run.ID          // of a Drop: whose question
 	Supersedes []run.ID
@@ -152,7 +153,7 @@ func refuseAll(wants []want) Decision {
 
 // rank orders decisions: what saves data first.
 func rank(k plan.Kind) int {
-	order := []plan.Kind{plan.LoseSite, plan.LoseStore, plan.FenceOld, plan.CutUsers, plan.GoAlone, plan.EndAlone, plan.LetGo, plan.LevelDNS}
+	order := []plan.Kind{plan.LoseSite, plan.LoseStore, plan.FenceOld, plan.CutUsers, plan.GoAlone, plan.EndAlone, plan.LetGo, plan.LevelDNS, plan.Recover, plan.BringBack}
 	if i := slices.Index(order, k); i >= 0 {
 		return i
 	}

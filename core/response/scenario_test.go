@@ -74,6 +74,7 @@ func well() response.Input {
 		Armed:     map[string]bool{"*": true},
 		Premises:  map[estate.StoreID][]situation.Premise{},
 		Withdrawn: map[estate.NameID][]estate.SiteID{},
+		Intents:   map[estate.SiteID]situation.Intent{},
 		Quorum:    true,
 	}
 	n := in.Estate.Names["talk.example."]
@@ -160,8 +161,11 @@ func set(t *testing.T, d *datadriven.TestData, in *response.Input, f []string, w
 		for _, s := range f[1:] {
 			in.Withdrawn["talk.example."] = append(in.Withdrawn["talk.example."], estate.SiteID(s))
 		}
+	case "intent":
+		in.Intents[estate.SiteID(f[1])] = situation.Intent(f[2])
 	case "policy":
 		in.Estate.Policy.SiteLoss = estate.Consent(f[1])
+		in.Estate.Policy.SiteReturn = estate.Consent(args["site-return"])
 		if tier, ok := args["tier-1"]; ok {
 			in.Estate.Policy.SiteLossByTier = map[int]estate.Consent{1: estate.Consent(tier)}
 		}
@@ -192,6 +196,11 @@ func store(in *response.Input, id estate.StoreID, args map[string]string) {
 			r.Primary = estate.MemberID(v)
 		case "former":
 			r.Former = append(r.Former, estate.MemberID(v))
+		case "sync":
+			r.Sync = nil
+			for _, m := range strings.Split(v, ",") {
+				r.Sync = append(r.Sync, estate.MemberID(m))
+			}
 		case "epoch":
 			fmt.Sscan(v, &r.Epoch)
 		case "alone":
@@ -217,6 +226,7 @@ func open(t *testing.T, d *datadriven.TestData, f []string, args map[string]stri
 		o.Idle = now.Add(-ago(t, d, s))
 	}
 	_, o.Short = args["short"]
+	o.Member = estate.MemberID(args["member"])
 	_, o.Agreed = args["agreed"]
 	if s, ok := args["lost"]; ok {
 		o.Lost = strings.Split(s, ",")

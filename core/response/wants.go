@@ -42,7 +42,8 @@ func (in Input) wants() []want {
 			out = append(out, w)
 		}
 	}
-	return append(out, in.lockedServers()...)
+	out = append(out, in.lockedServers()...)
+	return append(out, in.returns(out)...)
 }
 
 // lostSites wants one run for all that is lost: its stores' primaries move and its

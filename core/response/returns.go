@@ -1,0 +1,147 @@
+package response
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/haechi/haechi/core/estate"
+	"github.com/haechi/haechi/core/plan"
+	"github.com/haechi/haechi/core/run"
+	"github.com/haechi/haechi/core/situation"
+)
+
+// recent is how long a site counts as just come back where no run tells that it was lost.
+const recent = 10 * time.Minute
+
+// returns wants back what is missing of sites that are up and steady: one run for a site that was lost, or
+// of which more than one member is missing; else one for the member. others are the wants besides:
+// while one of them that may be done is about a store, nobody comes back to it.
+func (in Input) returns(others []want) (out []want) {
+	for _, site := range in.Estate.SiteIDs() {
+		v := in.Now.Sites[site]
+		if v.State != situation.Up || in.Now.At.Sub(v.Since) < follow {
+			continue
+		}
+		back := in.comeBack(site, slices.Concat(others, out))
+		whole := want{kind: plan.Recover, subject: string(site), site: site, anew: v.Since}
+		for _, w := range back {
+			if !slices.Contains(whole.stores, w.stores[0]) {
+				whole.stores = append(whole.stores, w.stores[0])
+			}
+			whole.because = append(whole.because, w.because...)
+		}
+		for _, id := range in.answersOut(site) {
+			whole.traffic = true
+			whole.because = append(whole.because, fmt.Sprintf("the answers of %s are out of %s", site, id))
+		}
+		if !in.recovers(site) && (whole.traffic || len(whole.stores) > 1 || len(back) > 0 && in.wasLost(site)) {
+			whole.because = append([]string{fmt.Sprintf("%s is up since %s", site, v.Since.UTC().Format("15:04:05"))}, whole.because...)
+			out = append(out, whole)
+			continue
+		}
+		out = append(out, back...)
+	}
+	return out
+}
+
+// recovers says whether a run about the whole site is open.
+func (in Input) recovers(site estate.SiteID) bool {
+	return slices.ContainsFunc(in.Open, func(o OpenRun) bool {
+		return o.open() && o.Kind == plan.Recover && o.Subject == string(site) && o.Status != run.StatusHanding
+	})
+}
+
+// wasLost says that a site was lost, and that no run has brought it back since.
+func (in Input) wasLost(site estate.SiteID) bool {
+	since := in.Now.Sites[site].Since
+	lost := !since.IsZero() && in.Now.At.Sub(since) < recent
+	for _, o := range in.Open {
+		switch {
+		case o.Kind == plan.LoseSite && slices.Contains(o.Lost, string(site)):
+			lost = true
+		case o.Kind == plan.Recover && o.Subject == string(site) && o.Status == run.StatusDone:
+			lost = false
+		}
+	}
+	return lost
+}
+
+// comeBack wants the members in a site that can come back now, one of each store that others leave alone.
+func (in Input) comeBack(site estate.SiteID, others []want) (out []want) {
+	for _, id := range in.storeIDs() {
+		if slices.ContainsFunc(others, func(o want) bool { return o.refuse == "" && slices.Contains(o.stores, id) }) {
+			continue
+		}
+		for _, m := range in.Estate.Stores[id].MemberIDs() {
+			if in.siteOf(id, m) != site {
+				continue
+			}
+			why, since := in.canComeBack(id, m)
+			if why == "" {
+				continue
+			}
+			out = append(out, want{
+				kind: plan.BringBack, subject: string(id), member: m, site: site, stores: []estate.StoreID{id}, since: since,
+				anew:    in.reached(site, situation.AgentTarget(in.Estate, in.Estate.Stores[id].Members[m].Host)),
+				because: []string{fmt.Sprintf("%s/%s %s, and its agent answers", id, m, why)},
+			})
+			break
+		}
+	}
+	return out
+}
+
+// canComeBack says what is wrong with a member that can be brought back now, and since when where that is
+// known; empty: nothing is, or not now. What runs as a primary, or would, is fenced first; what somebody
+// stopped on purpose stays stopped.
+func (in Input) canComeBack(id estate.StoreID, m estate.MemberID) (why string, since time.Time) {
+	r, f, p := in.Stores[id], in.facts(id, m), in.facts(id, in.Stores[id].Primary)
+	down := in.Now.Things[situation.DatabaseTarget(in.Estate, id, m)].Since
+	switch {
+	case r.Epoch == 0 || m == r.Primary || f[situation.FactRunning] == "" || f[situation.FactHeld] == "true":
+		return "", since
+	case p[situation.FactRole] != situation.RolePrimary || p[situation.FactAnswers] != "true":
+		return "", since
+	case f[situation.FactRole] == situation.RolePrimary:
+		return "", since
+	case slices.Contains(r.Former, m), !slices.Contains(r.Sync, m):
+		if f[situation.FactMade] == situation.RolePrimary && f[situation.FactFenced] != "true" && f[situation.FactHalted] == "" {
+			return "", since
+		}
+		return "is not counted", since
+	case f[situation.FactBroken] != "":
+		return "is broken", down
+	case f[situation.FactRunning] == "false":
+		if f[situation.FactStopped] == "cleanly" && !in.wasLost(in.siteOf(id, m)) {
+			return "", since
+		}
+		return "does not run", down
+	case in.deaf(id, m) && in.settledDown(id) && f[situation.FactSealed] == "false":
+		return fmt.Sprintf("does not receive from %s", r.Primary), since
+	}
+	return "", since
+}
+
+// settledDown says that no run has been about a store for so long that who receives from whom is what it will be.
+func (in Input) settledDown(id estate.StoreID) bool {
+	return !slices.ContainsFunc(in.Open, func(o OpenRun) bool {
+		return in.concerns(o, id) && (o.open() || in.Now.At.Sub(o.Closed) < time.Minute)
+	})
+}
+
+// beside is what of a return an open run leaves to do: nothing where it is about the same, and no store that
+// it is about, or was a moment ago.
+func (in Input) beside(o OpenRun, w want) (want, bool) {
+	lately := !o.open() && in.Now.At.Sub(o.Closed) < follow
+	switch {
+	case !o.open() && !lately:
+		return w, true
+	case o.Kind == w.kind && o.Subject == w.subject && o.Member == w.member:
+		return w, false
+	case o.open() && o.Kind == plan.LoseSite && slices.Contains(o.Lost, string(w.site)):
+		return w, false // it still takes the site for lost; its question is dropped, or answered, first
+	}
+	w.stores = slices.DeleteFunc(slices.Clone(w.stores), func(id estate.StoreID) bool { return in.concerns(o, id) })
+	return w, len(w.stores) > 0 || w.traffic
+}
