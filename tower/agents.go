@@ -6,6 +6,7 @@ import (
 
 	"github.com/haechi/haechi/agent"
 	"github.com/haechi/haechi/core/estate"
+	"github.com/haechi/haechi/core/plan"
 	"github.com/haechi/haechi/driver"
 	"github.com/haechi/haechi/driver/dns"
 	"github.com/haechi/haechi/driver/postgres"
@@ -67,8 +68,9 @@ func (n *Node) agentOf(host estate.HostID, address string) (agent.Caller, error)
 // drivers are all that this tower can order, by the name that plans use.
 func (n *Node) drivers() map[string]driver.Driver {
 	return map[string]driver.Driver{
-		"postgres": postgres.New(n.agentOf),
-		"dns":      dns.New(dns.Config{Agents: n.agentOf}),
+		"postgres":        postgres.New(n.agentOf),
+		"dns":             dns.New(dns.Config{Agents: n.agentOf}),
+		plan.EstateDriver: whole{n},
 	}
 }
 

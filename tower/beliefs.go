@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/haechi/haechi/core/estate"
+	"github.com/haechi/haechi/core/plan"
 	"github.com/haechi/haechi/core/response"
 	"github.com/haechi/haechi/core/run"
 	"github.com/haechi/haechi/core/situation"
@@ -97,7 +98,10 @@ func openRun(r run.Run) response.OpenRun {
 	o := response.OpenRun{ID: r.ID, Kind: r.Plan.Kind, Subject: r.Plan.Subject, Lost: r.Plan.Lost, Status: r.Status(), Stores: []estate.StoreID{}, Settled: map[estate.StoreID]time.Time{}}
 	seen := map[estate.StoreID]bool{}
 	for _, s := range r.Plan.Steps {
-		if id := estate.StoreID(s.Component); s.Driver != "dns" && !seen[id] {
+		if r.Plan.Kind == plan.BringBack && len(s.Members) > 0 {
+			o.Member = estate.MemberID(s.Members[0])
+		}
+		if id := estate.StoreID(s.Component); s.OfStore() && !seen[id] {
 			seen[id] = true
 			o.Stores = append(o.Stores, id)
 			if at := r.Settled(s.Component); !at.IsZero() {

@@ -113,7 +113,7 @@ func (n *Node) planInput(ask web.Ask) (plan.Input, error) {
 	}
 	in := plan.Input{
 		Estate: b.estate, Now: b.now, Stores: b.snap.Stores, Kind: ask.Kind, Subject: ask.Subject,
-		Target: estate.MemberID(ask.To), Withdrawn: b.snap.Withdrawn,
+		Target: estate.MemberID(ask.To), Withdrawn: b.snap.Withdrawn, Intents: b.snap.Intents,
 	}
 	if ask.Kind == plan.LoseSite {
 		in.Lost = append(b.now.Gone(), estate.SiteID(ask.Subject))
@@ -132,7 +132,7 @@ func (n *Node) Start(ctx context.Context, by string, ask web.Ask) (run.ID, error
 	if ask.Kind == plan.LoseSite {
 		return "", &web.Refused{Code: web.BadRequest, Why: "a site is not lost by order", Do: "evacuate it while it lives: haechi evacuate " + ask.Subject}
 	}
-	if err := idle(n.store.Snapshot()); err != nil {
+	if err := mayOrder(n.store.Snapshot(), ask); err != nil {
 		return "", err
 	}
 	d, err := n.drive(ctx)
@@ -143,7 +143,7 @@ func (n *Node) Start(ctx context.Context, by string, ask web.Ask) (run.ID, error
 	if err != nil {
 		return "", refusal(err)
 	}
-	if err := idle(s); err != nil {
+	if err := mayOrder(s, ask); err != nil {
 		return "", err
 	}
 	in, err := n.planInput(ask)
@@ -158,20 +158,12 @@ func (n *Node) Start(ctx context.Context, by string, ask web.Ask) (run.ID, error
 		if err != nil {
 			return "", err
 		}
+		if err := beside(s, p); err != nil {
+			return "", err
+		}
 		return n.exec.Open(ctx, d.Term, executor.Opening{Plan: p, Estate: in.Estate, Version: s.Estate.Version, By: by, Basis: s.Acts})
 	})
 	return id, refusal(err)
-}
-
-// idle refuses while a person holds all acts, or a run is open.
-func idle(s state.Snapshot) error {
-	for _, h := range s.Holds {
-		return &web.Refused{Code: web.Conflict, Why: fmt.Sprintf("%s holds all acts: %s", h.By, h.Why), Do: "haechi hold --release, once it is safe"}
-	}
-	for _, r := range s.OpenRuns() {
-		return &web.Refused{Code: web.Conflict, Why: fmt.Sprintf("run %s (%s %s) is open", r.ID, r.Kind, r.Subject), Do: "wait for its end, or haechi run abort " + string(r.ID)}
-	}
-	return nil
 }
 
 // drive returns this tower's drive, claiming it where nobody drives.

@@ -28,6 +28,9 @@ func (n *Node) Doctor(ctx context.Context) ([]web.Finding, error) {
 	out = append(out, b.expiring(n.cfg.Name, at)...)
 	for _, id := range b.estate.StoreIDs() {
 		out = append(out, b.storeFindings(id)...)
+		if home := b.homeward(id); home != "" {
+			out = append(out, web.Finding{Subject: string(id), Level: web.Fine, Text: home, Do: "when you want it: haechi failback " + string(id)})
+		}
 	}
 	for _, t := range b.targets {
 		v := b.now.Things[t.ID]

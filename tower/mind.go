@@ -346,8 +346,8 @@ func (n *Node) respond(ctx context.Context, d state.Drive, b *beliefs, known fun
 	defer cancel()
 	var p plan.Plan
 	next := func(ctx context.Context) (o executor.Opening, err error) {
-		in := plan.Input{Estate: b.estate, Now: b.now, Kind: what.Kind, Subject: what.Subject, Lost: what.Lost, Target: what.Member, Because: what.Because}
-		if what.Kind == plan.LoseSite {
+		in := plan.Input{Estate: b.estate, Now: b.now, Kind: what.Kind, Subject: what.Subject, Lost: what.Lost, Target: what.Member, Because: what.Because, Intents: b.snap.Intents}
+		if what.Kind == plan.LoseSite || what.Kind == plan.Recover {
 			in.StoresOnly = what.StoresOnly()
 		}
 		if p, err = n.plan(ctx, in); err != nil && (len(p.Steps) == 0 || !errors.As(err, new(*plan.Stuck))) {

@@ -35,8 +35,13 @@ func (n *Node) Now() web.Now {
 		h := b.snap.Holds[id]
 		out.Holds = append(out.Holds, web.Hold{By: h.By, Why: h.Why, Since: h.At})
 	}
+	recovering := b.recovering()
 	for _, id := range b.estate.SiteIDs() {
-		out.Sites = append(out.Sites, b.webSite(id))
+		s := b.webSite(id)
+		if recovering[id] {
+			s.Missing = b.missing(id)
+		}
+		out.Sites = append(out.Sites, s)
 	}
 	for _, id := range slices.Sorted(maps.Keys(b.estate.Observers)) {
 		out.Observers = append(out.Observers, web.Observer{ID: string(id), SilentMS: n.silentMS(string(id), at)})
@@ -109,7 +114,7 @@ func (b *beliefs) silence(target string) int64 {
 func (b *beliefs) webStore(id estate.StoreID) web.Store {
 	s, rec := b.estate.Stores[id], b.snap.Stores[id]
 	out := web.Store{ID: string(id), Engine: s.Engine, Epoch: rec.Epoch, Primary: string(cmp.Or(rec.Primary, s.Primary)),
-		Any: s.Any, Alone: rec.Alone, Writes: b.writes(id)}
+		Any: s.Any, Alone: rec.Alone, Writes: b.writes(id), Home: b.homeward(id)}
 	for _, p := range b.premises[id] {
 		out.Unmet = append(out.Unmet, p.String())
 	}
@@ -157,7 +162,7 @@ func (b *beliefs) webMember(id estate.StoreID, m estate.MemberID, primary map[st
 	rec := b.snap.Stores[id]
 	f := b.facts(id, m)
 	out := web.Member{ID: string(m), Site: string(b.estate.Stores[id].Members[m].Site), Role: web.RoleUnknown, LagBytes: -1, LagMS: -1,
-		Sync: slices.Contains(rec.Sync, m), ReplayBlocked: f["replay_blocked_by"] != "", Note: f["error"]}
+		Sync: slices.Contains(rec.Sync, m), ReplayBlocked: f["replay_blocked_by"] != "", Note: cmp.Or(f["rejoin"], f["error"])}
 	switch {
 	case slices.Contains(rec.Former, m):
 		out.Role = web.RoleFormer

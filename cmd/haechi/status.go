@@ -39,11 +39,17 @@ func drawNow(w io.Writer, n web.Now) {
 	t := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
 	for _, s := range n.Sites {
 		fmt.Fprintf(t, "site\t%s\t%s\t%s\t%s\n", s.ID, s.State, intended(s), strings.Join(s.Because, "; "))
+		for _, lack := range s.Missing {
+			fmt.Fprintf(t, "  missing\t\t\t\t%s\n", lack)
+		}
 	}
 	for _, s := range n.Stores {
 		fmt.Fprintf(t, "store\t%s\tepoch %d\twrites\t%s\n", s.ID, s.Epoch, s.Writes)
 		for _, m := range s.Members {
 			fmt.Fprintf(t, "  member\t%s\t%s\t%s\t%s\n", m.ID, m.Role, m.Site, memberNotes(m))
+		}
+		if s.Home != "" {
+			fmt.Fprintf(t, "  home\t\t\t\t%s (haechi failback %s)\n", s.Home, s.ID)
 		}
 	}
 	for _, name := range n.Names {

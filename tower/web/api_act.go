@@ -50,6 +50,42 @@ func (a desk) postServe(w http.ResponseWriter, r *http.Request, by string) (any,
 	return a.start(r, by, Ask{Kind: plan.Serve, Subject: in.Site}, "site")
 }
 
+func (a desk) postRejoin(w http.ResponseWriter, r *http.Request, by string) (any, error) {
+	var in struct{ Store, Member string }
+	if err := body(w, r, &in); err != nil {
+		return nil, err
+	}
+	if in.Member == "" {
+		return nil, missing("member")
+	}
+	return a.start(r, by, Ask{Kind: plan.BringBack, Subject: in.Store, To: in.Member}, "store")
+}
+
+func (a desk) getFailback(_ http.ResponseWriter, r *http.Request, _ string) (any, error) {
+	store := r.URL.Query().Get("store")
+	if store == "" {
+		return nil, missing("store")
+	}
+	return a.Failback(r.Context(), store)
+}
+
+func (a desk) postFailback(w http.ResponseWriter, r *http.Request, by string) (any, error) {
+	var in struct{ Store string }
+	if err := body(w, r, &in); err != nil {
+		return nil, err
+	}
+	if in.Store == "" {
+		return nil, missing("store")
+	}
+	ctx, cancel := acting(r)
+	defer cancel()
+	id, err := a.Home(ctx, by, in.Store)
+	if err != nil {
+		return nil, err
+	}
+	return Started{id}, nil
+}
+
 func (a desk) start(r *http.Request, by string, ask Ask, field string) (any, error) {
 	if ask.Subject == "" {
 		return nil, missing(field)

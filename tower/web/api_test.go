@@ -21,6 +21,7 @@ import (
 	"github.com/haechi/haechi/core/estate"
 	"github.com/haechi/haechi/core/journal"
 	"github.com/haechi/haechi/core/plan"
+	"github.com/haechi/haechi/core/response"
 	"github.com/haechi/haechi/core/run"
 	"github.com/haechi/haechi/pki"
 )
@@ -175,6 +176,11 @@ func TestOrdersReachTheDesk(t *testing.T) {
 			got = append(got, fmt.Sprintf("plan %s %s %s", ask.Kind, ask.Subject, ask.To))
 			return plan.Plan{Hash: "abc"}, nil
 		},
+		WeighFunc: func(store string) (response.Failback, error) {
+			got = append(got, "weigh "+store)
+			return response.Failback{Store: "talk-db"}, nil
+		},
+		HomeFunc: func(by, store string) (run.ID, error) { got = append(got, by+": home "+store); return "r-000008", nil },
 	}
 	srv := office(t, d, person("operator", "approver"))
 	for _, c := range [][3]string{
@@ -182,6 +188,9 @@ func TestOrdersReachTheDesk(t *testing.T) {
 		{"POST", "failover", `{"store":"talk-db","to":"ansan"}`},
 		{"POST", "adopt", `{"store":"talk-db"}`},
 		{"POST", "serve", `{"site":"pangyo"}`},
+		{"POST", "rejoin", `{"store":"talk-db","member":"pangyo"}`},
+		{"GET", "failback?store=talk-db", ``},
+		{"POST", "failback", `{"store":"talk-db"}`},
 		{"POST", "arm", `{"what":"*"}`},
 		{"POST", "runs/r-000007/approve", ``},
 		{"GET", "plan?lose=pangyo", ``},
@@ -192,7 +201,7 @@ func TestOrdersReachTheDesk(t *testing.T) {
 		}
 	}
 	want := []string{
-		"kim: evacuate pangyo ", "kim: failover talk-db ansan", "kim: adopt talk-db ", "kim: serve pangyo ", "kim: arm *",
+		"kim: evacuate pangyo ", "kim: failover talk-db ansan", "kim: adopt talk-db ", "kim: serve pangyo ", "kim: rejoin talk-db pangyo", "weigh talk-db", "kim: home talk-db", "kim: arm *",
 		"kim: approve r-000007", "plan lose-site pangyo ", "plan failover talk-db ansan",
 	}
 	if strings.Join(got, "|") != strings.Join(want, "|") {

@@ -122,6 +122,12 @@ func cause(n Now, r Run) string {
 		return subject + ": A MEMBER WAS LEFT SEALED"
 	case plan.AdoptNew:
 		return "ADOPTING " + subject
+	case plan.Recover:
+		return "BRINGING " + subject + " BACK"
+	case plan.BringBack:
+		return subject + ": A MEMBER COMES BACK"
+	case plan.VerifyAll:
+		return "COMPARING " + subject
 	}
 	return strings.ToUpper(r.Kind) + " " + subject
 }

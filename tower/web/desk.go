@@ -5,6 +5,7 @@ import (
 
 	"github.com/haechi/haechi/core/journal"
 	"github.com/haechi/haechi/core/plan"
+	"github.com/haechi/haechi/core/response"
 	"github.com/haechi/haechi/core/run"
 	"github.com/haechi/haechi/pki"
 )
@@ -30,6 +31,12 @@ type Desk interface {
 	Plan(ctx context.Context, ask Ask) (plan.Plan, error)
 	// Start opens a run for it; another tower may carry it.
 	Start(ctx context.Context, by string, ask Ask) (run.ID, error)
+
+	// Failback says what speaks for and against moving a store's primary to where the estate
+	// declares it.
+	Failback(ctx context.Context, store string) (response.Failback, error)
+	// Home opens the run that moves it there; refused while anything speaks against it.
+	Home(ctx context.Context, by, store string) (run.ID, error)
 
 	// Arm lets haechi act by itself on what: a site, "tier-N" or "*".
 	Arm(ctx context.Context, by, what string) error
@@ -71,9 +78,9 @@ type Applied struct {
 
 // Ask is what a person wants planned or done.
 type Ask struct {
-	Kind    plan.Kind `json:"kind"`         // LoseSite (Plan only), Evacuate, Failover or AdoptNew
+	Kind    plan.Kind `json:"kind"`         // LoseSite (Plan only), Evacuate, Failover, AdoptNew, Serve or BringBack
 	Subject string    `json:"subject"`      // the site or the store
-	To      string    `json:"to,omitempty"` // Failover: the member that becomes primary; empty: the best one
+	To      string    `json:"to,omitempty"` // Failover: the member that becomes primary; empty: the best one. BringBack: the one that comes back
 }
 
 // Steering is what a person may tell an open run.

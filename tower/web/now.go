@@ -87,6 +87,7 @@ type Site struct {
 	Intent  string    `json:"intent"` // situation.Intent
 	TowerUp bool      `json:"tower_up"`
 	Targets []Target  `json:"targets"`
+	Missing []string  `json:"missing,omitempty"` // of what is declared of it, while a recovery of the site is open
 }
 
 // Target is one thing that is looked at.
@@ -125,6 +126,7 @@ type Store struct {
 	Writes  string   `json:"writes"`
 	Unmet   []string `json:"unmet"` // premises that do not hold, in words, and whether they forbid a promotion by itself
 	Members []Member `json:"members"`
+	Home    string   `json:"home,omitempty"` // that and why its primary could go home; people decide
 }
 
 // The values of Member.Role.

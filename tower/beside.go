@@ -1,0 +1,87 @@
+package tower
+
+import (
+	"fmt"
+
+	"github.com/haechi/haechi/core/estate"
+	"github.com/haechi/haechi/core/plan"
+	"github.com/haechi/haechi/core/run"
+	"github.com/haechi/haechi/tower/state"
+	"github.com/haechi/haechi/tower/web"
+)
+
+// mayOrder refuses what people order while a person holds all acts, or while a run is open beside which nothing
+// is ordered: one that moves stores or answers, and is over soon.
+func mayOrder(s state.Snapshot, ask web.Ask) error {
+	for _, h := range s.Holds {
+		return &web.Refused{Code: web.Conflict, Why: fmt.Sprintf("%s holds all acts: %s", h.By, h.Why), Do: "haechi hold --release, once it is safe"}
+	}
+	for _, r := range s.OpenRuns() {
+		if !long(r.Kind) || r.Subject == ask.Subject && r.Kind == ask.Kind {
+			return conflict(r, "is open")
+		}
+	}
+	return nil
+}
+
+// long says whether a run of a kind may last for hours, with people waiting for other things meanwhile.
+func long(k plan.Kind) bool {
+	switch k {
+	case plan.Recover, plan.BringBack, plan.VerifyAll, plan.Restore, plan.Reseat:
+		return true
+	}
+	return false
+}
+
+// beside refuses a plan that touches what an open run is about: the same store, name, tower or site. Two runs
+// would write the same record, each as it knows it.
+func beside(s state.Snapshot, p plan.Plan) error {
+	for _, info := range s.OpenRuns() {
+		r, err := run.Replay(s.Runs[info.ID])
+		if err != nil {
+			return fmt.Errorf("run %s: %w", info.ID, err)
+		}
+		for _, step := range p.Steps {
+			if about(r, step.Component) {
+				return conflict(info, "is about "+step.Component+" too")
+			}
+		}
+		if info.Subject == p.Subject {
+			return conflict(info, "is about "+p.Subject+" too")
+		}
+	}
+	return nil
+}
+
+// about says whether a run still has something to do with a component.
+func about(r run.Run, component string) bool {
+	for _, s := range r.Plan.Steps {
+		if s.Component == component {
+			return r.Settled(component).IsZero()
+		}
+	}
+	return false
+}
+
+func conflict(r state.RunInfo, why string) error {
+	return &web.Refused{Code: web.Conflict, Why: fmt.Sprintf("run %s (%s %s) %s", r.ID, r.Kind, r.Subject, why), Do: "wait for its end, or haechi run abort " + string(r.ID)}
+}
+
+// recovering are the sites of which a recovery is open.
+func (b *beliefs) recovering() map[estate.SiteID]bool {
+	out := map[estate.SiteID]bool{}
+	for _, r := range b.snap.OpenRuns() {
+		if r.Kind == plan.Recover {
+			out[estate.SiteID(r.Subject)] = true
+		}
+	}
+	return out
+}
+
+// missing is what is not as declared of what a site can help with, as this tower believes.
+func (b *beliefs) missing(site estate.SiteID) (out []string) {
+	for _, l := range b.input(true, nil, nil).Missing(site) {
+		out = append(out, l.Text)
+	}
+	return out
+}
