@@ -47,7 +47,7 @@ type Order struct {
 	Sent   time.Duration `json:"sent,omitempty"`
 	Within time.Duration `json:"within,omitempty"`
 
-	// Follow: whom. Promote: nobody.
+	// Follow, Rejoin: whom. Promote: nobody.
 	Upstream *Upstream `json:"upstream,omitempty"`
 	// Promote: the members that may acknowledge, and how many of them must.
 	Sync []string `json:"sync,omitempty"`
@@ -63,6 +63,12 @@ type Order struct {
 	// Clean with Stop: checkpoint first, then let followers have everything. Without it the
 	// server stops at once, and may be started again as what it was.
 	Clean bool `json:"clean,omitempty"`
+	// With Rejoin. Kept is the salvage in which what only this member held lies, so that it may be rewritten.
+	// Counted: it counts for acknowledgement, so that nothing on it may be. Rate is how many bytes it may take
+	// off its upstream in a second; 0: as many as come.
+	Kept    string `json:"kept,omitempty"`
+	Counted bool   `json:"counted,omitempty"`
+	Rate    int64  `json:"rate,omitempty"`
 }
 
 // changes says whether the order is about more than a look.

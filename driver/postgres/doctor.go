@@ -26,6 +26,9 @@ func Doctor(f map[string]string, adopted bool) (out []Advice) {
 	case f["running"] == "":
 		a.say("look whether the agent's file declares the unit that the estate names", "its agent says nothing of it")
 		return a
+	case f["broken"] != "":
+		a.say("wait for the run that brings it back: haechi runs; where there is none: haechi rejoin STORE MEMBER", "it is being made anew by a %s that has not ended: nothing starts it", f["broken"])
+		return a
 	case f["fenced"] == "true":
 		a.say("salvage what only it holds, then rewind or rebuild it", "it is fenced: it stays stopped")
 		return a

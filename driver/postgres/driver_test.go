@@ -36,10 +36,12 @@ type fakeMember struct {
 	received LSN // where it is not lsn
 	tl       uint64
 	primary  bool
-	down     bool // its agent cannot be reached
-	dead     bool // its server does not run
-	dies     int  // how many promotions its server does not survive
-	hang     bool // its agent takes the order and says nothing
+	down     bool                // its agent cannot be reached
+	dead     bool                // its server does not run
+	dies     int                 // how many promotions its server does not survive
+	hang     bool                // its agent takes the order and says nothing
+	rejoins  []map[string]string // what its agent says to orders to rejoin, one after the other; then that it has
+	refuses  string              // why it is not rewritten while it counts
 	acts     int
 	heard    []agent.Order
 }
@@ -139,6 +141,13 @@ func (m *fakeMember) facts() map[string]string {
 			}
 		}
 	}
+	if m.primary {
+		for n, other := range m.w.members { // those that receive and are not listed
+			if up := other.mem.Upstream; up != nil && up.Member == m.name && f["client/"+n] == "" && !other.mem.Fenced && !other.dead {
+				f["client/"+n] = "streaming async flush_lsn=" + m.lsn.String()
+			}
+		}
+	}
 	m.mem.facts(f)
 	return f
 }
@@ -185,6 +194,22 @@ func (m *fakeMember) Do(_ context.Context, o agent.Order, _ *agent.Memory) (map[
 		m.mem.Alone = nil
 	case agent.Fence:
 		m.mem.Fenced = true
+	case agent.Rejoin:
+		if o.Counted && m.refuses != "" {
+			return nil, agent.Refuse(agent.Unsafe, "%s", m.refuses)
+		}
+		if len(m.rejoins) > 0 {
+			f := m.rejoins[0]
+			m.rejoins = m.rejoins[1:]
+			return f, nil
+		}
+		m.mem.Role, m.mem.Reign, m.mem.Upstream, m.mem.Fenced, m.dead, m.primary = asFollower, 0, o.Upstream, false, false, false
+		if !cmp.Equal(before, m.mem) {
+			m.acts++
+		}
+		f := m.facts()
+		f["rejoined"], f["rejoin/method"], f["rejoin/reason"] = "true", byRewind, "its log goes on beyond the fork"
+		return f, nil
 	default:
 		return nil, fmt.Errorf("the fake does not %s", o.Verb)
 	}
@@ -205,7 +230,7 @@ func (w *fakeWorld) acts() int {
 }
 
 func TestConform(t *testing.T) {
-	for _, v := range []plan.Verb{plan.Seal, plan.Follow, plan.Promote, plan.Fence, plan.Alone, plan.Unseal} {
+	for _, v := range []plan.Verb{plan.Seal, plan.Follow, plan.Promote, plan.Fence, plan.Alone, plan.Unseal, plan.Rejoin} {
 		t.Run(string(v), func(t *testing.T) {
 			drivertest.Conform(t, func(t *testing.T) drivertest.World {
 				w := newFakeWorld(t)
@@ -224,6 +249,10 @@ func TestConform(t *testing.T) {
 				}
 				if v == plan.Fence {
 					w.store.Primary, members = "ansan", []string{"pangyo"}
+				}
+				if v == plan.Rejoin {
+					w.lostAnyang()
+					members = []string{"anyang"}
 				}
 				hang := func() {
 					for _, m := range w.members {

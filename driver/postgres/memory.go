@@ -1,6 +1,8 @@
 package postgres
 
 import (
+	"time"
+
 	"github.com/haechi/haechi/agent"
 )
 
@@ -27,7 +29,26 @@ type memory struct {
 	Halted      *halted         `json:"halted,omitempty"`       // of one that was primary and was stopped cleanly, until it is started or promoted as one again
 	Fenced      bool            `json:"fenced,omitempty"`       // must not be started
 	Alone       *alone          `json:"alone,omitempty"`        // of a primary: goes on without others, or still ends doing so
+	Rebuild     *rebuild        `json:"rebuild,omitempty"`      // while it is brought back
 }
+
+// rebuild is a member that is being brought back. What goes before it in the memory stays as it was until
+// the end, so that nothing is known of the member that is not so.
+type rebuild struct {
+	Stage string    `json:"stage"`          // choosing; then byRewind or byCopy, from before the first byte is rewritten
+	From  string    `json:"from"`           // the member that it comes back to
+	Reign uint64    `json:"reign"`          // under which that one is primary
+	Kept  string    `json:"kept,omitempty"` // the salvage that holds what only it held
+	Since time.Time `json:"since,omitzero"` // it is in this stage
+	Bare  bool      `json:"bare,omitempty"` // it had no configuration of its own in its data directory
+}
+
+// choosing is the stage in which nothing is rewritten yet.
+const choosing = "choosing"
+
+// broken says that the data directory is neither what it was nor what it is to be: nothing starts or uses it
+// but the order that ends this.
+func (r *rebuild) broken() bool { return r != nil && r.Stage != choosing }
 
 // alone is a primary that acknowledges without others, under a mandate. While it is
 // remembered, the host's kernel lets the server's clients through only under that mandate.
@@ -90,6 +111,9 @@ func (mem memory) facts(f map[string]string) {
 	f["sealed_epoch"] = number(mem.SealedEpoch)
 	f["fenced"] = yes(mem.Fenced)
 	f["alone"] = yes(mem.Alone != nil)
+	if mem.Rebuild.broken() {
+		f["broken"] = mem.Rebuild.Stage
+	}
 	if mem.Upstream != nil {
 		f["agent/upstream"] = mem.Upstream.Member
 		f["agent/upstream_reign"] = number(mem.Upstream.Reign)

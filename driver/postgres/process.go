@@ -275,6 +275,17 @@ func (u *Unit) shutDown() bool {
 	return err == nil && len(raw) >= at+4 && binary.NativeEndian.Uint32(raw[at:]) == mark
 }
 
+// endedCleanly says that the control file has the mark of a clean end, of a primary or of a standby.
+func (u *Unit) endedCleanly() bool {
+	const at, primary, standby = 16, 1, 2 // ControlFileData.state, DB_SHUTDOWNED, DB_SHUTDOWNED_IN_RECOVERY
+	raw, err := os.ReadFile(u.controlPath())
+	if err != nil || len(raw) < at+4 {
+		return false
+	}
+	state := binary.NativeEndian.Uint32(raw[at:])
+	return state == primary || state == standby
+}
+
 // standbySignal says whether the data directory would start as a standby.
 func (u *Unit) standbySignal() bool {
 	_, err := os.Stat(u.standbyPath())

@@ -74,6 +74,8 @@ func (u *Unit) promote(ctx context.Context, o agent.Order, mem memory, m *agent.
 	}
 	if inRecovery == "t" {
 		go u.checkpointSoon()
+	} else if err := u.letReturn(ctx); err != nil {
+		return nil, fmt.Errorf("promote: the list is in force, and members that come back were not let in: %w", err)
 	}
 	watch.lap("credential")
 	f, err := u.promoted(ctx, mem)
@@ -218,7 +220,7 @@ func (u *Unit) awaitFollowers(ctx context.Context, mem memory) {
 	}
 }
 
-// checkpointSoon makes the checkpoint that pg_rewind wants to see on a new primary.
+// checkpointSoon makes the checkpoint that pg_rewind wants to see on a new primary, and lets members come back.
 func (u *Unit) checkpointSoon() {
 	if !u.proving.TryLock() {
 		return
@@ -228,6 +230,9 @@ func (u *Unit) checkpointSoon() {
 	defer cancel()
 	if err := u.local.long(ctx, "CHECKPOINT"); err != nil {
 		u.log.Warn("checkpoint after the promotion", "error", err)
+	}
+	if err := u.letReturn(ctx); err != nil {
+		u.log.Warn("grants for members that come back", "error", err)
 	}
 }
 

@@ -68,6 +68,9 @@ func (u *Unit) look(ctx context.Context, o agent.Order, mem memory, epoch uint64
 func (u *Unit) lookNow(ctx context.Context, o agent.Order, mem memory, epoch uint64) map[string]string {
 	f := map[string]string{"running": yes(u.postmaster() != 0), "answers": "false"}
 	if f["running"] == "false" {
+		if u.endedCleanly() {
+			f["stopped"] = "cleanly"
+		}
 		return f
 	}
 	f["state"] = u.ready()

@@ -31,6 +31,8 @@ type Unit struct {
 	proven int       // the checkpointer that has surely read a list
 	rules  int       // how often that was to be proven anew
 	ends   time.Time // when the mandate ends, as far as this process knows
+
+	back returning // the attempt to bring the member back, where one is under way
 }
 
 // known spares the work of finding a credential's epoch again.
@@ -71,6 +73,7 @@ func (u *Unit) Look(ctx context.Context, o agent.Order, m *agent.Memory) (map[st
 	}
 	f := u.look(ctx, o, mem, m.Epoch())
 	u.mandateFacts(mem, f)
+	u.back.facts(f)
 	return f, nil
 }
 
@@ -87,6 +90,11 @@ func (u *Unit) Do(ctx context.Context, o agent.Order, m *agent.Memory) (map[stri
 		return nil, agent.Refuse(agent.BadOrder, "this unit is member %s, the order is for %s", u.set.Member, o.Self)
 	}
 	defer u.status.forget()
+	if o.Verb != agent.Rejoin {
+		if err := u.giveWay(ctx, o, &mem, m); err != nil {
+			return nil, err
+		}
+	}
 	switch o.Verb {
 	case agent.Seal:
 		return u.seal(ctx, o, mem, m)
@@ -102,6 +110,8 @@ func (u *Unit) Do(ctx context.Context, o agent.Order, m *agent.Memory) (map[stri
 		return u.stop(ctx, o, mem, m)
 	case agent.Fence:
 		return u.fence(ctx, o, mem, m)
+	case agent.Rejoin:
+		return u.rejoin(ctx, o, mem, m)
 	default:
 		return nil, agent.Refuse(agent.UnknownVerb, "verb %q is not for a database", o.Verb)
 	}

@@ -1,0 +1,85 @@
+package postgres
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/haechi/haechi/agent"
+)
+
+func TestTheLeastThatDoesIsChosen(t *testing.T) {
+	whole := evidence{System: "7", Version: "15", State: "in production", Hints: true, Timeline: 1, Source: "ansan", SourceSystem: "7", SourceVersion: "15"}
+	with := func(f func(*evidence)) evidence {
+		e := whole
+		f(&e)
+		return e
+	}
+	for name, tt := range map[string]struct {
+		e           evidence
+		method, why string
+	}{
+		"CrashedAndHoldsNoMore": {whole, byFollow, "nothing that ansan does not"},
+		"DownFollower":          {with(func(e *evidence) { e.Follower, e.Standby, e.State = true, true, "in archive recovery" }), byStart, "nothing that ansan does not"},
+		"AWeekLater":            {with(func(e *evidence) { e.Follower, e.Standby, e.Gone = true, true, "ansan has no log any more" }), byCopy, "no log any more"},
+		"WentOn":                {with(func(e *evidence) { e.Beyond = "its log goes on" }), byRewind, "goes on"},
+		"WentOnAndCleanly":      {with(func(e *evidence) { e.Beyond, e.State = "its log goes on", "shut down" }), byRewind, "goes on"},
+		"WithoutHints":          {with(func(e *evidence) { e.Beyond, e.Hints = "its log goes on", false }), byCopy, "neither data checksums nor wal_log_hints"},
+		"FollowerThatWentOn": {with(func(e *evidence) { e.Beyond, e.Standby, e.State = "it replayed", true, "shut down in recovery" }),
+			byRewind, "it replayed"},
+		"FollowerThatWentOnAndWasKilled": {with(func(e *evidence) { e.Beyond, e.Standby, e.State = "it replayed", true, "in archive recovery" }),
+			byCopy, "did not end cleanly"},
+		"SameNumberAnotherWay": {with(func(e *evidence) { e.Strange = "went another way" }), byCopy, "another way"},
+		"Empty":                {evidence{Empty: true}, byCopy, "empty"},
+		"CutOffRewind":         {evidence{Broken: byRewind}, byCopy, "a rewind did not come to its end"},
+		"CutOffCopy":           {evidence{Broken: byCopy}, byCopy, "a copy did not come to its end"},
+		"AnotherCluster":       {with(func(e *evidence) { e.System = "8" }), "", "another cluster"},
+		"AnotherVersion":       {with(func(e *evidence) { e.Version = "14" }), "", "of PostgreSQL 14"},
+		"NobodysFiles":         {evidence{NoControl: true}, "", "no control file"},
+	} {
+		method, why, err := tt.e.choose()
+		refusal, refused := errors.AsType[*agent.Refusal](err)
+		if method != tt.method || refused != (tt.method == "") {
+			t.Errorf("%s: %s %v", name, method, err)
+			continue
+		}
+		if refused {
+			why = refusal.Why
+		}
+		if !strings.Contains(why, tt.why) {
+			t.Errorf("%s: %q does not say %q", name, why, tt.why)
+		}
+	}
+}
+
+// Nothing is rewritten that may stand nowhere else, or on whose word others count.
+func TestWhatMayBeRewritten(t *testing.T) {
+	beyond, clean := evidence{Beyond: "it wrote"}, evidence{}
+	follower, primary := memory{Role: asFollower}, memory{Role: asPrimary, Fenced: true}
+	for name, tt := range map[string]struct {
+		o      agent.Order
+		mem    memory
+		e      evidence
+		method string
+		ok     bool
+	}{
+		"Following":                {agent.Order{Counted: true}, follower, clean, byStart, true},
+		"CountedFollower":          {agent.Order{Counted: true}, follower, clean, byCopy, false},
+		"FollowerBehind":           {agent.Order{}, follower, clean, byCopy, true},
+		"FollowerThatWentOn":       {agent.Order{}, follower, beyond, byRewind, false},
+		"FollowerOfAnotherWay":     {agent.Order{}, follower, evidence{Strange: "x"}, byCopy, false},
+		"FormerPrimary":            {agent.Order{}, primary, beyond, byRewind, false},
+		"FormerPrimaryWithoutMore": {agent.Order{}, primary, clean, byCopy, false},
+		"Salvaged":                 {agent.Order{Kept: "r-1-a"}, primary, beyond, byRewind, true},
+		"SalvagedAndCounted":       {agent.Order{Kept: "r-1-a", Counted: true}, primary, beyond, byRewind, false},
+		"Empty":                    {agent.Order{}, primary, evidence{Empty: true}, byCopy, true},
+		"BegunBefore":              {agent.Order{}, primary, evidence{Broken: byCopy}, byCopy, true},
+	} {
+		mem := tt.mem
+		mem.Rebuild = &rebuild{Stage: choosing, Kept: tt.o.Kept}
+		j := &backJob{attempt: &attempt{order: tt.o}, u: &Unit{set: Settings{Member: "a"}}, mem: mem}
+		if err := j.mayRewrite(tt.e, tt.method, "reason"); (err == nil) != tt.ok {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}

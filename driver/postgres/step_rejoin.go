@@ -1,0 +1,258 @@
+package postgres
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/haechi/haechi/agent"
+	"github.com/haechi/haechi/core/estate"
+	"github.com/haechi/haechi/core/plan"
+	"github.com/haechi/haechi/core/run"
+	"github.com/haechi/haechi/driver"
+)
+
+const (
+	// rejoinPatience is how long a member may come no further before the step gives up: its agent, or its
+	// source, may be out of reach for a while.
+	rejoinPatience = 10 * time.Minute
+	// rejoinCall is how long one question may take.
+	rejoinCall = 10 * time.Second
+	// rejoinRate is what a member may take off its source in a second where no link between their sites is
+	// declared; of one that is, half.
+	rejoinRate = 64 << 20
+	// nearly is how many bytes a follower may be behind and count as one that receives.
+	nearly = 16 << 20
+)
+
+// factSalvaged, with "/" and a member, is the salvage in which what only that member held lies.
+const factSalvaged = "salvaged"
+
+// doRejoin has a member made a follower of the record's primary again and waits until it holds what that one held.
+// The work is its agent's: the order begins it, and asks after it.
+func (s *step) doRejoin(ctx context.Context) (driver.Result, error) {
+	back := s.Step.Members[0]
+	o, err := s.rejoinOrder(back)
+	if err != nil {
+		return driver.Result{Outcome: run.NotDone}, err
+	}
+	denied := s.letIn(ctx)
+	p := &progress{moved: time.Now()}
+	for {
+		a, err := s.ask(ctx, back, o, p)
+		refused, no := errors.AsType[*agent.Refused](err)
+		switch {
+		case no && o.Counted && refused.Answer.Code == agent.Unsafe:
+			return s.countOut(ctx, back, err)
+		case no && refused.Answer.Code != agent.Busy && refused.Answer.Code != agent.Late:
+			return driver.Result{Outcome: run.NotDone}, fmt.Errorf("rejoin: %w", err)
+		case err != nil:
+		case a.Facts["rejoined"] == "true":
+			if err = s.holdsAll(ctx, back); err == nil {
+				return s.rejoined(back, a.Facts), nil
+			}
+		case a.Facts["failed"] != "":
+			err = errors.New(a.Facts["failed"])
+			if a.Facts["again"] != "true" {
+				return driver.Result{Outcome: run.NotDone, Facts: rejoinFacts(back, a.Facts)}, fmt.Errorf("rejoin %s: %w", back, errors.Join(err, denied))
+			}
+		}
+		if gone := p.still(a.Facts, time.Now()); gone > rejoinPatience {
+			return driver.Result{Outcome: run.NotDone, Facts: rejoinFacts(back, a.Facts)}, fmt.Errorf("rejoin %s: it came no further for %v: %w", back, gone.Round(time.Second), cmp.Or(err, errors.New(a.Facts["rejoin"])))
+		}
+		if perr := pause(ctx, p.wait(err)); perr != nil {
+			return driver.Result{Outcome: run.Unknown}, fmt.Errorf("rejoin %s: not done yet (%s): %w", back, p.line, errors.Join(err, perr))
+		}
+	}
+}
+
+// rejoinOrder is the order that a member's agent is given, and asked after by.
+func (s *step) rejoinOrder(back string) (agent.Order, error) {
+	primary := string(s.Store.Primary)
+	up, err := s.upstream(primary, s.Store.Epoch, s.Store.Epoch)
+	if err != nil {
+		return agent.Order{}, err
+	}
+	o := s.order(agent.Rejoin, back)
+	o.Upstream, o.Rate = up, s.room(back, primary)
+	o.Kept = s.Facts[factSalvaged+"/"+back]
+	o.Counted = slices.Contains(s.Store.Sync, estate.MemberID(back)) && !s.former(back)
+	return o, nil
+}
+
+// room is how many bytes a second a member may take off another: half of the narrowest link that is declared
+// between their sites, shared with those that come back beside it.
+func (s *step) room(to, from string) int64 {
+	a, b := s.store.Members[estate.MemberID(to)].Site, s.store.Members[estate.MemberID(from)].Site
+	out := float64(rejoinRate)
+	declared := false
+	for _, l := range s.Estate.Links {
+		if l.Gbps > 0 && (l.Between == [2]estate.SiteID{a, b} || l.Between == [2]estate.SiteID{b, a}) {
+			half := l.Gbps * 1e9 / 8 / 2
+			if !declared || half < out {
+				out, declared = half, true
+			}
+		}
+	}
+	share, err := strconv.Atoi(s.Step.Args[plan.ArgShare])
+	if err != nil || share < 1 {
+		share = 1
+	}
+	return max(int64(out)/int64(share), 1<<20)
+}
+
+// letIn has the primary grant what members that come back need, as it does when it is promoted; a primary of
+// before that has not. It is told its list again, without those that are not counted.
+func (s *step) letIn(ctx context.Context) error {
+	primary := string(s.Store.Primary)
+	list := slices.DeleteFunc(s.helpers(), s.former)
+	if s.Store.Alone || len(list) < s.rule() {
+		return nil // a list would change what it acknowledges
+	}
+	ctx, cancel := context.WithTimeout(ctx, rejoinCall)
+	defer cancel()
+	o := s.order(agent.Promote, primary)
+	o.Sync, o.Any = list, s.rule()
+	_, err := s.call(ctx, primary, o)
+	return err
+}
+
+// ask gives the order, or looks how far it is where it is known to be under way.
+func (s *step) ask(ctx context.Context, back string, o agent.Order, p *progress) (agent.Answer, error) {
+	ctx, cancel := context.WithTimeout(ctx, rejoinCall)
+	defer cancel()
+	if p.underWay {
+		look := s.order(agent.Status, back)
+		look.Run = "" // one that others asked for will do
+		a, err := s.call(ctx, back, look)
+		if err != nil || a.Facts["rejoin/stage"] != "" && a.Facts["rejoin/over"] == "" {
+			return a, err
+		}
+	}
+	a, err := s.call(ctx, back, o)
+	p.underWay = err == nil && a.Facts["rejoined"] == "" && a.Facts["failed"] == ""
+	return a, err
+}
+
+// progress is what is known of a member that comes back.
+type progress struct {
+	underWay bool
+	moved    time.Time // when it last came further
+	mark     string    // how far it was then
+	line     string
+	tries    int
+}
+
+// still says for how long the member has come no further.
+func (p *progress) still(f map[string]string, now time.Time) time.Duration {
+	if f["rejoin"] != "" {
+		p.line = f["rejoin"]
+	}
+	mark := strings.Join([]string{f["rejoin/stage"], f["rejoin/taken"], f["rejoin/seen"]}, " ")
+	if f["rejoin/stage"] != "" && f["failed"] == "" && mark != p.mark {
+		p.mark, p.moved, p.tries = mark, now, 0
+	}
+	return now.Sub(p.moved)
+}
+
+// wait is the pause before the next question; a little longer each time after something went wrong.
+func (p *progress) wait(err error) time.Duration {
+	if err == nil {
+		return 250 * time.Millisecond
+	}
+	p.tries++
+	return min(250*time.Millisecond<<min(p.tries, 10), 10*time.Second)
+}
+
+// holdsAll waits until the member has flushed what its primary had when it was asked first, while it runs.
+func (s *step) holdsAll(ctx context.Context, back string) error {
+	primary := string(s.Store.Primary)
+	var want LSN
+	for asked := time.Now(); ; {
+		a, err := s.call(ctx, primary, s.order(agent.Status, primary))
+		if err == nil && want == 0 {
+			want = toLSN(a.Facts["lsn"])
+		}
+		if len(flushed(a.Facts, []string{back}, want)) == 1 {
+			return nil
+		}
+		if time.Since(asked) > time.Second {
+			asked = time.Now()
+			if m, err := s.call(ctx, back, s.order(agent.Status, back)); err == nil && m.Facts["receiver"] == "" {
+				return fmt.Errorf("%s does not receive from %s any more", back, primary)
+			}
+		}
+		if perr := pause(ctx, 50*time.Millisecond); perr != nil {
+			return fmt.Errorf("%s does not hold yet what %s holds (%q): %w", back, primary, a.Facts["client/"+back], errors.Join(err, perr))
+		}
+	}
+}
+
+// rejoinFacts are what is kept of how a member came back.
+func rejoinFacts(back string, f map[string]string) run.Facts {
+	out := run.Facts{}
+	for _, k := range []string{"method", "reason", "taken", "of", "corrupt"} {
+		if v := f["rejoin/"+k]; v != "" {
+			out["rejoin/"+k+"/"+back] = v
+		}
+	}
+	return out
+}
+
+// rejoined says how the member came back. Its record stays as it is: it counts only once it is listed.
+func (s *step) rejoined(back string, f map[string]string) driver.Result {
+	note := fmt.Sprintf("%s receives from %s", back, s.Store.Primary)
+	if m := f["rejoin/method"]; m != "" {
+		note += fmt.Sprintf(", by a %s: %s", m, f["rejoin/reason"])
+		if rewrites(m) {
+			note += fmt.Sprintf("; %d MB were sent", toNumber(f["rejoin/taken"])>>20)
+		}
+	}
+	if c := f["rejoin/corrupt"]; c != "" {
+		note += "; pages whose checksum is wrong on " + string(s.Store.Primary) + " itself: " + c
+	}
+	return driver.Result{Outcome: run.Done, Note: note, Facts: rejoinFacts(back, f)}
+}
+
+// countOut takes a member that has to be made anew off the primary's list and off the record, once others hold
+// all that was acknowledged: on its word nothing rests any more, and the next try may rewrite it.
+func (s *step) countOut(ctx context.Context, back string, why error) (driver.Result, error) {
+	primary := string(s.Store.Primary)
+	rest := slices.DeleteFunc(s.helpers(), func(m string) bool { return m == back || s.former(m) })
+	if len(rest) < s.rule() {
+		return driver.Result{Outcome: run.NotDone}, fmt.Errorf("rejoin: without %s only %s could acknowledge, and the rule asks for %d: bring another member back first: %w", back, listed(rest), s.rule(), why)
+	}
+	o := s.order(agent.Promote, primary)
+	o.Sync, o.Any = rest, s.rule()
+	a, err := s.call(ctx, primary, o)
+	if err != nil {
+		return driver.Result{Outcome: run.NotDone}, fmt.Errorf("rejoin: count %s out: %w", back, err)
+	}
+	if proven, have := s.prove(ctx, primary, rest, s.rule(), a.Facts); !proven {
+		return driver.Result{Outcome: run.NotDone}, fmt.Errorf("rejoin: %s is not counted out: only %s hold what %s holds, %d are needed", back, have, primary, s.rule())
+	}
+	rec := s.Store
+	rec.Sync = slices.DeleteFunc(slices.Clone(rec.Sync), func(m estate.MemberID) bool { return string(m) == back })
+	rec.Former = append(slices.Clone(rec.Former), estate.MemberID(back))
+	slices.Sort(rec.Former)
+	return driver.Result{Outcome: run.NotDone, Store: &rec, Note: back + " is counted out"}, fmt.Errorf("rejoin: %s is counted out, and made anew next: %w", back, why)
+}
+
+// lookRejoin says whether the member receives from the record's primary, under its epoch. The order is given again
+// where that is not known: it changes nothing where it is so.
+func (s *step) lookRejoin(ctx context.Context) (driver.Result, error) {
+	back, primary := s.Step.Members[0], string(s.Store.Primary)
+	got := s.all(ctx, []string{back, primary}, func(m string) agent.Order { return s.order(agent.Status, m) })
+	b, p := got[back].Facts, got[primary].Facts
+	c := parseClient(p["client/"+back])
+	ours := b["agent/role"] == asFollower && toNumber(b["agent/upstream_reign"]) == s.Store.Epoch && b["broken"] == "" && b["sealed"] == "false"
+	if ours && c.state == "streaming" && c.flushed+nearly >= toLSN(p["lsn"]) {
+		return s.rejoined(back, b), nil
+	}
+	return driver.Result{Outcome: run.NotDone, Note: b["rejoin"]}, nil
+}

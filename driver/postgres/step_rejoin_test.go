@@ -1,0 +1,179 @@
+package postgres
+
+import (
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/haechi/haechi/agent"
+	"github.com/haechi/haechi/core/estate"
+	"github.com/haechi/haechi/core/plan"
+	"github.com/haechi/haechi/core/run"
+)
+
+// lostAnyang is a store that was moved from anyang: that was fenced, and is not counted.
+func (w *fakeWorld) lostAnyang() {
+	w.store.Sync, w.store.Former = []estate.MemberID{"ansan"}, []estate.MemberID{"anyang"}
+	w.members["pangyo"].mem.List = []string{"ansan"}
+	w.members["anyang"].mem = memory{Role: asPrimary, Reign: 9, Fenced: true}
+}
+
+func TestAMemberRejoinsAndCountsOnlyLater(t *testing.T) {
+	w := newFakeWorld(t)
+	w.lostAnyang()
+	f := run.Facts{factSalvaged + "/anyang": "r-1-anyang"}
+	res, err := w.driver().Do(t.Context(), w.task(plan.Rejoin, f, "anyang"))
+	if err != nil || res.Outcome != run.Done || res.Store != nil || !strings.Contains(res.Note, "by a rewind: its log goes on beyond the fork") {
+		t.Fatalf("%+v %v", res, err)
+	}
+	heard := w.members["anyang"].heard
+	o := heard[0]
+	if o.Verb != agent.Rejoin || o.Kept != "r-1-anyang" || o.Counted || o.Rate != rejoinRate || o.Upstream.Member != "pangyo" || o.Upstream.Credential != 1 || o.Reign != 1 {
+		t.Errorf("%+v", o)
+	}
+	if res.Facts["rejoin/method/anyang"] != byRewind {
+		t.Errorf("facts %v", res.Facts)
+	}
+	if l := w.members["pangyo"].mem.List; !cmp.Equal(l, []string{"ansan"}) {
+		t.Errorf("the primary lists %v", l)
+	}
+}
+
+// The work may take hours, and neither a link that drops nor a source that falls silent ends the step; time in which
+// nothing moves does, and what is not passing does at once.
+func TestARejoinIsAskedAfter(t *testing.T) {
+	at := func(seen string) map[string]string {
+		return map[string]string{"rejoin": "copy", "rejoin/stage": "copying", "rejoin/seen": seen}
+	}
+	dropped := map[string]string{"failed": "pangyo fell silent", "again": "true", "rejoin/stage": "copying"}
+	t.Run("Resumed", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			w := newFakeWorld(t)
+			w.lostAnyang()
+			w.members["anyang"].rejoins = []map[string]string{at("1"), at("2"), dropped, dropped, at("3"), dropped, at("4")}
+			if res, err := w.driver().Do(t.Context(), w.task(plan.Rejoin, nil, "anyang")); err != nil || res.Outcome != run.Done {
+				t.Errorf("%+v %v", res, err)
+			}
+		})
+	})
+	t.Run("DiskFull", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			w := newFakeWorld(t)
+			w.lostAnyang()
+			w.members["anyang"].rejoins = []map[string]string{at("1"), {"failed": "the disk is full", "again": "false"}}
+			if res, err := w.driver().Do(t.Context(), w.task(plan.Rejoin, nil, "anyang")); err == nil || res.Outcome != run.NotDone || !strings.Contains(err.Error(), "the disk is full") {
+				t.Errorf("%+v %v", res, err)
+			}
+		})
+	})
+	t.Run("OutOfReach", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			w := newFakeWorld(t)
+			w.lostAnyang()
+			w.members["anyang"].down = true
+			began := time.Now()
+			res, err := w.driver().Do(t.Context(), w.task(plan.Rejoin, nil, "anyang"))
+			if took := time.Since(began); err == nil || res.Outcome != run.NotDone || took < rejoinPatience || took > rejoinPatience+time.Minute {
+				t.Errorf("%+v %v after %v", res, err, took)
+			}
+		})
+	})
+}
+
+// A member that counts is not rewritten before others hold all that was acknowledged and the record says
+// that it counts no more.
+func TestAMemberIsCountedOutBeforeItIsMadeAnew(t *testing.T) {
+	w := newFakeWorld(t)
+	w.members["anyang"].refuses, w.members["anyang"].dead = "it would have to be made anew", true
+	res, err := w.driver().Do(t.Context(), w.task(plan.Rejoin, nil, "anyang"))
+	if err == nil || res.Outcome != run.NotDone || res.Store == nil {
+		t.Fatalf("%+v %v", res, err)
+	}
+	want := w.store
+	want.Sync, want.Former = []estate.MemberID{"ansan"}, []estate.MemberID{"anyang"}
+	if diff := cmp.Diff(want, *res.Store); diff != "" {
+		t.Error(diff)
+	}
+	if l := w.members["pangyo"].mem.List; !cmp.Equal(l, []string{"ansan"}) {
+		t.Errorf("the primary lists %v", l)
+	}
+	w.store = *res.Store
+	if res, err = w.driver().Do(t.Context(), w.task(plan.Rejoin, nil, "anyang")); err != nil || res.Outcome != run.Done {
+		t.Errorf("then: %+v %v", res, err)
+	}
+
+	// With nobody else to acknowledge it stays what it is.
+	w = newFakeWorld(t)
+	w.store.Sync = []estate.MemberID{"anyang"}
+	w.members["anyang"].refuses = "it would have to be made anew"
+	if res, err := w.driver().Do(t.Context(), w.task(plan.Rejoin, nil, "anyang")); err == nil || res.Store != nil || !strings.Contains(err.Error(), "bring another member back first") {
+		t.Errorf("%+v %v", res, err)
+	}
+
+	// Nor while the other one is behind.
+	w = newFakeWorld(t)
+	w.members["anyang"].refuses, w.members["ansan"].dead = "it would have to be made anew", true
+	synctest.Test(t, func(t *testing.T) {
+		if res, err := w.driver().Do(t.Context(), w.task(plan.Rejoin, nil, "anyang")); err == nil || res.Store != nil || !strings.Contains(err.Error(), "is not counted out") {
+			t.Errorf("%+v %v", res, err)
+		}
+	})
+}
+
+func TestARejoinLeavesRoomOnTheLink(t *testing.T) {
+	w := newFakeWorld(t)
+	w.estate.Links = map[string]estate.Link{
+		"wide": {Between: [2]estate.SiteID{"pangyo", "anyang"}, Gbps: 8}, "narrow": {Between: [2]estate.SiteID{"anyang", "pangyo"}, Gbps: 0.8},
+		"other": {Between: [2]estate.SiteID{"anyang", "ansan"}, Gbps: 0.01}, "unknown": {Between: [2]estate.SiteID{"pangyo", "anyang"}},
+	}
+	s, err := w.driver().open(w.task(plan.Rejoin, nil, "anyang"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := s.room("anyang", "pangyo"); got != 50_000_000 {
+		t.Errorf("half of 0.8 Gbit/s: %d", got)
+	}
+	s.Step.Args = map[string]string{plan.ArgShare: "4"}
+	if got := s.room("anyang", "pangyo"); got != 12_500_000 {
+		t.Errorf("a quarter of that: %d", got)
+	}
+	if got := s.room("ansan", "pangyo"); got != rejoinRate/4 {
+		t.Errorf("no link is declared: %d", got)
+	}
+}
+
+// What returns by way of a loss has to be compared anew; what a planned move halted has not.
+func TestAReturnForgetsTheComparison(t *testing.T) {
+	for name, tt := range map[string]struct {
+		facts run.Facts
+		kept  bool
+	}{"Rejoined": {nil, false}, "Halted": {run.Facts{factHalted: "anyang"}, true}} {
+		w := newFakeWorld(t)
+		w.lostAnyang()
+		w.store.Verified = time.Unix(1, 0)
+		s, err := w.driver().open(w.task(plan.Return, tt.facts, "anyang"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if rec := s.returned("anyang").Store; rec.Verified.IsZero() == tt.kept || len(rec.Former) > 0 {
+			t.Errorf("%s: %+v", name, rec)
+		}
+	}
+}
+
+// Who has rejoined and is not counted yet may hold more than whoever is chosen.
+func TestALateMemberThatRejoinedIsCompared(t *testing.T) {
+	w := newFakeWorld(t)
+	w.store.Former = []estate.MemberID{"anyang"}
+	w.members["anyang"].mem = memory{Role: asFollower, Upstream: &agent.Upstream{Member: "pangyo", Credential: 1, Reign: 1}}
+	w.members["anyang"].lsn = 0x9000000
+	task := w.task(plan.Follow, run.Facts{factChosen: "ansan", factSealed: "ansan", factHeld: "ansan", factCredential: "1", factChosenLSN: "0/3000100", factChosenReplayed: "0/3000100", factChosenTimeline: "1"}, "ansan", "anyang")
+	task.Step.Args = map[string]string{plan.ArgHalted: "anyang"}
+	res, err := w.driver().Do(t.Context(), task)
+	if err == nil || !strings.Contains(err.Error(), "anyang holds up to 0/9000000") {
+		t.Errorf("%+v %v", res, err)
+	}
+}
