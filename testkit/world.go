@@ -102,6 +102,10 @@ func (w *World) result(t driver.Task) driver.Result {
 		}
 		next.Sync = slices.Compact(next.Sync)
 		res.Store = &next
+	case plan.Return: // the executor has put it into the list before
+		next := t.Store
+		next.Former = slices.DeleteFunc(slices.Clone(next.Former), func(m estate.MemberID) bool { return string(m) == t.Step.Members[0] })
+		res.Store = &next
 	}
 	return res
 }

@@ -43,7 +43,7 @@ func Doctor(f map[string]string, adopted bool) (out []Advice) {
 	case f["answers"] != "true":
 		a.say("run the agent as the server's user, with peer authentication on the socket", "its server does not answer%s", because(f["error"]))
 	default:
-		a = slices.Concat(a, made(f, adopted), account(f), unsafe(f), blocked(f))
+		a = slices.Concat(a, made(f, adopted), account(f), unsafe(f), blocked(f), comeback(f))
 		if f["in_recovery"] == "false" {
 			a = append(a, weaker(f)...) // of the one that takes commits
 		}
@@ -72,6 +72,15 @@ func account(f map[string]string) (out advices) {
 		out.say("CREATE ROLE "+ReplicationRole+" REPLICATION LOGIN", "role %s is missing", ReplicationRole)
 	default:
 		out.say("ALTER ROLE "+ReplicationRole+" REPLICATION LOGIN", "role %s is %s", ReplicationRole, role)
+	}
+	return out
+}
+
+// comeback is what would keep a member from coming back while this one is primary.
+func comeback(f map[string]string) (out advices) {
+	if f["lets_back"] == "false" {
+		out.say(fmt.Sprintf("add to pg_hba.conf: host %s %s ADDRESS scram-sha-256; then reload", sourceDatabase, ReplicationRole),
+			"pg_hba.conf lets %s into no database: no member could be rewound or copied from it", ReplicationRole)
 	}
 	return out
 }

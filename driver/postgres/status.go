@@ -180,5 +180,7 @@ UNION ALL SELECT 'weaker_commit/' || coalesce(r.rolname, 'all roles') || '@' || 
   WHERE split_part(c, '=', 1) = 'synchronous_commit'
 UNION ALL SELECT 'open_replication', string_agg('line ' || line_number, ', ') FROM pg_hba_file_rules
   WHERE 'replication' = ANY (database) AND type <> 'local' AND auth_method = 'trust'
+UNION ALL SELECT 'lets_back', (count(*) > 0)::text FROM pg_hba_file_rules WHERE type <> 'local' AND auth_method <> 'reject' AND error IS NULL
+  AND database && ARRAY['all', '` + sourceDatabase + `'] AND user_name && ARRAY['all', '` + ReplicationRole + `']
 UNION ALL SELECT 'replication_role', CASE WHEN rolreplication AND rolcanlogin THEN 'ok'
   ELSE 'without ' || concat_ws(' and ', CASE WHEN NOT rolreplication THEN 'REPLICATION' END, CASE WHEN NOT rolcanlogin THEN 'LOGIN' END) END FROM pg_roles WHERE rolname = '` + ReplicationRole + `'`

@@ -1,0 +1,126 @@
+package executor_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/haechi/haechi/core/estate"
+	"github.com/haechi/haechi/core/plan"
+	"github.com/haechi/haechi/core/run"
+	"github.com/haechi/haechi/core/situation"
+	"github.com/haechi/haechi/driver"
+	"github.com/haechi/haechi/testkit"
+	"github.com/haechi/haechi/tower/executor"
+)
+
+// returnHouse is one whose stores were moved from pangyo, which is there again.
+func returnHouse(t *testing.T, stores ...estate.StoreID) *house {
+	h := newHouse(t, stores...)
+	e, records := testkit.ThreeSites(stores...)
+	for id, rec := range records {
+		rec.Primary, rec.Sync, rec.Former, rec.Epoch, rec.Next = "ansan", []estate.MemberID{"anyang"}, []estate.MemberID{"pangyo"}, 2, 2
+		records[id] = rec
+	}
+	h.book = testkit.NewBook(e, records)
+	return h
+}
+
+// back is what the record of a store is once its former primary counts again.
+var back = situation.Store{Epoch: 2, Next: 2, Primary: "ansan", Sync: []estate.MemberID{"anyang", "pangyo"}, Former: []estate.MemberID{}, Any: 1, LeastAny: 1}
+
+func TestARecoveryEndsAsRecoveredAfterEveryCrash(t *testing.T) {
+	whole := recoveryCase(t, -1)
+	for n := 1; n < whole; n++ {
+		t.Run(fmt.Sprint(n), func(t *testing.T) { recoveryCase(t, n) })
+	}
+}
+
+// recoveryCase carries a recovery with a tower that crashes after some events, and another that does not. At each
+// point who may have been listed stands in the record, and nobody is counted in full before.
+func recoveryCase(t *testing.T, crash int) (events int) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		h := returnHouse(t, "talk-db", "files")
+		listed := map[string]bool{}
+		h.world.Before = func(_ context.Context, verb string, task driver.Task) (driver.Result, error) {
+			rec, _ := h.book.Store(t.Context(), estate.StoreID(task.Step.Component))
+			if verb == "return" {
+				listed[task.Step.Component] = true
+			}
+			if listed[task.Step.Component] && !slices.Contains(rec.Sync, "pangyo") {
+				t.Errorf("%s of %s: pangyo may be listed and the record does not say so: %+v", verb, task.Step.Component, rec)
+			}
+			if verb == "rejoin" && !slices.Contains(rec.Former, "pangyo") {
+				t.Errorf("it counts before it has rejoined: %+v", rec)
+			}
+			return driver.Result{}, nil
+		}
+		h.book.CrashAfter(crash)
+		first := h.tower("tower-ansan")
+		id, err := first.Open(t.Context(), 1, h.opening(plan.Recover, "pangyo"))
+		if err == nil {
+			err = first.Carry(t.Context(), id, 1)
+		}
+		if err != nil && !errors.Is(err, testkit.ErrCrash) {
+			t.Fatal(err)
+		}
+		h.book.CrashAfter(-1)
+		if len(h.book.Events()) == 0 {
+			return
+		}
+		h.book.Depose(2)
+		id = h.book.Events()[0].Run
+		if err := h.tower("tower-anyang").Carry(t.Context(), id, 2); err != nil {
+			t.Fatal(err)
+		}
+		h.closedWith(id, "done, recovered")
+		h.noActTwice()
+		for _, store := range []estate.StoreID{"talk-db", "files"} {
+			rec, _ := h.book.Store(t.Context(), store)
+			if diff := cmp.Diff(back, rec); diff != "" {
+				t.Errorf("record of %s: %s", store, diff)
+			}
+		}
+		events = len(h.book.Events())
+	})
+	return events
+}
+
+// A member that comes back may take hours. A loss meanwhile does not wait for it.
+func TestARecoveryYieldsToALossAtOnce(t *testing.T) {
+	for _, verb := range []string{"salvage", "rejoin", "return", "verify", "redundant"} {
+		synctest.Test(t, func(t *testing.T) {
+			h := returnHouse(t, "talk-db")
+			x := h.tower("tower-anyang")
+			reached := make(chan struct{}, 9)
+			h.on(verb, func(ctx context.Context, _ driver.Task) (driver.Result, error) {
+				reached <- struct{}{}
+				<-ctx.Done()
+				return driver.Result{}, context.Cause(ctx)
+			})
+			old := h.open(x, 1, plan.Recover, "pangyo")
+			end := background(t.Context(), x, old, 1)
+			<-reached
+			began := time.Now()
+			id, err := x.Supersede(t.Context(), 1, []run.ID{old}, executor.Successor{Takes: []string{"talk-db"}, Lost: []estate.SiteID{"ansan"},
+				Plan: func(context.Context) (executor.Opening, error) { return h.opening(plan.CutUsers, "anyang"), nil }})
+			if took := time.Since(began); err != nil || took > 100*time.Millisecond {
+				t.Fatalf("%s: %v after %v", verb, err, took)
+			}
+			if err := <-end; err != nil {
+				t.Fatal(err)
+			}
+			h.closedWith(old, "superseded")
+			if err := x.Carry(t.Context(), id, 1); err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
+}
