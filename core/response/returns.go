@@ -11,6 +11,10 @@ import (
 	"github.com/haechi/haechi/core/situation"
 )
 
+// gather is how long a site that is up again is waited for until all its agents have spoken and what comes first
+// is done, so that all of it comes back in one run.
+const gather = 30 * time.Second
+
 // recent is how long a site counts as just come back where no run tells that it was lost.
 const recent = 10 * time.Minute
 
@@ -21,6 +25,9 @@ func (in Input) returns(others []want) (out []want) {
 	for _, site := range in.Estate.SiteIDs() {
 		v := in.Now.Sites[site]
 		if v.State != situation.Up || in.Now.At.Sub(v.Since) < follow {
+			continue
+		}
+		if in.gathers(site, others) {
 			continue
 		}
 		back := in.comeBack(site, slices.Concat(others, out))
@@ -43,6 +50,31 @@ func (in Input) returns(others []want) (out []want) {
 		out = append(out, back...)
 	}
 	return out
+}
+
+// gathers says that more of a site is about to be there: the agent of a member has not spoken yet, or something
+// else is done about one first, or was a moment ago.
+func (in Input) gathers(site estate.SiteID, others []want) bool {
+	v := in.Now.Sites[site]
+	if v.Since.IsZero() || in.Now.At.Sub(v.Since) >= gather {
+		return false
+	}
+	for _, id := range in.storeIDs() {
+		for _, m := range in.Estate.Stores[id].MemberIDs() {
+			if in.siteOf(id, m) != site || in.Stores[id].Epoch == 0 || m == in.Stores[id].Primary || in.unfit(id, m) == "" {
+				continue
+			}
+			first := func(w want) bool { return w.refuse == "" && slices.Contains(w.stores, id) }
+			under := func(o OpenRun) bool {
+				soon := o.open() && o.Idle.IsZero() && o.Status != run.StatusAsked && !returns(o.Kind)
+				return in.concerns(o, id) && (soon || !o.open() && in.Now.At.Sub(o.Closed) < follow)
+			}
+			if in.facts(id, m)[situation.FactRunning] == "" || slices.ContainsFunc(others, first) || slices.ContainsFunc(in.Open, under) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // recovers says whether a run about the whole site is open.

@@ -420,7 +420,7 @@ func TestTheSourcesDiskComesFirst(t *testing.T) {
 // A member that is being made anew is for no order but that, and a fence.
 func TestNothingUsesAMemberThatIsBroken(t *testing.T) {
 	mem := fenced
-	mem.Rebuild = &rebuild{Stage: byCopy, From: "ansan", Reign: 4}
+	mem.Rebuild = &rebuild{Stage: byCopy, From: "ansan", Reign: 4, Kept: "r-1-pangyo"}
 	b := newBack(t, mem)
 	b.old(newFolder(t))
 	for _, v := range []agent.Verb{agent.Seal, agent.Unseal, agent.Follow, agent.Promote, agent.Start, agent.Stop} {
@@ -430,6 +430,9 @@ func TestNothingUsesAMemberThatIsBroken(t *testing.T) {
 		if !ok || refusal.Code != agent.Unsafe || !strings.Contains(err.Error(), "is being made anew by a copy") || len(b.saved) != 1 {
 			t.Errorf("%s: %v", v, err)
 		}
+	}
+	if f, err := b.u.Do(t.Context(), agent.Order{Verb: agent.Salvage, Epoch: 5, Self: "pangyo"}, b.m); err != nil || f["broken"] != byCopy || f["kept"] != "r-1-pangyo" {
+		t.Errorf("salvage: %v %v", f, err)
 	}
 	if f, err := b.u.Look(t.Context(), agent.Order{Verb: agent.Status}, b.m); err != nil || f["broken"] != byCopy {
 		t.Errorf("%v %v", f, err)

@@ -268,6 +268,14 @@ func (u *Unit) giveWay(ctx context.Context, o agent.Order, mem *memory, m *agent
 	return m.Save(*mem)
 }
 
+// readBefore answers an order to salvage a member that is being rewritten: what only it held was kept before
+// that began (kept says in which salvage), or it was known to hold nothing.
+func (mem memory) readBefore() map[string]string {
+	f := map[string]string{"running": "false", "kept": mem.Rebuild.Kept}
+	mem.facts(f)
+	return f
+}
+
 // at says what the attempt is at.
 func (a *attempt) at(stage string) {
 	a.mu.Lock()

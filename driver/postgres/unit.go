@@ -90,6 +90,9 @@ func (u *Unit) Do(ctx context.Context, o agent.Order, m *agent.Memory) (map[stri
 		return nil, agent.Refuse(agent.BadOrder, "this unit is member %s, the order is for %s", u.set.Member, o.Self)
 	}
 	defer u.status.forget()
+	if o.Verb == agent.Salvage && mem.Rebuild.broken() {
+		return mem.readBefore(), nil
+	}
 	if o.Verb != agent.Rejoin {
 		if err := u.giveWay(ctx, o, &mem, m); err != nil {
 			return nil, err
