@@ -32,7 +32,7 @@ type File struct {
 const maxFile = 64 << 30
 
 // fileName is what a file may be called: no path, nothing hidden.
-var fileName = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{0,99}$`)
+var fileName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$`)
 
 // What goes with a deposit.
 const (

@@ -20,7 +20,7 @@ type Input struct {
 	Stores map[estate.StoreID]situation.Store // what the towers have agreed about each store
 	Kind   Kind
 	// Subject is the site (lose-site, evacuate, cut-users, serve), the store (lose-store,
-	// failover, fence-old, go-alone, end-alone, let-go, adopt, close-reads, open-reads) or the name server's host (level-dns).
+	// failover, fence-old, go-alone, end-alone, let-go, adopt, close-reads, open-reads, apply-salvage, discard-salvage) or the name server's host (level-dns).
 	Subject string
 	// Lost are the sites that a lose-site plan is about; Subject alone where it is empty.
 	Lost []estate.SiteID
@@ -31,6 +31,7 @@ type Input struct {
 	At        estate.SiteID                     // close-reads, open-reads: the site whose members are meant
 	Withdrawn map[estate.NameID][]estate.SiteID // answers that are already out
 	Because   []string
+	Choice    Choice // apply-salvage, discard-salvage
 }
 
 // Make decides the steps. It reads no clock, draws no random number and starts no
@@ -123,6 +124,8 @@ func (m *maker) fill() *Stuck {
 		return m.letGo()
 	case AdoptNew, GoAlone, EndAlone:
 		return m.wholeStore()
+	case Restore, GiveUp:
+		return m.decided()
 	}
 	return &Stuck{m.in.Subject, UnknownKind, fmt.Sprintf("there is no kind of plan %q", m.in.Kind), "use one that haechi plan --help lists"}
 }

@@ -118,7 +118,9 @@ const (
 	ArgPrefer    = "prefer"    // choose: this member, where it holds as much as any other
 	ArgAny       = "any"       // promote: how many members besides the primary hold a write before the client hears of it
 	ArgSalvage   = "salvage"   // apply, discard: the salvage's ID
-	ArgRows      = "rows"      // apply: the numbers of its rows, joined by ","; none: all of them
+	ArgRows      = "rows"      // apply: the numbers of its rows, "1,3-5"; none: all of them
+	ArgOverwrite = "overwrite" // apply: "true" where rows that stand otherwise on the primary are to be overwritten
+	ArgBy        = "by"        // apply, discard: the person who asked for it
 )
 
 // Reason is why a step stands in a plan. The zero value means that nobody gave one: a bug.

@@ -32,7 +32,7 @@ const Kind = "postgres"
 
 // Programs are those that the member's agent starts.
 func (s Settings) Programs() []string {
-	return []string{filepath.Join(s.Bin, "postgres"), filepath.Join(s.Bin, "pg_controldata")}
+	return []string{filepath.Join(s.Bin, "postgres"), filepath.Join(s.Bin, "pg_controldata"), filepath.Join(s.Bin, "pg_waldump")}
 }
 
 // byNFT is a mandate that is an element of an nftables set, with a timeout.

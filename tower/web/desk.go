@@ -6,6 +6,7 @@ import (
 	"github.com/haechi/haechi/core/journal"
 	"github.com/haechi/haechi/core/plan"
 	"github.com/haechi/haechi/core/run"
+	"github.com/haechi/haechi/core/situation"
 	"github.com/haechi/haechi/pki"
 )
 
@@ -30,6 +31,12 @@ type Desk interface {
 	Plan(ctx context.Context, ask Ask) (plan.Plan, error)
 	// Start opens a run for it; another tower may carry it.
 	Start(ctx context.Context, by string, ask Ask) (run.ID, error)
+
+	// Salvages lists what was found on members that went another way than their primary, newest first.
+	Salvages(ctx context.Context) ([]situation.Salvage, error)
+	// Salvage returns one, with its rows from a number on, as many as go into one answer, and what stands
+	// in their places on the primary now.
+	Salvage(ctx context.Context, id string, from int) (SalvageRows, error)
 
 	// Arm lets haechi act by itself on what: a site, "tier-N" or "*".
 	Arm(ctx context.Context, by, what string) error
@@ -71,9 +78,12 @@ type Applied struct {
 
 // Ask is what a person wants planned or done.
 type Ask struct {
-	Kind    plan.Kind `json:"kind"`         // LoseSite (Plan only), Evacuate, Failover or AdoptNew
-	Subject string    `json:"subject"`      // the site or the store
+	Kind    plan.Kind `json:"kind"`         // LoseSite (Plan only), Evacuate, Failover, AdoptNew, Restore or GiveUp
+	Subject string    `json:"subject"`      // the site, the store or the salvage
 	To      string    `json:"to,omitempty"` // Failover: the member that becomes primary; empty: the best one
+	// Restore: which rows, "1,3-5"; empty: all of them. Overwrite: also where the primary has others.
+	Rows      string `json:"rows,omitempty"`
+	Overwrite bool   `json:"overwrite,omitempty"`
 }
 
 // Steering is what a person may tell an open run.
