@@ -37,7 +37,7 @@ func (n *Node) Salvage(ctx context.Context, id string, from int) (web.SalvageRow
 	if !ok {
 		return web.SalvageRows{}, noSalvage(id)
 	}
-	out := web.SalvageRows{Salvage: sv, Shown: []web.SalvageRow{}}
+	out := web.SalvageRows{Salvage: sv, Rows: []web.SalvageRow{}}
 	if sv.Rows < max(from, 1) {
 		return out, nil
 	}
@@ -50,12 +50,12 @@ func (n *Node) Salvage(ctx context.Context, id string, from int) (web.SalvageRow
 		return d.Standing(ctx, b.estate, rec, sv, keys)
 	})
 	for i, row := range rows {
-		out.Shown = append(out.Shown, webRow(row, now[i], err))
+		out.Rows = append(out.Rows, webRow(row, now[i], err))
 	}
 	written, werr := situation.ParseRows(sv.Written)
-	for i := range out.Shown {
-		_, found := slices.BinarySearch(written, out.Shown[i].N)
-		out.Shown[i].Written = werr == nil && found
+	for i := range out.Rows {
+		_, found := slices.BinarySearch(written, out.Rows[i].N)
+		out.Rows[i].Written = werr == nil && found
 	}
 	if last := rows[len(rows)-1].N; last < sv.Rows {
 		out.Next = last + 1
@@ -132,7 +132,7 @@ func shown(all []postgres.Shown, column string) (postgres.Shown, bool) {
 
 // webRow draws a row for people.
 func webRow(row postgres.ShownRow, now *postgres.ShownNow, err error) web.SalvageRow {
-	out := web.SalvageRow{N: row.N, Database: row.Database, Table: row.Schema + "." + row.Table, Op: string(row.Op), Key: row.Key,
+	out := web.SalvageRow{N: row.N, Database: row.Database, Schema: row.Schema, Table: row.Table, Op: string(row.Op), Key: row.Key,
 		Old: webValues(row.Old), New: webValues(row.New), XID: row.XID, At: row.At, Told: string(row.Told), Because: row.Why, Note: row.Note, Stands: web.StandsUnknown}
 	switch {
 	case now == nil && err != nil:

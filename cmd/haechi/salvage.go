@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/http"
 	"net/url"
 	"strings"
 	"text/tabwriter"
@@ -68,6 +67,9 @@ func showSalvageCommand(o *options) *cobra.Command {
 			if from < 1 || limit < 0 {
 				return &misused{errors.New("--from counts from 1, --limit from 0 (all)")}
 			}
+			if o.output == "json" && !c.Flags().Changed("limit") {
+				limit = 0 // whoever reads that wants no half of it
+			}
 			towers, err := o.client()
 			if err != nil {
 				return err
@@ -80,29 +82,30 @@ func showSalvageCommand(o *options) *cobra.Command {
 		},
 	}
 	c.Flags().IntVar(&from, "from", 1, "the first `row` to show")
-	c.Flags().IntVar(&limit, "limit", rowsShown, "how many rows to show; 0 for all")
+	c.Flags().IntVar(&limit, "limit", rowsShown, "how many rows to show; 0 for all, as with --output json")
 	return c
 }
 
 // salvageRows asks for page after page until there are as many rows as wanted.
 func salvageRows(ctx context.Context, towers *client, id string, from, limit int) (web.SalvageRows, error) {
 	var out web.SalvageRows
-	for next := from; next > 0 && (limit == 0 || len(out.Shown) < limit); {
+	for next := from; next > 0 && (limit == 0 || len(out.Rows) < limit); {
 		var page web.SalvageRows
 		if err := towers.get(ctx, fmt.Sprintf("salvages/%s?from=%d", url.PathEscape(id), next), &page); err != nil {
 			return out, err
 		}
-		page.Shown, out.Shown = append(out.Shown, page.Shown...), nil
+		page.Rows = append(out.Rows, page.Rows...)
 		out, next = page, page.Next
 	}
-	if limit > 0 && len(out.Shown) > limit {
-		out.Shown = out.Shown[:limit]
-		out.Next = out.Shown[limit-1].N + 1
+	if limit > 0 && len(out.Rows) > limit {
+		out.Rows = out.Rows[:limit]
+		out.Next = out.Rows[limit-1].N + 1
 	}
 	return out, nil
 }
 
-func drawSalvage(w io.Writer, s web.SalvageRows) {
+func drawSalvage(w io.Writer, shown web.SalvageRows) {
+	s := shown.Salvage
 	fmt.Fprintf(w, "%s: %s of %s, %s\n", s.ID, s.Member, s.Store, s.State)
 	fmt.Fprintf(w, "  timeline %d, which the primary left at %s; the member went on to %s\n", s.Timeline, s.Fork, s.End)
 	fmt.Fprintf(w, "  %d rows, %s at %s; of %d it is not known that no client was told they are saved\n", s.Rows, s.Method, s.At.Local().Format(time.DateTime), s.Told)
@@ -116,11 +119,11 @@ func drawSalvage(w io.Writer, s web.SalvageRows) {
 		fmt.Fprintf(w, "  not known: %s\n", u)
 	}
 	fmt.Fprintf(w, "  the file lies beside %v\n", s.Holders)
-	for _, r := range s.Shown {
+	for _, r := range shown.Rows {
 		drawSalvageRow(w, r)
 	}
-	if s.Next > 0 {
-		fmt.Fprintf(w, "more: haechi salvage show %s --from %d\n", s.ID, s.Next)
+	if shown.Next > 0 {
+		fmt.Fprintf(w, "more: haechi salvage show %s --from %d\n", s.ID, shown.Next)
 	}
 }
 
@@ -129,7 +132,7 @@ func drawSalvageRow(w io.Writer, r web.SalvageRow) {
 	if r.Written {
 		written = ", written back"
 	}
-	fmt.Fprintf(w, "%5d  %s %s.%s%s\n", r.N, r.Op, r.Database, r.Table, written)
+	fmt.Fprintf(w, "%5d  %s %s.%s.%s%s\n", r.N, r.Op, r.Database, r.Schema, r.Table, written)
 	drawValues(w, "old", r.Old)
 	drawValues(w, "new", r.New)
 	stands := r.Stands
@@ -167,7 +170,7 @@ func drawValues(w io.Writer, what string, all []web.SalvageValue) {
 		case v.State != "":
 			text = strings.ToUpper(v.State)
 		case v.Bytes > 0 || len(v.Text) > valueShown:
-			text = fmt.Sprintf("%q… (%d bytes)", v.Text[:min(len(v.Text), valueShown)], max(v.Bytes, len(v.Text)))
+			text = fmt.Sprintf("%q… (%d bytes)", strings.ToValidUTF8(v.Text[:min(len(v.Text), valueShown)], ""), max(v.Bytes, len(v.Text)))
 		}
 		out = append(out, v.Column+"="+text)
 	}
@@ -180,7 +183,7 @@ func applySalvageCommand(o *options) *cobra.Command {
 	c := starting(o, &cobra.Command{
 		Use: "apply ID", Short: "Write rows back on the primary, in one transaction", Args: cobra.ExactArgs(1),
 		Example: "  haechi salvage apply r-000012-pangyo --rows 1,3-5\n  haechi salvage apply r-000012-pangyo --all",
-	}, "", func([]string) any { return map[string]any{"rows": rows, "all": all, "overwrite": overwrite} })
+	}, "salvages/{}/apply", func([]string) any { return map[string]any{"rows": rows, "all": all, "overwrite": overwrite} })
 	c.Flags().StringVar(&rows, "rows", "", "the `numbers` of the rows, for example 1,3-5")
 	c.Flags().BoolVar(&all, "all", false, "all its rows")
 	c.Flags().BoolVar(&overwrite, "overwrite", false, "also where somebody has changed the row on the primary since: what stands there is lost")
@@ -200,10 +203,5 @@ func applySalvageCommand(o *options) *cobra.Command {
 func discardSalvageCommand(o *options) *cobra.Command {
 	return starting(o, &cobra.Command{
 		Use: "discard ID", Short: "Give a salvage up; as many people as accept-data-loss names have to agree", Args: cobra.ExactArgs(1),
-	}, "", func([]string) any { return struct{}{} })
-}
-
-// salvagePath is where a decision about a salvage is sent.
-func salvagePath(c *cobra.Command, args []string) (method, path string) {
-	return http.MethodPost, "salvages/" + url.PathEscape(args[0]) + "/" + c.Name()
+	}, "salvages/{}/discard", func([]string) any { return struct{}{} })
 }

@@ -170,9 +170,9 @@ func (u *Unit) dialPrimary(ctx context.Context, up *agent.Upstream, database str
 	return c, nil
 }
 
-// each runs a statement and hands its rows over one by one, as they come. A value is valid only
+// eachRow runs a statement and hands its rows over one by one, as they come. A value is valid only
 // until the function returns; nil is NULL.
-func each(ctx context.Context, c *pgconn.PgConn, sql string, row func(values [][]byte) error) error {
+func eachRow(ctx context.Context, c *pgconn.PgConn, sql string, row func(values [][]byte) error) error {
 	results := c.Exec(ctx, sql)
 	for results.NextResult() {
 		r := results.ResultReader()

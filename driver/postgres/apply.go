@@ -311,9 +311,9 @@ func (a *applier) write(ctx context.Context, t *table, p salvage.Place, act salv
 		if len(set) == 0 {
 			return nil
 		}
-		sql = fmt.Sprintf("UPDATE ONLY %s SET %s WHERE %s", t.sql(), strings.Join(set, ", "), where(key, param))
+		sql = fmt.Sprintf("UPDATE ONLY %s SET %s WHERE %s", t.sql(), strings.Join(set, ", "), byKey(key, param))
 	case salvage.Remove:
-		sql = fmt.Sprintf("DELETE FROM ONLY %s WHERE %s", t.sql(), where(key, param))
+		sql = fmt.Sprintf("DELETE FROM ONLY %s WHERE %s", t.sql(), byKey(key, param))
 	default:
 		return fmt.Errorf("there is no act %q", act)
 	}
@@ -339,8 +339,8 @@ func news(p salvage.Place) []salvage.Value {
 	})
 }
 
-// where finds one row by its key.
-func where(key []salvage.Value, param func(salvage.Value) string) string {
+// byKey finds one row by its key.
+func byKey(key []salvage.Value, param func(salvage.Value) string) string {
 	var out []string
 	for _, v := range key {
 		out = append(out, ident(v.Column)+" = "+param(v))

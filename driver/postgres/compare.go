@@ -40,7 +40,7 @@ func (r *reader) compare(ctx context.Context, c *pgconn.PgConn, db string, table
 			err = r.removed(ctx, c, primary, db, t)
 		}
 		switch {
-		case err != nil && again(ctx, err):
+		case err != nil && worthRetrying(ctx, err):
 			return err
 		case err != nil:
 			r.missed("%s.%s.%s could not be read to its end: %v", db, t.Schema, t.Name, err)
@@ -116,7 +116,7 @@ func (r *reader) written(ctx context.Context, c, primary *pgconn.PgConn, db stri
 		defer func() { batch = batch[:0] }()
 		return r.differ(ctx, primary, db, t, batch)
 	}
-	err := each(ctx, c, fmt.Sprintf("SELECT xmin::text, %s FROM ONLY %s WHERE %s", list(t.names()), t.sql(), r.recent()), func(v [][]byte) error {
+	err := eachRow(ctx, c, fmt.Sprintf("SELECT xmin::text, %s FROM ONLY %s WHERE %s", list(t.names()), t.sql(), r.recent()), func(v [][]byte) error {
 		xid := uint32(toNumber(string(v[0])))
 		told, why := r.of(xid)
 		batch = append(batch, salvage.Row{Database: db, Schema: t.Schema, Table: t.Name, Op: salvage.Insert, Key: t.Key, XID: xid, Told: told, Why: why, New: t.values(v[1:])})
@@ -202,9 +202,9 @@ func (r *reader) removed(ctx context.Context, c, primary *pgconn.PgConn, db stri
 	}
 	keyed := table{Schema: t.Schema, Name: t.Name, Key: t.Key}
 	for _, k := range t.Key {
-		keyed.Columns = append(keyed.Columns, column{Name: k})
+		keyed.Columns = append(keyed.Columns, tableColumn{Name: k})
 	}
-	err := each(ctx, c, fmt.Sprintf("SELECT %s FROM ONLY %s ORDER BY %s", list(t.Key), t.sql(), list(t.Key)), func(v [][]byte) error {
+	err := eachRow(ctx, c, fmt.Sprintf("SELECT %s FROM ONLY %s ORDER BY %s", list(t.Key), t.sql(), list(t.Key)), func(v [][]byte) error {
 		key := keyed.values(v)
 		have[keyText(key)] = true
 		if len(have) < walkBatch {
@@ -231,9 +231,9 @@ func (r *reader) gone(ctx context.Context, primary *pgconn.PgConn, db string, t 
 	var missing [][]salvage.Value
 	keyed := table{Key: t.Key}
 	for _, k := range t.Key {
-		keyed.Columns = append(keyed.Columns, column{Name: k})
+		keyed.Columns = append(keyed.Columns, tableColumn{Name: k})
 	}
-	err := each(ctx, primary, fmt.Sprintf("SELECT %s FROM ONLY %s WHERE %s", list(t.Key), t.sql(), strings.Join(where, " AND ")), func(v [][]byte) error {
+	err := eachRow(ctx, primary, fmt.Sprintf("SELECT %s FROM ONLY %s WHERE %s", list(t.Key), t.sql(), strings.Join(where, " AND ")), func(v [][]byte) error {
 		if key := keyed.values(v); !have[keyText(key)] {
 			missing = append(missing, key)
 		}

@@ -223,7 +223,7 @@ func (u *Unit) halt(ctx context.Context, o agent.Order, mem memory, m *agent.Mem
 
 // fence stops the server at once and for good; its data stays for salvage.
 func (u *Unit) fence(ctx context.Context, _ agent.Order, mem memory, m *agent.Memory) (map[string]string, error) {
-	u.reading.stop()
+	u.reading.giveUp()
 	was := u.postmaster() != 0
 	if !mem.Fenced || was && !u.isApart() {
 		mem.Fenced = true

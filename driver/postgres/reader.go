@@ -29,7 +29,7 @@ type reader struct {
 
 	control map[string]string
 	past    []turn
-	fork    fork
+	fork    parting
 	walked  *walked // nil: the log does not say
 	teller
 	end     LSN
@@ -69,11 +69,9 @@ func (r *reader) read(ctx context.Context, say func(string)) (readResult, error)
 	say("waits for its server to recover, to be read")
 	err := r.u.startApart(ctx, r.past[len(r.past)-1].timeline)
 	if err == nil {
-		err = r.create()
-	}
-	if err == nil {
 		err = r.databases(ctx)
 	}
+	say(fmt.Sprintf("ends its server; %d rows were found", r.found))
 	// It ends whatever came of it: a member that is to be rewritten must not run.
 	if e := r.u.endApart(context.WithoutCancel(ctx)); e != nil {
 		r.discard()
@@ -123,14 +121,14 @@ func (r *reader) measure(ctx context.Context) error {
 // errNotWritten is a failure of the host that reads, not of what is read.
 var errNotWritten = errors.New("what was read cannot be written down")
 
-// again says whether an error has nothing to do with what is read, so that it is to be tried again.
-func again(ctx context.Context, err error) bool {
+// worthRetrying says whether an error has nothing to do with what is read, so that it is to be tried again.
+func worthRetrying(ctx context.Context, err error) bool {
 	return ctx.Err() != nil || errors.Is(err, errNotWritten)
 }
 
 // unreadable is the result where the member cannot be read at all: people decide.
 func (r *reader) unreadable(ctx context.Context, err error) (readResult, error) {
-	if again(ctx, err) {
+	if worthRetrying(ctx, err) {
 		return readResult{}, err
 	}
 	past := r.past
@@ -249,9 +247,12 @@ func (r *reader) databases(ctx context.Context) error {
 	if err := r.look(ctx, c); err != nil {
 		return err
 	}
+	if err := r.create(); err != nil {
+		return err
+	}
 	type one struct{ name, slot, confirmed string }
 	var all []one
-	err = each(ctx, c, `SELECT d.datname, coalesce(s.slot_name, ''), coalesce(s.confirmed_flush_lsn::text, '') FROM pg_database d
+	err = eachRow(ctx, c, `SELECT d.datname, coalesce(s.slot_name, ''), coalesce(s.confirmed_flush_lsn::text, '') FROM pg_database d
 		LEFT JOIN pg_replication_slots s ON s.slot_name = '`+slotPrefix+`' || d.oid AND s.plugin = '`+slotPlugin+`' AND coalesce(s.wal_status, '') <> 'lost'
 		WHERE d.datallowconn AND NOT d.datistemplate ORDER BY d.datname`, func(v [][]byte) error {
 		all = append(all, one{string(v[0]), string(v[1]), string(v[2])})
@@ -264,7 +265,7 @@ func (r *reader) databases(ctx context.Context) error {
 		r.say(fmt.Sprintf("reads %s: %d rows so far", d.name, r.found))
 		switch err := r.database(ctx, d.name, d.slot, toLSN(d.confirmed)); {
 		case err == nil:
-		case again(ctx, err):
+		case worthRetrying(ctx, err):
 			return fmt.Errorf("database %s: %w", d.name, err)
 		default:
 			r.missed("%s could not be read: %v", d.name, err)
@@ -275,7 +276,7 @@ func (r *reader) databases(ctx context.Context) error {
 
 // look asks what holds for the server as a whole: how far it went, and who opts out of waiting.
 func (r *reader) look(ctx context.Context, c *pgconn.PgConn) error {
-	return each(ctx, c, `SELECT 'end', CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END::text
+	return eachRow(ctx, c, `SELECT 'end', CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END::text
 		UNION ALL SELECT 'loose', concat_ws(' in ', 'role ' || r.rolname, 'database ' || d.datname)
 			FROM pg_db_role_setting s LEFT JOIN pg_roles r ON r.oid = s.setrole LEFT JOIN pg_database d ON d.oid = s.setdatabase, unnest(s.setconfig) AS x
 			WHERE split_part(x, '=', 1) = 'synchronous_commit' AND split_part(x, '=', 2) NOT IN ('on', 'remote_apply')
@@ -327,7 +328,7 @@ func (r *reader) decode(ctx context.Context, c *pgconn.PgConn, db, slotName stri
 	peek := fmt.Sprintf("SELECT xid, data FROM pg_logical_slot_peek_changes(%s, NULL, NULL, 'include-timestamp', 'on', 'skip-empty-xacts', 'on')", quote(slotName))
 	ends := map[uint32]time.Time{}
 	var xids []string
-	err := each(ctx, c, fmt.Sprintf("%s WHERE data LIKE 'COMMIT %%' AND lsn > %s", peek, quote(r.fork.at.String())), func(v [][]byte) error {
+	err := eachRow(ctx, c, fmt.Sprintf("%s WHERE data LIKE 'COMMIT %%' AND lsn > %s", peek, quote(r.fork.at.String())), func(v [][]byte) error {
 		l, err := salvage.ParseLine(string(v[1]))
 		if err != nil {
 			return err
@@ -343,7 +344,7 @@ func (r *reader) decode(ctx context.Context, c *pgconn.PgConn, db, slotName stri
 	for _, t := range tables {
 		byName[salvage.Relation{Schema: t.Schema, Table: t.Name}] = t
 	}
-	err = each(ctx, c, fmt.Sprintf("%s WHERE xid = ANY ('{%s}'::xid[]) AND data LIKE 'table %%'", peek, strings.Join(xids, ",")), func(v [][]byte) error {
+	err = eachRow(ctx, c, fmt.Sprintf("%s WHERE xid = ANY ('{%s}'::xid[]) AND data LIKE 'table %%'", peek, strings.Join(xids, ",")), func(v [][]byte) error {
 		xid := uint32(toNumber(string(v[0])))
 		l, err := salvage.ParseLine(string(v[1]))
 		if err != nil {
@@ -356,7 +357,7 @@ func (r *reader) decode(ctx context.Context, c *pgconn.PgConn, db, slotName stri
 
 // unread turns a failure to read one database into something that people are told.
 func (r *reader) unread(ctx context.Context, db string, err error) error {
-	if err == nil || again(ctx, err) {
+	if err == nil || worthRetrying(ctx, err) {
 		return err
 	}
 	r.missed("%s: its changes could be read only in part: %v", db, err)

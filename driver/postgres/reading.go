@@ -32,7 +32,7 @@ const (
 	readingDone   = "done"
 	readingAsks   = "unreadable" // or a part of it: people have to accept that
 	factReading   = "salvage/state"
-	factProgress  = "salvage/progress"
+	factProgress  = "salvage/phase"
 	factSalvage   = "salvage"
 	factSalvageOK = "salvage/kept"
 )
@@ -83,6 +83,15 @@ func (r *reading) forget() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.ended = nil
+}
+
+// giveUp ends the work and does not wait for it. What asks next hears that it failed.
+func (r *reading) giveUp() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.ended != nil {
+		r.cancel()
+	}
 }
 
 // stop ends the work, waits for it and forgets it.

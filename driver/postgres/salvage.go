@@ -137,7 +137,7 @@ func (u *Unit) nothingBeyond(ctx context.Context, o agent.Order, mem memory) (re
 }
 
 // sketch is what is known of a salvage before anything is read: that there is nothing.
-func (u *Unit) sketch(o agent.Order, mem memory, past []turn, f fork) situation.Salvage {
+func (u *Unit) sketch(o agent.Order, mem memory, past []turn, f parting) situation.Salvage {
 	return situation.Salvage{ID: o.Salvage.ID, Member: estate.MemberID(u.set.Member), Store: estate.StoreID(u.set.Store), Reign: mem.Reign,
 		Timeline: past[len(past)-1].timeline, Fork: f.at.String(), Method: situation.Nothing, State: situation.SalvageEmpty}
 }

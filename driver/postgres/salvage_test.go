@@ -313,27 +313,28 @@ func TestWhatIsDueAboutSlots(t *testing.T) {
 		acts   string
 		says   string
 	}{
-		"it moves on to what others hold":        {func(*slotView) {}, nil, "advance 5 0/8FFF000", ""},
-		"never beyond what is there":             {func(v *slotView) { v.safe = v.now + 1 }, nil, "advance 5 0/9000000", ""},
-		"nobody holds more":                      {func(v *slotView) { v.safe = 0x8ff0000 }, nil, "", ""},
-		"too few are there":                      {func(v *slotView) { v.safe = 0 }, nil, "", ""},
-		"somebody is at it":                      {func(v *slotView) { s := v.slots[5]; s.active = true; v.slots[5] = s }, nil, "", ""},
-		"a new database":                         {func(v *slotView) { v.dbs[7], v.safe = "talk", 0 }, nil, "create 7 0/0", ""},
-		"a database that takes no connections":   {func(v *slotView) { delete(v.dbs, 5) }, nil, "drop 5 0/0", ""},
-		"after a promotion":                      {func(v *slotView) { v.slots = nil }, nil, "create 5 0/0", ""},
-		"nothing bounds slots":                   {func(v *slotView) { v.slots, v.bound = nil, "-1" }, nil, "bound 0 1/0, create 5 0/0", ""},
-		"a small disk bounds them more":          {func(v *slotView) { v.slots, v.bound, v.free, v.size = nil, "-1", 1<<30, 2<<30 }, nil, "bound 0 0/10000000, create 5 0/0", ""},
-		"other people's slots, and no bound":     {func(v *slotView) { v.slots, v.bound, v.others = nil, "-1", 1 }, nil, "", "max_slot_wal_keep_size"},
-		"wal_level":                              {func(v *slotView) { v.slots, v.level = nil, "replica" }, nil, "", "wal_level = logical"},
-		"no room for one more":                   {func(v *slotView) { v.slots, v.most, v.others = nil, 3, 3 }, nil, "", "max_replication_slots is 3"},
-		"it holds back too much":                 {func(v *slotView) { v.now = 0x8f00000 + slotMost + 1 }, nil, "drop 5 0/0", "given up: it held back"},
-		"the disk is nearly full":                {func(v *slotView) { v.free, v.now = 10<<30, 0x8f00000+slotLittle+1 }, nil, "drop 5 0/0", "given up: only"},
-		"nearly full, and it holds little":       {func(v *slotView) { v.free = 10 << 30 }, nil, "advance 5 0/8FFF000", ""},
-		"the server has thrown it away":          {func(v *slotView) { s := v.slots[5]; s.status = "lost"; v.slots[5] = s }, nil, "drop 5 0/0", "given up: the server"},
-		"given up a moment ago":                  {func(v *slotView) { v.slots = nil }, map[uint64]givenUp{5: {time.Unix(990, 0), "full"}}, "", "given up: full"},
-		"given up for long, the others are here": {func(v *slotView) { v.slots = nil }, map[uint64]givenUp{5: {time.Unix(100, 0), "full"}}, "create 5 0/0", ""},
-		"given up for long, the others are not":  {func(v *slotView) { v.slots, v.safe = nil, 0 }, map[uint64]givenUp{5: {time.Unix(100, 0), "full"}}, "", "given up: full"},
-		"given up for long, the disk is full":    {func(v *slotView) { v.slots, v.free = nil, 1 }, map[uint64]givenUp{5: {time.Unix(100, 0), "full"}}, "", "free on the disk"},
+		"it moves on to what others hold":                    {func(*slotView) {}, nil, "advance 5 0/8FFF000", ""},
+		"never beyond what is there":                         {func(v *slotView) { v.safe = v.now + 1 }, nil, "advance 5 0/9000000", ""},
+		"nobody holds more":                                  {func(v *slotView) { v.safe = 0x8ff0000 }, nil, "", ""},
+		"too few are there":                                  {func(v *slotView) { v.safe = 0 }, nil, "", ""},
+		"somebody is at it":                                  {func(v *slotView) { s := v.slots[5]; s.active = true; v.slots[5] = s }, nil, "", ""},
+		"a new database":                                     {func(v *slotView) { v.dbs[7], v.safe = "talk", 0 }, nil, "create 7 0/0", ""},
+		"a database that takes no connections":               {func(v *slotView) { delete(v.dbs, 5) }, nil, "drop 5 0/0", ""},
+		"after a promotion":                                  {func(v *slotView) { v.slots = nil }, nil, "create 5 0/0", ""},
+		"nothing bounds slots":                               {func(v *slotView) { v.slots, v.bound = nil, "-1" }, nil, "bound 0 1/0, create 5 0/0", ""},
+		"a small disk bounds them more":                      {func(v *slotView) { v.slots, v.bound, v.free, v.size = nil, "-1", 1<<30, 2<<30 }, nil, "bound 0 0/10000000, create 5 0/0", ""},
+		"other people's slots, and no bound":                 {func(v *slotView) { v.slots, v.bound, v.others = nil, "-1", 1 }, nil, "", "max_slot_wal_keep_size"},
+		"wal_level":                                          {func(v *slotView) { v.slots, v.level = nil, "replica" }, nil, "", "wal_level = logical"},
+		"wal_level is lowered, and the server not restarted": {func(v *slotView) { v.level = "about to be another" }, nil, "drop 5 0/0", "would not start again"},
+		"no room for one more":                               {func(v *slotView) { v.slots, v.most, v.others = nil, 3, 3 }, nil, "", "max_replication_slots is 3"},
+		"it holds back too much":                             {func(v *slotView) { v.now = 0x8f00000 + slotMost + 1 }, nil, "drop 5 0/0", "given up: it held back"},
+		"the disk is nearly full":                            {func(v *slotView) { v.free, v.now = 10<<30, 0x8f00000+slotLittle+1 }, nil, "drop 5 0/0", "given up: only"},
+		"nearly full, and it holds little":                   {func(v *slotView) { v.free = 10 << 30 }, nil, "advance 5 0/8FFF000", ""},
+		"the server has thrown it away":                      {func(v *slotView) { s := v.slots[5]; s.status = "lost"; v.slots[5] = s }, nil, "drop 5 0/0", "given up: the server"},
+		"given up a moment ago":                              {func(v *slotView) { v.slots = nil }, map[uint64]givenUp{5: {time.Unix(990, 0), "full"}}, "", "given up: full"},
+		"given up for long, the others are here":             {func(v *slotView) { v.slots = nil }, map[uint64]givenUp{5: {time.Unix(100, 0), "full"}}, "create 5 0/0", ""},
+		"given up for long, the others are not":              {func(v *slotView) { v.slots, v.safe = nil, 0 }, map[uint64]givenUp{5: {time.Unix(100, 0), "full"}}, "", "given up: full"},
+		"given up for long, the disk is full":                {func(v *slotView) { v.slots, v.free = nil, 1 }, map[uint64]givenUp{5: {time.Unix(100, 0), "full"}}, "", "free on the disk"},
 	} {
 		v := view()
 		c.edit(&v)
@@ -369,7 +370,7 @@ func TestHowFarTheRulesNumberOfMembersHasFlushed(t *testing.T) {
 }
 
 func TestWhyAReadingIsTriedAgain(t *testing.T) {
-	if !again(t.Context(), fmt.Errorf("row: %w", errNotWritten)) || again(t.Context(), errors.New("invalid page")) {
+	if !worthRetrying(t.Context(), fmt.Errorf("row: %w", errNotWritten)) || worthRetrying(t.Context(), errors.New("invalid page")) {
 		t.Error("a full disk of the agent is no unreadable one of the member")
 	}
 }

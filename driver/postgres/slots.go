@@ -44,8 +44,13 @@ type givenUp struct {
 	why string
 }
 
-// Tend keeps the slots of a primary, and none on a follower.
+// Tend implements [agent.Tends].
 func (u *Unit) Tend(ctx context.Context, m *agent.Memory, may func() bool) {
+	u.tendSlotsOf(ctx, m, may)
+}
+
+// tendSlotsOf keeps the slots of a primary, and none on a follower.
+func (u *Unit) tendSlotsOf(ctx context.Context, m *agent.Memory, may func() bool) {
 	t := time.NewTicker(slotLook)
 	defer t.Stop()
 	var last time.Time
@@ -183,6 +188,8 @@ func decideSlots(v slotView, gaveUp map[uint64]givenUp) (acts []slotAct, missing
 // tooMuch says why a slot has to go; empty: it may stay.
 func (v slotView) tooMuch(s slot, held uint64) string {
 	switch {
+	case v.level != "logical":
+		return fmt.Sprintf("wal_level is %s, and with a slot the server would not start again", v.level)
 	case s.status == "lost":
 		return "the server dropped log that it needs (max_slot_wal_keep_size)"
 	case held > slotMost:
@@ -356,7 +363,7 @@ func flushedBy(flushed map[string]LSN, mem memory) LSN {
 }
 
 const slotsSQL = `
-SELECT 'server', current_setting('wal_level'), setting, current_setting('max_replication_slots'),
+SELECT 'server', (SELECT CASE WHEN pending_restart THEN 'about to be another' ELSE setting END FROM pg_settings WHERE name = 'wal_level'), setting, current_setting('max_replication_slots'),
   (SELECT count(*) FROM pg_replication_slots WHERE NOT starts_with(slot_name::text, '` + slotPrefix + `'))::text, pg_current_wal_flush_lsn()::text,
   coalesce((SELECT pg_has_role(r.oid, 'pg_read_all_data', 'member') FROM pg_roles r WHERE r.rolname = '` + ReplicationRole + `'), true)::text
   FROM pg_settings WHERE name = 'max_slot_wal_keep_size'

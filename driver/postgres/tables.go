@@ -14,16 +14,16 @@ import (
 
 // table is what has to be known of one to read rows of it, to find them, and to write them back.
 type table struct {
-	Schema   string   `json:"schema"`
-	Name     string   `json:"name"`
-	Identity string   `json:"identity"` // as in pg_class.relreplident: "d", "f", "i", "n"
-	Key      []string `json:"key"`      // of the replica identity's index, or the primary key
-	Columns  []column `json:"columns"`
-	Files    []string `json:"files"` // of the table and its large values, "1663/5/16393"
+	Schema   string        `json:"schema"`
+	Name     string        `json:"name"`
+	Identity string        `json:"identity"` // as in pg_class.relreplident: "d", "f", "i", "n"
+	Key      []string      `json:"key"`      // of the replica identity's index, or the primary key
+	Columns  []tableColumn `json:"columns"`
+	Files    []string      `json:"files"` // of the table and its large values, "1663/5/16393"
 }
 
-// column is one of a table's.
-type column struct {
+// tableColumn is one of a table's.
+type tableColumn struct {
 	Name      string `json:"name"`
 	Type      string `json:"type"`
 	Generated bool   `json:"generated"`
@@ -45,7 +45,7 @@ WHERE c.relkind = 'r' AND c.relpersistence = 'p' AND n.nspname NOT IN ('pg_catal
 // tablesOf reads them.
 func tablesOf(ctx context.Context, c *pgconn.PgConn) ([]table, error) {
 	var out []table
-	err := each(ctx, c, tablesSQL+" ORDER BY n.nspname, c.relname", func(v [][]byte) error {
+	err := eachRow(ctx, c, tablesSQL+" ORDER BY n.nspname, c.relname", func(v [][]byte) error {
 		var t table
 		if err := json.Unmarshal(v[0], &t); err != nil {
 			return fmt.Errorf("catalogue: %w", err)
@@ -59,7 +59,7 @@ func tablesOf(ctx context.Context, c *pgconn.PgConn) ([]table, error) {
 // tableOf reads one; nil where there is none of the name.
 func tableOf(ctx context.Context, c *pgconn.PgConn, schema, name string) (*table, error) {
 	var out *table
-	err := each(ctx, c, tablesSQL+fmt.Sprintf(" AND n.nspname = %s AND c.relname = %s", quote(schema), quote(name)), func(v [][]byte) error {
+	err := eachRow(ctx, c, tablesSQL+fmt.Sprintf(" AND n.nspname = %s AND c.relname = %s", quote(schema), quote(name)), func(v [][]byte) error {
 		out = &table{}
 		return json.Unmarshal(v[0], out)
 	})
@@ -164,7 +164,7 @@ func (t table) under(ctx context.Context, c *pgconn.PgConn, keys [][]salvage.Val
 			in[i] = tuple(k)
 		}
 		sql := fmt.Sprintf("SELECT %s, %s FROM ONLY %s WHERE (%s) IN (%s)%s", older(next), list(t.names()), t.sql(), list(t.Key), strings.Join(in, ","), lock)
-		err := each(ctx, c, sql, func(row [][]byte) error {
+		err := eachRow(ctx, c, sql, func(row [][]byte) error {
 			now := salvage.Now{Untouched: string(row[0]) == "t", Values: t.values(row[1:])}
 			out[keyText(t.keyOf(now.Values))] = now
 			return nil

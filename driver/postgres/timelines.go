@@ -92,8 +92,8 @@ func parseTurns(fact string) ([]turn, error) {
 	return checkTurns(out)
 }
 
-// fork is where a member's past and the primary's part.
-type fork struct {
+// parting is where a member's past and the primary's part.
+type parting struct {
 	timeline     uint64 // that both were on
 	at           LSN    // 0: they have not parted
 	oldest, next uint64 // see [situation.Fork]; 0: not known
@@ -101,21 +101,21 @@ type fork struct {
 
 // findFork compares a member's past with the primary's. There is one last timeline that both were
 // on; whoever left it first left the other there. Where neither did, they have not parted.
-func findFork(primary []agent.Turn, member []turn) (fork, error) {
-	var f fork
+func findFork(primary []agent.Turn, member []turn) (parting, error) {
+	var f parting
 	for i, p := range primary {
 		if i >= len(member) || member[i].timeline != p.Timeline {
 			break
 		}
 		end, err := ParseLSN(p.End)
 		if err != nil {
-			return fork{}, err
+			return parting{}, err
 		}
-		f = fork{timeline: p.Timeline, at: end, oldest: p.Oldest, next: p.Next}
+		f = parting{timeline: p.Timeline, at: end, oldest: p.Oldest, next: p.Next}
 		if m := member[i].end; m != 0 && (end == 0 || m < end) {
 			// The member left it before the primary did, for a timeline of its own: what the primary's
 			// promotion took over says nothing about that.
-			f = fork{timeline: p.Timeline, at: m}
+			f = parting{timeline: p.Timeline, at: m}
 		}
 		if end != 0 && member[i].end != 0 && member[i].end != end {
 			break
@@ -128,7 +128,7 @@ func findFork(primary []agent.Turn, member []turn) (fork, error) {
 }
 
 // own are the parts of a member's past that lie beyond a fork, in order: what it did alone.
-func own(member []turn, f fork) []turn {
+func own(member []turn, f parting) []turn {
 	for i, t := range member {
 		if t.timeline == f.timeline {
 			return member[i:]

@@ -9,7 +9,7 @@ import (
 	"github.com/haechi/haechi/agent"
 )
 
-var turnsCmp = cmp.AllowUnexported(turn{}, fork{})
+var turnsCmp = cmp.AllowUnexported(turn{})
 
 func TestHistoryFiles(t *testing.T) {
 	got, err := parseHistory("1\t0/5000148\tno recovery target specified\n\n# a comment\n2\t0/6000000\tbefore 2000\n", 3)

@@ -77,7 +77,7 @@ func (t teller) of(xid uint32) (salvage.Told, string) {
 	case !t.cancel.known:
 		return salvage.Unknown, "its session waited when the server was stopped, but the server's log cannot be read, so that a wait that was cancelled just then would not show"
 	case t.cancel.late > 0:
-		return salvage.Unknown, fmt.Sprintf("its session waited when the server was stopped, but the log shows %d waits that were cancelled just then, of which this may be one", t.cancel.late)
+		return salvage.Unknown, fmt.Sprintf("its session waited when the server was stopped, but the log shows waits that were cancelled just then (%d), of which this may be one", t.cancel.late)
 	}
 	return salvage.Never, ""
 }
@@ -86,7 +86,7 @@ func (t teller) of(xid uint32) (salvage.Told, string) {
 func (t teller) more() string {
 	var out []string
 	if t.cancel.all > 0 {
-		out = append(out, fmt.Sprintf("the log shows %d waits that were cancelled, which answers the client with a warning", t.cancel.all))
+		out = append(out, fmt.Sprintf("the log shows waits that were cancelled (%d), which answers a client with a warning", t.cancel.all))
 	}
 	if !t.cancel.known {
 		out = append(out, "the server's log cannot be read")

@@ -70,10 +70,10 @@ func (u *Unit) Look(ctx context.Context, o agent.Order, m *agent.Memory) (map[st
 	if err != nil {
 		return nil, err
 	}
-	switch o.Verb {
-	case agent.Position:
+	switch {
+	case o.Verb == agent.Position:
 		return u.position(ctx, o, mem, m.Epoch()), nil
-	case agent.Digest:
+	case o.Verb == agent.Digest:
 		return u.salvageRows(ctx, o)
 	}
 	f := u.look(ctx, o, mem, m.Epoch())

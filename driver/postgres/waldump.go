@@ -31,7 +31,7 @@ type touch struct{ wrote, removed bool }
 var errNoLog = errors.New("the log does not reach back that far")
 
 // walk reads a member's own log beyond a fork with pg_waldump, also while its server is down.
-func (u *Unit) walk(ctx context.Context, past []turn, f fork) (*walked, error) {
+func (u *Unit) walk(ctx context.Context, past []turn, f parting) (*walked, error) {
 	w := &walked{end: f.at, top: map[uint32]uint32{}, touched: map[string]touch{}, defines: map[uint32]bool{}}
 	from := f.at
 	for _, t := range own(past, f) {

@@ -10,17 +10,18 @@ import (
 
 // SalvageRows is one salvage with some of its rows.
 type SalvageRows struct {
-	situation.Salvage
-	Shown []SalvageRow `json:"shown"`
-	Next  int          `json:"next,omitempty"` // the first row that is not shown; 0: there is none
+	Salvage situation.Salvage `json:"salvage"`
+	Rows    []SalvageRow      `json:"rows"`
+	Next    int               `json:"next,omitempty"` // the first row that is not shown; 0: there is none
 }
 
 // SalvageRow is a row that only one member holds. What is long is cut, see SalvageValue.
 type SalvageRow struct {
 	N        int            `json:"n"`
 	Database string         `json:"database"`
-	Table    string         `json:"table"` // with its schema
-	Op       string         `json:"op"`    // insert, update, delete, truncate
+	Schema   string         `json:"schema"`
+	Table    string         `json:"table"`
+	Op       string         `json:"op"` // insert, update, delete, truncate
 	Key      []string       `json:"key,omitempty"`
 	Old      []SalvageValue `json:"old,omitempty"`
 	New      []SalvageValue `json:"new,omitempty"`

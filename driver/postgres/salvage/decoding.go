@@ -204,6 +204,11 @@ func plain(b byte) bool {
 
 // quoted reads up to the closing quote, which stands twice where it is meant.
 func (p *parser) quoted(q byte) string {
+	if i := strings.IndexByte(p.rest(), q); p.err == nil && i >= 0 && (p.at+i+1 == len(p.text) || p.text[p.at+i+1] != q) {
+		text := p.text[p.at : p.at+i] // most have none inside, and some are a hundred megabytes long
+		p.at += i + 1
+		return text
+	}
 	var out strings.Builder
 	for p.err == nil {
 		i := strings.IndexByte(p.rest(), q)
