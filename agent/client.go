@@ -54,7 +54,8 @@ type Caller interface {
 // goroutines at once.
 type Client struct {
 	host string
-	url  string
+	url  string // of its orders
+	base string // of all that it serves
 	http *http.Client
 
 	mu    sync.Mutex // guards what follows
@@ -109,7 +110,8 @@ func clientOver(major int, host, address string, conf *tls.Config) *Client {
 		DisableCompression:     true,
 		HTTP2:                  &http.HTTP2Config{SendPingTimeout: deadAfter, PingTimeout: deadAfter},
 	}
-	return &Client{host: host, url: "https://" + address + "/v1/order", http: &http.Client{Transport: tr}}
+	base := "https://" + address + "/v1/"
+	return &Client{host: host, url: base + "order", base: base, http: &http.Client{Transport: tr}}
 }
 
 // dial connects and shakes hands. What fails here, fails before an order is sent.

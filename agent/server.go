@@ -93,6 +93,11 @@ func (s *Server) Serve(ctx context.Context, l net.Listener, conf *tls.Config) er
 	ticking, cancel := context.WithCancel(ctx)
 	var kept sync.WaitGroup
 	kept.Go(func() { s.clock.keep(ticking) })
+	for name, unit := range s.units {
+		if t, ok := unit.(Tends); ok {
+			kept.Go(func() { t.Tend(ticking, s.state.memory(name), func() bool { held, _ := s.held(); return !held }) })
+		}
+	}
 	defer kept.Wait()
 	defer cancel()
 	err := srv.Serve(tls.NewListener(alive{l}, conf))
@@ -102,10 +107,12 @@ func (s *Server) Serve(ctx context.Context, l net.Listener, conf *tls.Config) er
 	return fmt.Errorf("agent: serve %s: %w", l.Addr(), err)
 }
 
-// Handler answers POST /v1/order.
+// Handler answers POST /v1/order, and GET and PUT of units' files.
 func (s *Server) Handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /v1/order", s.order)
+	mux.HandleFunc("GET /v1/files/{unit}/{name}", s.fetch)
+	mux.HandleFunc("PUT /v1/files/{unit}/{name}", s.deposit)
 	return mux
 }
 

@@ -60,6 +60,8 @@ type Order struct {
 	Mandate time.Duration `json:"mandate,omitempty"`
 	// Self is the member's own name, which it shows to its upstream.
 	Self string `json:"self,omitempty"`
+	// Salvage, Apply and Digest: the salvage that the order is about.
+	Salvage *Salvaging `json:"salvage,omitempty"`
 	// Clean with Stop: checkpoint first, then let followers have everything. Without it the
 	// server stops at once, and may be started again as what it was.
 	Clean bool `json:"clean,omitempty"`
@@ -73,6 +75,49 @@ type Order struct {
 
 // changes says whether the order is about more than a look.
 func (o Order) changes() bool { return o.Verb != Status && o.Verb != Position && o.Verb != Digest }
+
+// Salvaging is what an order says of a salvage. Which of it counts, the verb says.
+type Salvaging struct {
+	ID string `json:"id"`
+	// Salvage: the timelines that the primary came by, oldest first, and when it left each. Upstream is
+	// the primary itself, for comparison.
+	Turns []Turn `json:"turns,omitempty"`
+	// Salvage: the members beside whose agents the file lies by now, in two sites at least; from then
+	// on the member may be rewritten.
+	Holders []string `json:"holders,omitempty"`
+	// Salvage: who accepts that nobody can know what the member held, or the rest of it.
+	Accepted string `json:"accepted,omitempty"`
+	// Apply, and Digest of its rows: sha256 and length of the file.
+	SHA256 string `json:"sha256,omitempty"`
+	Bytes  int64  `json:"bytes,omitempty"`
+	// Apply: numbers of rows, "1,3-5"; empty: all. Digest: rows from number From on.
+	Rows      string `json:"rows,omitempty"`
+	Overwrite bool   `json:"overwrite,omitempty"`
+	From      int    `json:"from,omitempty"`
+	// Digest: what the primary has under these keys. Next is the first transaction after the fork.
+	Keys []RowKey `json:"keys,omitempty"`
+	Next uint64   `json:"next,omitempty"`
+	// Digest: how many of Rows stand as the salvage wants them.
+	Standing bool `json:"standing,omitempty"`
+}
+
+// Turn is where a primary's past left a timeline for the next one, and which transactions it took
+// along, see [situation.Fork]; the last one has no End.
+type Turn struct {
+	Timeline uint64 `json:"timeline"`
+	End      string `json:"end,omitempty"`
+	Oldest   uint64 `json:"oldest,omitempty"`
+	Next     uint64 `json:"next,omitempty"`
+}
+
+// RowKey names one row of a table.
+type RowKey struct {
+	Database string   `json:"database"`
+	Schema   string   `json:"schema"`
+	Table    string   `json:"table"`
+	Columns  []string `json:"columns"`
+	Values   []string `json:"values"`
+}
 
 // Upstream is whom a follower receives from.
 type Upstream struct {

@@ -151,7 +151,9 @@ func (b *Book) changeLocked(c executor.Change) {
 		b.stores[id] = rec
 	}
 	maps.Copy(b.intents, c.Intents)
-	maps.Copy(b.salvages, c.Salvages)
+	for id, s := range c.Salvages {
+		b.salvages[id] = s.Over(b.salvages[id])
+	}
 	for _, a := range c.Answers {
 		b.out[a.Name] = slices.DeleteFunc(slices.Clone(b.out[a.Name]), func(s estate.SiteID) bool { return s == a.Site })
 		if a.Out {

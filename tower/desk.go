@@ -115,10 +115,17 @@ func (n *Node) planInput(ask web.Ask) (plan.Input, error) {
 		Estate: b.estate, Now: b.now, Stores: b.snap.Stores, Kind: ask.Kind, Subject: ask.Subject,
 		Target: estate.MemberID(ask.To), Withdrawn: b.snap.Withdrawn, Intents: b.snap.Intents,
 	}
-	if ask.Kind == plan.LoseSite {
+	switch ask.Kind {
+	case plan.LoseSite:
 		in.Lost = append(b.now.Gone(), estate.SiteID(ask.Subject))
 		slices.Sort(in.Lost)
 		in.Lost = slices.Compact(in.Lost)
+	case plan.Restore, plan.GiveUp:
+		sv, ok := b.snap.Salvages[ask.Subject]
+		if !ok {
+			return plan.Input{}, noSalvage(ask.Subject)
+		}
+		in.Subject, in.Choice = string(sv.Store), plan.Choice{Salvage: sv, Rows: ask.Rows, Overwrite: ask.Overwrite}
 	}
 	return in, nil
 }
@@ -150,7 +157,7 @@ func (n *Node) Start(ctx context.Context, by string, ask web.Ask) (run.ID, error
 	if err != nil {
 		return "", err
 	}
-	in.Because = []string{by + " asked for it"}
+	in.Because, in.Choice.By = []string{by + " asked for it"}, by
 	first := []journal.Entry{{Kind: "decision", Subject: ask.Subject, Text: fmt.Sprintf("%s orders: %s %s", by, ask.Kind, ask.Subject)}}
 	known := func(id run.ID) bool { return !s.Index[id].Opened.IsZero() }
 	id, err := n.open(ctx, d, known, first, func(ctx context.Context) (run.ID, error) {

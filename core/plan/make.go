@@ -20,7 +20,7 @@ type Input struct {
 	Stores map[estate.StoreID]situation.Store // what the towers have agreed about each store
 	Kind   Kind
 	// Subject is the site (lose-site, evacuate, cut-users, serve, recover), the store (lose-store,
-	// failover, fence-old, go-alone, end-alone, let-go, adopt, rejoin, verify, close-reads, open-reads) or the name server's host (level-dns).
+	// failover, fence-old, go-alone, end-alone, let-go, adopt, rejoin, verify, close-reads, open-reads, apply-salvage, discard-salvage) or the name server's host (level-dns).
 	Subject string
 	// Lost are the sites that a lose-site plan is about; Subject alone where it is empty.
 	Lost []estate.SiteID
@@ -32,6 +32,7 @@ type Input struct {
 	Withdrawn map[estate.NameID][]estate.SiteID // answers that are already out
 	Intents   map[estate.SiteID]situation.Intent
 	Because   []string
+	Choice    Choice // apply-salvage, discard-salvage
 }
 
 // Make decides the steps. It reads no clock, draws no random number and starts no
@@ -130,6 +131,8 @@ func (m *maker) fill() *Stuck {
 		return m.bringBack()
 	case VerifyAll:
 		return m.verifyAll()
+	case Restore, GiveUp:
+		return m.decided()
 	}
 	return &Stuck{m.in.Subject, UnknownKind, fmt.Sprintf("there is no kind of plan %q", m.in.Kind), "use one that haechi plan --help lists"}
 }

@@ -127,7 +127,9 @@ const (
 	ArgPrefer    = "prefer"    // choose: this member, where it holds as much as any other
 	ArgAny       = "any"       // promote: how many members besides the primary hold a write before the client hears of it
 	ArgSalvage   = "salvage"   // apply, discard: the salvage's ID
-	ArgRows      = "rows"      // apply: the numbers of its rows, joined by ","; none: all of them
+	ArgRows      = "rows"      // apply: the numbers of its rows, "1,3-5"; none: all of them
+	ArgOverwrite = "overwrite" // apply: "true" where rows that stand otherwise on the primary are to be overwritten
+	ArgBy        = "by"        // apply, discard: the person who asked for it
 	ArgShare     = "share"     // rejoin: among how many members that come back beside each other the room of the link is shared; none: 1
 )
 

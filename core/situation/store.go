@@ -1,6 +1,7 @@
 package situation
 
 import (
+	"slices"
 	"time"
 
 	"github.com/haechi/haechi/core/estate"
@@ -20,6 +21,28 @@ type Store struct {
 	Timeline uint64            `json:"timeline,omitempty"` // that the epoch began, where the engine counts them; 0: not known
 	Verified time.Time         `json:"verified,omitzero"`  // when all members were last found to hold the same, by a run that began after the last of them came back; zero: not since then
 	Differs  string            `json:"differs,omitempty"`  // what the last comparison found, in words; empty: nothing
+	Forks    []Fork            `json:"forks,omitempty"`    // the promotions so far, oldest first; at most [MaxForks]
+}
+
+// MaxForks is how many promotions a record remembers.
+const MaxForks = 64
+
+// Fork is one promotion: where a timeline began, and which transactions it took over. What a former
+// primary did after it can be told from what it did before only by these numbers, once its log is gone.
+type Fork struct {
+	Epoch    uint64          `json:"epoch"`
+	Primary  estate.MemberID `json:"primary"`
+	Timeline uint64          `json:"timeline"`         // that it began
+	Oldest   uint64          `json:"oldest,omitempty"` // transactions below had ended then; 0: not known
+	Next     uint64          `json:"next,omitempty"`   // transactions from here on had not begun then, so they are of one side alone; 0: not known
+}
+
+// Forked is the record with one promotion more. The same epoch's takes the place of what was known of it.
+func (s Store) Forked(f Fork) Store {
+	forks := slices.DeleteFunc(slices.Clone(s.Forks), func(o Fork) bool { return o.Epoch == f.Epoch })
+	forks = append(forks, f)
+	s.Forks = forks[max(0, len(forks)-MaxForks):]
+	return s
 }
 
 // Intent is what people or a run want of a site.

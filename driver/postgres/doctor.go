@@ -45,7 +45,7 @@ func Doctor(f map[string]string, adopted bool) (out []Advice) {
 	default:
 		a = slices.Concat(a, made(f, adopted), account(f), unsafe(f), blocked(f), comeback(f))
 		if f["in_recovery"] == "false" {
-			a = append(a, weaker(f)...) // of the one that takes commits
+			a = slices.Concat(a, weaker(f), unsalvageable(f)) // of the one that takes commits
 		}
 	}
 	return a
@@ -117,6 +117,15 @@ func weaker(f map[string]string) (out advices) {
 		if who, ok := strings.CutPrefix(k, "weaker_commit/"); ok && weak(f[k]) {
 			out.say("ALTER ROLE or DATABASE … RESET synchronous_commit", "synchronous_commit is %s for %s: their commits do not wait for another member", f[k], who)
 		}
+	}
+	return out
+}
+
+// unsalvageable is a primary of which, were it lost now, not every change could be read later that
+// only it holds.
+func unsalvageable(f map[string]string) (out advices) {
+	if v := f["salvage_slot"]; v != "" && v != "kept" {
+		out.say("mend that; a slot is made by itself then", "no slot keeps for later what only this primary would hold if it were lost (%s): its rows would be found by comparison alone, and only their last state", v)
 	}
 	return out
 }

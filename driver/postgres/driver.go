@@ -79,6 +79,12 @@ func (d *Driver) Look(ctx context.Context, t driver.Task) (driver.Result, error)
 		return s.lookAlone(ctx)
 	case plan.Unseal:
 		return s.lookUnseal(ctx)
+	case plan.Salvage:
+		return s.lookSalvage(ctx)
+	case plan.Apply:
+		return s.lookApply(ctx)
+	case plan.Discard:
+		return s.lookDiscard()
 	case plan.Together:
 		return driver.Result{Outcome: run.NotDone, Note: "it is found out again"}, nil
 	case plan.Rejoin:
@@ -122,6 +128,12 @@ func (d *Driver) Do(ctx context.Context, t driver.Task) (driver.Result, error) {
 		return s.doUnseal(ctx)
 	case plan.Rejoin:
 		return s.doRejoin(ctx)
+	case plan.Salvage:
+		return s.doSalvage(ctx)
+	case plan.Apply:
+		return s.doApply(ctx)
+	case plan.Discard:
+		return s.doDiscard(ctx)
 	}
 	return driver.Result{Outcome: run.NotDone}, fmt.Errorf("postgres: no verb %q", t.Step.Verb)
 }

@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"fmt"
+	"io"
 	"log/slog"
 	"maps"
 	"path/filepath"
@@ -44,6 +45,9 @@ type fakeMember struct {
 	refuses  string              // why it is not rewritten while it counts
 	acts     int
 	heard    []agent.Order
+	holds    []situation.Salvage // what it finds when it is read, in turn
+	applied  bool
+	files    map[string]string
 }
 
 type fakeWorld struct {
@@ -108,10 +112,44 @@ func (m *fakeMember) Call(ctx context.Context, o agent.Order) (agent.Answer, err
 	return a, nil
 }
 
-func (m *fakeMember) Look(context.Context, agent.Order, *agent.Memory) (map[string]string, error) {
+func (m *fakeMember) Look(_ context.Context, o agent.Order, _ *agent.Memory) (map[string]string, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if o.Verb == agent.Digest {
+		return map[string]string{"stand": map[bool]string{true: "2", false: "0"}[m.applied], "of": "2"}, nil
+	}
 	return m.facts(), nil
+}
+
+// Fetch and Deposit make it a porter.
+func (m *fakeMember) Fetch(_ context.Context, f agent.File, w io.Writer) error {
+	m.mu.Lock()
+	text, ok := m.files[f.Name]
+	ok = ok && !m.down
+	m.mu.Unlock()
+	if !ok {
+		return fmt.Errorf("%s: no %s here", m.name, f.Name)
+	}
+	_, err := io.WriteString(w, text)
+	return err
+}
+
+func (m *fakeMember) Deposit(_ context.Context, _ uint64, f agent.File, r io.ReadCloser) error {
+	defer r.Close()
+	raw, err := io.ReadAll(r)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	switch {
+	case err != nil:
+		return err
+	case m.down:
+		return agent.ErrUnreached
+	case m.files[f.Name] == string(raw):
+		return nil
+	}
+	m.acts++
+	m.files = map[string]string{f.Name: string(raw)}
+	return nil
 }
 
 func (m *fakeMember) facts() map[string]string {
@@ -131,6 +169,7 @@ func (m *fakeMember) facts() map[string]string {
 	}
 	if m.primary {
 		f["credential"] = number(m.mem.Reign)
+		f["history"] = map[bool]string{true: "1", false: "1@0/3000100 2"}[m.tl == 1]
 		for _, n := range m.mem.List {
 			if m.w.members[n].mem.Fenced || m.w.members[n].dead {
 				continue // it does not run
@@ -210,6 +249,17 @@ func (m *fakeMember) Do(_ context.Context, o agent.Order, _ *agent.Memory) (map[
 		f := m.facts()
 		f["rejoined"], f["rejoin/method"], f["rejoin/reason"] = "true", byRewind, "its log goes on beyond the fork"
 		return f, nil
+	case agent.Salvage:
+		return m.salvage(o)
+	case agent.Apply:
+		if m.files[salvageFile(o.Salvage.ID)] == "" {
+			return nil, agent.Refuse(agent.BadOrder, "it does not lie here")
+		}
+		if !m.applied {
+			m.applied = true
+			m.acts++
+		}
+		return map[string]string{"written": "2", "stand": "2"}, nil
 	default:
 		return nil, fmt.Errorf("the fake does not %s", o.Verb)
 	}
@@ -217,6 +267,39 @@ func (m *fakeMember) Do(_ context.Context, o agent.Order, _ *agent.Memory) (map[
 		m.acts++
 	}
 	return m.facts(), nil
+}
+
+// salvage finds what it holds, the first time only that it takes a while.
+func (m *fakeMember) salvage(o agent.Order) (map[string]string, error) {
+	f := m.facts()
+	switch s := m.mem.Read.Salvage; {
+	case !m.mem.Fenced:
+		m.mem.Fenced = true
+		m.acts++
+		f[factReading] = readingNow
+		return f, nil
+	case s == nil:
+		found := m.holds[0]
+		found.ID, found.Member, found.Store = o.Salvage.ID, estate.MemberID(m.name), "talk-db"
+		m.mem.Read.Salvage, m.mem.Read.Kept = &found, found.Rows == 0 && found.Method != situation.Unreadable
+		m.files = map[string]string{salvageFile(found.ID): "rows"}
+		m.acts++
+	case o.Salvage.Accepted != "" && s.Accepted == "" && s.Method == situation.Unreadable:
+		s.Accepted, m.mem.Read.Kept = o.Salvage.Accepted, true
+		m.acts++
+	case len(o.Salvage.Holders) > 1 && !m.mem.Read.Kept:
+		for _, h := range o.Salvage.Holders {
+			s.Holders = append(s.Holders, estate.MemberID(h))
+		}
+		m.mem.Read.Kept = true
+		m.acts++
+	}
+	f = m.facts()
+	f[factReading] = readingDone
+	if m.mem.Read.Salvage.Method == situation.Unreadable && m.mem.Read.Salvage.Accepted == "" {
+		f[factReading] = readingAsks
+	}
+	return f, nil
 }
 
 func (w *fakeWorld) acts() int {
@@ -230,7 +313,7 @@ func (w *fakeWorld) acts() int {
 }
 
 func TestConform(t *testing.T) {
-	for _, v := range []plan.Verb{plan.Seal, plan.Follow, plan.Promote, plan.Fence, plan.Alone, plan.Unseal, plan.Rejoin} {
+	for _, v := range []plan.Verb{plan.Seal, plan.Follow, plan.Promote, plan.Fence, plan.Alone, plan.Unseal, plan.Rejoin, plan.Salvage, plan.Apply} {
 		t.Run(string(v), func(t *testing.T) {
 			drivertest.Conform(t, func(t *testing.T) drivertest.World {
 				w := newFakeWorld(t)
@@ -254,12 +337,20 @@ func TestConform(t *testing.T) {
 					w.lostAnyang()
 					members = []string{"anyang"}
 				}
+				if v == plan.Salvage {
+					w.moved()
+					members = []string{"pangyo"}
+				}
 				hang := func() {
 					for _, m := range w.members {
 						m.hang = true
 					}
 				}
-				return drivertest.World{Driver: w.driver(), Task: w.task(v, f, members...), Acts: w.acts, Hang: hang, Terms: true, Epochs: true}
+				task := w.task(v, f, members...)
+				if v == plan.Apply {
+					task.Salvage = w.kept()
+				}
+				return drivertest.World{Driver: w.driver(), Task: task, Acts: w.acts, Hang: hang, Terms: true, Epochs: true}
 			})
 		})
 	}
@@ -278,7 +369,8 @@ func TestAFailoverKeepsToItsOrder(t *testing.T) {
 		maps.Copy(f, res.Facts)
 		rec = res.Store
 	}
-	want := situation.Store{Epoch: 2, Primary: "anyang", Sync: []estate.MemberID{"ansan"}, Any: 1, LeastAny: 1, Former: []estate.MemberID{"pangyo"}, Next: 2, Timeline: 2}
+	want := situation.Store{Epoch: 2, Primary: "anyang", Sync: []estate.MemberID{"ansan"}, Any: 1, LeastAny: 1, Former: []estate.MemberID{"pangyo"}, Next: 2, Timeline: 2,
+		Forks: []situation.Fork{{Epoch: 2, Primary: "anyang", Timeline: 2}}}
 	if diff := cmp.Diff(want, *rec); diff != "" {
 		t.Error(diff)
 	}

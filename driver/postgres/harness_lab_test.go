@@ -168,7 +168,7 @@ func freePort(t *testing.T) int {
 func (c *cluster) raise() {
 	p := c.members["pangyo"]
 	c.run("initdb", "-D", p.set.Data, "-U", "postgres", "-A", "peer", "--data-checksums", "--no-sync", "-E", "UTF8", "--locale=C")
-	hba := "local all postgres peer\nhost all all 127.0.0.1/32 scram-sha-256\nhost replication haechi_replication 127.0.0.1/32 scram-sha-256\nhost all talk samenet scram-sha-256\n"
+	hba := "local all postgres peer\nhost all all 127.0.0.1/32 scram-sha-256\nhost replication haechi_replication 127.0.0.1/32 scram-sha-256\nhost all haechi_replication 127.0.0.1/32 scram-sha-256\nhost all talk samenet scram-sha-256\n"
 	must(c.t, os.WriteFile(filepath.Join(p.set.Data, "pg_hba.conf"), []byte(hba), 0o600))
 	p.conf()
 	p.startByHand()
@@ -198,7 +198,7 @@ func (c *cluster) run(name string, args ...string) {
 
 func (m *member) conf() {
 	text := fmt.Sprintf("listen_addresses = '%s'\nport = %d\nunix_socket_directories = '%s'\ncluster_name = '%s'\n"+
-		"wal_log_hints = on\nmax_wal_senders = 10\nhot_standby = on\nwal_keep_size = 128MB\nwal_retrieve_retry_interval = 100ms\nlogging_collector = off\n"+
+		"wal_log_hints = on\nwal_level = logical\nmax_wal_senders = 10\nhot_standby = on\nwal_keep_size = 128MB\nwal_retrieve_retry_interval = 100ms\nlogging_collector = off\n"+
 		"shared_buffers = 16MB\nmax_connections = 50\nautovacuum = on\nlog_line_prefix = '%%m [%%p] %%b '\nmax_standby_streaming_delay = 30s\n", m.c.listen, m.port, m.set.Socket, m.name)
 	path := filepath.Join(m.set.Data, "postgresql.conf")
 	must(m.c.t, os.WriteFile(path, []byte(text), 0o600))

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/haechi/haechi/agent"
+	"github.com/haechi/haechi/core/situation"
 )
 
 // What a member can be.
@@ -30,6 +31,22 @@ type memory struct {
 	Fenced      bool            `json:"fenced,omitempty"`       // must not be started
 	Alone       *alone          `json:"alone,omitempty"`        // of a primary: goes on without others, or still ends doing so
 	Rebuild     *rebuild        `json:"rebuild,omitempty"`      // while it is brought back
+	Horizon     *horizon        `json:"horizon,omitempty"`      // of a primary that was promoted: what it took over
+	Read        read            `json:"read,omitzero"`          // of one that went another way than the primary: what was found
+}
+
+// horizon is which transactions a promotion took over, see [situation.Fork].
+type horizon struct {
+	Oldest uint64 `json:"oldest"`
+	Next   uint64 `json:"next"`
+}
+
+// read is what came of reading what only this member holds, before anything on it is rewritten.
+type read struct {
+	Waiting *waiting           `json:"waiting,omitempty"` // who waited for other members when it was fenced; nil: nobody saw
+	Salvage *situation.Salvage `json:"salvage,omitempty"` // what was found; nil: it was not read
+	Stand   LSN                `json:"stand,omitempty"`   // the data directory's last checkpoint after that: where it is another one, somebody wrote since
+	Kept    bool               `json:"kept,omitempty"`    // what was found lies in two sites, or people accept that it is not known
 }
 
 // rebuild is a member that is being brought back. What goes before it in the memory stays as it was until
@@ -117,6 +134,12 @@ func (mem memory) facts(f map[string]string) {
 	if mem.Upstream != nil {
 		f["agent/upstream"] = mem.Upstream.Member
 		f["agent/upstream_reign"] = number(mem.Upstream.Reign)
+	}
+	if mem.Role == asPrimary && mem.Horizon != nil {
+		f["oldest_xid"], f["next_xid"] = number(mem.Horizon.Oldest), number(mem.Horizon.Next)
+	}
+	if mem.Read.Salvage != nil {
+		f["salvage"], f["salvage/kept"] = drawSalvage(*mem.Read.Salvage), yes(mem.Read.Kept)
 	}
 	if mem.Halted != nil {
 		f["halted_epoch"] = number(mem.Halted.Epoch)

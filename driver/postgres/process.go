@@ -134,8 +134,9 @@ func sleeps(pid int) uint64 {
 }
 
 // launch starts the server in a session of its own, so that it outlives the agent, with
-// the agent's environment. It does not wait for it to be ready.
-func (u *Unit) launch() error {
+// the agent's environment. options go on its command line, where they win over every file. It
+// does not wait for it to be ready.
+func (u *Unit) launch(options ...string) error {
 	log, err := os.OpenFile(u.set.Log, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
 		return fmt.Errorf("start: log: %w", err)
@@ -145,7 +146,7 @@ func (u *Unit) launch() error {
 	if u.set.Config != "" {
 		dir = u.set.Config
 	}
-	cmd := exec.Command(filepath.Join(u.set.Bin, "postgres"), "-D", dir) //nolint:noctx // it outlives the order
+	cmd := exec.Command(filepath.Join(u.set.Bin, "postgres"), append([]string{"-D", dir}, options...)...) //nolint:noctx // it outlives the order
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.Dir = "/"
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}

@@ -31,8 +31,25 @@ var errNoSuperuser = errors.New("the role postgres, as which the agent connects,
 
 // dial opens a connection. With extra, for example replication=database.
 func (l *local) dial(ctx context.Context, extra string) (*pgconn.PgConn, error) {
-	ctx, cancel := context.WithTimeout(ctx, time.Second)
-	defer cancel()
+	conf, err := l.conf(extra)
+	if err != nil {
+		return nil, err
+	}
+	return dialSoon(ctx, conf)
+}
+
+// into opens a connection to another database than the usual one.
+func (l *local) into(ctx context.Context, database string) (*pgconn.PgConn, error) {
+	conf, err := l.conf("")
+	if err != nil {
+		return nil, err
+	}
+	conf.Database = database
+	return dialSoon(ctx, conf)
+}
+
+// conf is how every local connection is made.
+func (l *local) conf(extra string) (*pgconn.Config, error) {
 	conf, err := pgconn.ParseConfig(fmt.Sprintf("host='%s' port=%d user=postgres database=postgres sslmode=disable passfile=/dev/null %s",
 		strings.NewReplacer(`\`, `\\`, `'`, `\'`).Replace(l.socket), l.port, extra))
 	if err != nil {
@@ -45,6 +62,12 @@ func (l *local) dial(ctx context.Context, extra string) (*pgconn.PgConn, error) 
 	conf.RuntimeParams["log_min_duration_statement"] = "-1"
 	conf.RuntimeParams["jit"] = "off"
 	conf.RuntimeParams["search_path"] = "pg_catalog"
+	return conf, nil
+}
+
+func dialSoon(ctx context.Context, conf *pgconn.Config) (*pgconn.PgConn, error) {
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
 	c, err := pgconn.ConnectConfig(ctx, conf)
 	if pg, ok := errors.AsType[*pgconn.PgError](err); ok && pg.Code == "42501" { // what is set above needs the right
 		return nil, fmt.Errorf("local connection: %w (%w)", errNoSuperuser, err)

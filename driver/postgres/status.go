@@ -87,6 +87,9 @@ func (u *Unit) lookNow(ctx context.Context, o agent.Order, mem memory, epoch uin
 	f["answers"] = "true"
 	into(f, rows)
 	into(f, seldom)
+	if f["in_recovery"] == "false" {
+		f["history"] = u.historyFact(toNumber(f["timeline"]))
+	}
 	if c, err := u.credentialNow(ctx, epoch, mem.epochs(o.Reign)...); err == nil {
 		f["credential"] = number(c)
 	}

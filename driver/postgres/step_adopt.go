@@ -8,7 +8,9 @@ import (
 	"slices"
 
 	"github.com/haechi/haechi/agent"
+	"github.com/haechi/haechi/core/estate"
 	"github.com/haechi/haechi/core/run"
+	"github.com/haechi/haechi/core/situation"
 	"github.com/haechi/haechi/driver"
 )
 
@@ -113,7 +115,7 @@ func (s *step) adopted(ctx context.Context, primary string, list []string, f map
 	if proven, have := s.prove(ctx, primary, list, s.rule(), f); !proven {
 		return driver.Result{Outcome: run.Unknown}, fmt.Errorf("adopt: only %s hold what %s holds", have, primary)
 	}
-	rec := s.promoted(primary, list, toNumber(f["timeline"]))
+	rec := s.promoted(primary, list, toNumber(f["timeline"])).Forked(situation.Fork{Epoch: s.epoch(), Primary: estate.MemberID(primary), Timeline: toNumber(f["timeline"])})
 	return driver.Result{Outcome: run.Done, Store: &rec, Note: fmt.Sprintf("%s is primary under epoch %d; %s acknowledge", primary, s.epoch(), listed(list)),
 		Facts: run.Facts{factPrimary: primary, "epoch": number(s.epoch()), "timeline": f["timeline"], "lsn": f["lsn"], "sync": join(list), "any": fmt.Sprint(s.rule())}}, nil
 }

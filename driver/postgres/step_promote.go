@@ -79,7 +79,8 @@ func (s *step) afterPromotion(ctx context.Context, chosen string, list []string,
 		// says best who may hold it. One that calls this member primary would need it.
 		return driver.Result{Outcome: run.Unknown}, fmt.Errorf("promote: %s was promoted, and went down or fell silent before others were seen to hold what it holds", chosen)
 	}
-	rec := s.promoted(chosen, list, toNumber(facts["timeline"]))
+	rec := s.promoted(chosen, list, toNumber(facts["timeline"])).Forked(situation.Fork{Epoch: s.epoch(), Primary: estate.MemberID(chosen),
+		Timeline: toNumber(facts["timeline"]), Oldest: toNumber(facts["oldest_xid"]), Next: toNumber(facts["next_xid"])})
 	if !proven {
 		rec.LeastAny = 0
 		note += fmt.Sprintf("; too few of them hold everything yet (%s): writes wait, and %s may be the only one that holds what was acknowledged before", latest, chosen)

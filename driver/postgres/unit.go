@@ -26,6 +26,10 @@ type Unit struct {
 
 	nft nft // nil: nothing on this host could end a mandate
 
+	conf    sync.Mutex // the server's configuration is edited by one at a time
+	slots   slots
+	reading reading // of what only this member holds
+
 	mu     sync.Mutex // guards what follows
 	known  known
 	proven int       // the checkpointer that has surely read a list
@@ -68,12 +72,17 @@ func (u *Unit) Look(ctx context.Context, o agent.Order, m *agent.Memory) (map[st
 	if err != nil {
 		return nil, err
 	}
-	if o.Verb == agent.Position {
+	switch {
+	case o.Verb == agent.Position:
 		return u.position(ctx, o, mem, m.Epoch()), nil
+	case o.Verb == agent.Digest:
+		return u.salvageRows(ctx, o)
 	}
 	f := u.look(ctx, o, mem, m.Epoch())
 	u.mandateFacts(mem, f)
 	u.back.facts(f)
+	u.slotFacts(f)
+	u.reading.facts(f)
 	return f, nil
 }
 
@@ -115,6 +124,10 @@ func (u *Unit) Do(ctx context.Context, o agent.Order, m *agent.Memory) (map[stri
 		return u.fence(ctx, o, mem, m)
 	case agent.Rejoin:
 		return u.rejoin(ctx, o, mem, m)
+	case agent.Salvage:
+		return u.salvage(ctx, o, mem, m)
+	case agent.Apply:
+		return u.applySalvage(ctx, o, mem)
 	default:
 		return nil, agent.Refuse(agent.UnknownVerb, "verb %q is not for a database", o.Verb)
 	}
@@ -126,6 +139,8 @@ func (u *Unit) SavesFirst() {}
 var (
 	_ agent.SavesFirst = (*Unit)(nil)
 	_ agent.Wakes      = (*Unit)(nil)
+	_ agent.Tends      = (*Unit)(nil)
+	_ agent.KeepsFiles = (*Unit)(nil)
 )
 
 // wanted refuses an order that nobody waits for any more, before its first effect.
@@ -165,6 +180,8 @@ func (u *Unit) applySoon(mem memory) (bool, error) {
 	if names, ok := mem.names(); ok {
 		set["synchronous_standby_names"] = names
 	}
+	u.conf.Lock()
+	defer u.conf.Unlock()
 	return setConf(u.set.Data, set)
 }
 

@@ -49,12 +49,17 @@ type IntentPut struct {
 func (c IntentPut) key() string                      { return "" }
 func (c IntentPut) apply(_ record, w *writing) error { return w.put(intentKey(c.Site), c.Intent) }
 
-// SalvagePut is a salvage as it is from now on.
+// SalvagePut is a salvage as it is from now on; see [situation.Salvage.Over] for what stays of before.
 type SalvagePut struct{ Salvage situation.Salvage }
 
-func (c SalvagePut) key() string { return "" }
-func (c SalvagePut) apply(_ record, w *writing) error {
-	return w.put(salvageKey(c.Salvage.ID), c.Salvage)
+func (c SalvagePut) key() string { return salvageKey(c.Salvage.ID) }
+
+func (c SalvagePut) apply(have record, w *writing) error {
+	before, err := decode[situation.Salvage](c.key(), have.value)
+	if err != nil {
+		return err
+	}
+	return w.put(c.key(), c.Salvage.Over(before))
 }
 
 // AskDone takes a person's wish off the list. The entries that go with it say

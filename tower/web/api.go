@@ -43,12 +43,14 @@ func api(d Desk, log *slog.Logger, who func(*http.Request) (pki.Identity, error)
 		"GET now": a.getNow, "GET estate": a.getEstate, "GET plan": a.getPlan, "GET runs": a.getRuns,
 		"GET runs/{id}": a.getRun, "GET journal": a.getJournal, "GET journal/head": a.getJournalHead, "GET doctor": a.getDoctor,
 		"GET audit": a.getAudit, "GET failback": a.getFailback, "GET if": a.getIf,
+		"GET salvages": a.getSalvages, "GET salvages/{id}": a.getSalvage,
 	} {
 		mux.Handle(at(route), a.allow(t, pki.Viewer, pki.Operator, pki.Approver))
 	}
 	for route, t := range map[string]task{
 		"POST estate": a.postEstate, "POST evacuate": a.postEvacuate, "POST failover": a.postFailover, "POST adopt": a.postAdopt,
 		"POST serve": a.postServe, "POST failback": a.postFailback, "POST rejoin": a.postRejoin,
+		"POST salvages/{id}/apply": a.postApply, "POST salvages/{id}/discard": a.postDiscard,
 		"POST arm": a.postArm, "DELETE arm": a.deleteArm, "POST hold": a.postHold, "DELETE hold": a.deleteHold,
 		"POST runs/{id}/pause": a.steer(Pause), "POST runs/{id}/resume": a.steer(Resume), "POST runs/{id}/abort": a.steer(Abort),
 	} {

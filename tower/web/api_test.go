@@ -82,6 +82,8 @@ func TestRolesAreRefused(t *testing.T) {
 		{person("viewer"), "POST hold"},
 		{person("viewer"), "DELETE hold"},
 		{person("viewer"), "POST runs/r-1/abort"},
+		{person("viewer"), "POST salvages/r-1-a/apply"},
+		{person("viewer", "approver"), "POST salvages/r-1-a/discard"},
 		{person("viewer", "operator"), "POST runs/r-1/approve"},
 		{person("approver"), "POST evacuate"},
 		{pki.Identity{Kind: pki.Tower, Name: "t"}, "GET now"},
@@ -375,5 +377,29 @@ func TestActsAreBounded(t *testing.T) {
 	defer cancel()
 	if until, ok := ctx.Deadline(); !ok || time.Until(until) > actWithin {
 		t.Error("no deadline")
+	}
+}
+
+// Rows are chosen, or all of them are meant: nothing is written back by leaving a word out.
+func TestRowsOfASalvageAreChosen(t *testing.T) {
+	var asks []Ask
+	d := fakeDesk{StartFunc: func(_ string, ask Ask) (run.ID, error) { asks = append(asks, ask); return "r-9", nil }}
+	srv := office(t, d, person(pki.Operator))
+	for body, want := range map[string]int{
+		`{}`: 400, `{"rows":"1","all":true}`: 400, `{"rows":"x"}`: 400, `{"row":"1"}`: 400, `{"rows":"1,3-5","overwrite":true}`: 200, `{"all":true}`: 200,
+	} {
+		if status, say := call(t, srv, "POST", "salvages/r-1-a/apply", body); status != want {
+			t.Errorf("%s: %d %s", body, status, say)
+		}
+	}
+	if status, say := call(t, srv, "POST", "salvages/r-1-a/discard", `{}`); status != 200 || !strings.Contains(say, "r-9") {
+		t.Errorf("discard: %d %s", status, say)
+	}
+	rows := map[string]bool{}
+	for _, a := range asks {
+		rows[string(a.Kind)+a.Subject+a.Rows] = a.Overwrite
+	}
+	if len(asks) != 3 || !rows["apply-salvager-1-a1,3-5"] || rows["apply-salvager-1-a"] || rows["discard-salvager-1-a"] {
+		t.Errorf("%+v", asks)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"github.com/haechi/haechi/core/plan"
 	"github.com/haechi/haechi/core/response"
 	"github.com/haechi/haechi/core/run"
+	"github.com/haechi/haechi/core/situation"
 	"github.com/haechi/haechi/pki"
 )
 
@@ -37,6 +38,11 @@ type Desk interface {
 	Failback(ctx context.Context, store string) (response.Failback, error)
 	// Home opens the run that moves it there; refused while anything speaks against it.
 	Home(ctx context.Context, by, store string) (run.ID, error)
+	// Salvages lists what was found on members that went another way than their primary, newest first.
+	Salvages(ctx context.Context) ([]situation.Salvage, error)
+	// Salvage returns one, with its rows from a number on, as many as go into one answer, and what stands
+	// in their places on the primary now.
+	Salvage(ctx context.Context, id string, from int) (SalvageRows, error)
 
 	// Arm lets haechi act by itself on what: a site, "tier-N" or "*".
 	Arm(ctx context.Context, by, what string) error
@@ -78,9 +84,12 @@ type Applied struct {
 
 // Ask is what a person wants planned or done.
 type Ask struct {
-	Kind    plan.Kind `json:"kind"`         // LoseSite (Plan only), Evacuate, Failover, AdoptNew, Serve or BringBack
-	Subject string    `json:"subject"`      // the site or the store
+	Kind    plan.Kind `json:"kind"`         // LoseSite (Plan only), Evacuate, Failover, AdoptNew, Serve, BringBack, Restore or GiveUp
+	Subject string    `json:"subject"`      // the site, the store or the salvage
 	To      string    `json:"to,omitempty"` // Failover: the member that becomes primary; empty: the best one. BringBack: the one that comes back
+	// Restore: which rows, "1,3-5"; empty: all of them. Overwrite: also where the primary has others.
+	Rows      string `json:"rows,omitempty"`
+	Overwrite bool   `json:"overwrite,omitempty"`
 }
 
 // Steering is what a person may tell an open run.
