@@ -45,7 +45,7 @@ func (u *Unit) bringBack(ctx context.Context, a *attempt, mem memory, m *agent.M
 		return err
 	}
 	a.by(method, reason)
-	if err := j.mayRewrite(e, method, reason); err != nil {
+	if err := j.mayRewrite(ctx, e, method, reason); err != nil {
 		return err
 	}
 	if err := j.make(ctx, method); err != nil {
@@ -71,18 +71,20 @@ func (j *backJob) make(ctx context.Context, method string) error {
 }
 
 // mayRewrite refuses to rewrite what may stand nowhere else, and a member on whose word others may count.
-func (j *backJob) mayRewrite(e evidence, method, reason string) error {
+func (j *backJob) mayRewrite(ctx context.Context, e evidence, method, reason string) error {
 	switch o := j.order; {
 	case !rewrites(method):
 		return nil
 	case o.Counted:
 		return agent.Refuse(agent.Unsafe, "%s counts for acknowledgement and would have to be made anew (%s: %s): it has to be counted out first", j.u.set.Member, method, reason)
-	case e.Empty || j.mem.Rebuild.Kept != "" || e.Broken != "":
+	case e.Empty || e.Broken != "":
 		return nil
 	case j.mem.Role == asFollower && e.Beyond == "" && e.Strange == "":
 		return nil // it only ever received, and no more than its primary has
+	case j.mem.Rebuild.Kept == "":
+		return agent.Refuse(agent.Unsafe, "%s may hold what nobody else does (%s), and no salvage of it is named: salvage it first", j.u.set.Member, reason)
 	}
-	return agent.Refuse(agent.Unsafe, "%s may hold what nobody else does (%s), and no salvage of it is named: salvage it first", j.u.set.Member, reason)
+	return j.u.mayRewrite(ctx, j.mem)
 }
 
 // stage remembers that the data directory is being rewritten, before it is.
@@ -136,6 +138,7 @@ func (j *backJob) becomeFollower(ctx context.Context) error {
 	next := j.mem
 	next.Role, next.Reign, next.Upstream, next.Before = asFollower, 0, j.order.Upstream, nil
 	next.Sealed, next.Proven, next.Fenced, next.Halted, next.Rebuild = false, false, false, nil, nil
+	next.Read = read{}
 	if j.u.postmaster() != 0 && !j.u.standbySignal() {
 		if err := j.stop(ctx); err != nil {
 			return err
