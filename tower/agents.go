@@ -6,6 +6,7 @@ import (
 
 	"github.com/haechi/haechi/agent"
 	"github.com/haechi/haechi/core/estate"
+	"github.com/haechi/haechi/core/plan"
 	"github.com/haechi/haechi/driver"
 	"github.com/haechi/haechi/driver/dns"
 	"github.com/haechi/haechi/driver/postgres"
@@ -69,6 +70,7 @@ func (n *Node) drivers() map[string]driver.Driver {
 	return map[string]driver.Driver{
 		"postgres": postgres.New(n.agentOf),
 		"dns":      dns.New(dns.Config{Agents: n.agentOf}),
+		plan.Eyes:  watchers{n.beliefs, n.now},
 	}
 }
 

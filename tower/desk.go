@@ -114,6 +114,7 @@ func (n *Node) planInput(ask web.Ask) (plan.Input, error) {
 	in := plan.Input{
 		Estate: b.estate, Now: b.now, Stores: b.snap.Stores, Kind: ask.Kind, Subject: ask.Subject,
 		Target: estate.MemberID(ask.To), Withdrawn: b.snap.Withdrawn,
+		Returning: b.snap.Returning, Intents: b.snap.Intents,
 	}
 	if ask.Kind == plan.LoseSite {
 		in.Lost = append(b.now.Gone(), estate.SiteID(ask.Subject))

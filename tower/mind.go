@@ -346,7 +346,7 @@ func (n *Node) respond(ctx context.Context, d state.Drive, b *beliefs, known fun
 	defer cancel()
 	var p plan.Plan
 	next := func(ctx context.Context) (o executor.Opening, err error) {
-		in := plan.Input{Estate: b.estate, Now: b.now, Kind: what.Kind, Subject: what.Subject, Lost: what.Lost, Target: what.Member, Because: what.Because}
+		in := plan.Input{Estate: b.estate, Now: b.now, Kind: what.Kind, Subject: what.Subject, Lost: what.Lost, Target: what.Member, Intents: b.snap.Intents, Because: what.Because}
 		if what.Kind == plan.LoseSite {
 			in.StoresOnly = what.StoresOnly()
 		}

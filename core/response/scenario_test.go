@@ -160,6 +160,11 @@ func set(t *testing.T, d *datadriven.TestData, in *response.Input, f []string, w
 		for _, s := range f[1:] {
 			in.Withdrawn["talk.example."] = append(in.Withdrawn["talk.example."], estate.SiteID(s))
 		}
+	case "returning":
+		if in.Returning == nil {
+			in.Returning = map[estate.NameID][]estate.SiteID{}
+		}
+		in.Returning["talk.example."] = append(in.Returning["talk.example."], estate.SiteID(f[1]))
 	case "policy":
 		in.Estate.Policy.SiteLoss = estate.Consent(f[1])
 		if tier, ok := args["tier-1"]; ok {

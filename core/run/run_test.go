@@ -14,7 +14,8 @@ import (
 )
 
 // chain is the plan of one or more stores and a name, as plan.Make writes it. A planned
-// one halts and returns the primary, and its name waits for the promotions.
+// one halts and returns the primary, and its name waits for the promotions. One that brings
+// users home has names in the stores' place, each in two stages.
 func chain(kind plan.Kind, stores ...string) plan.Plan {
 	p := plan.Plan{Version: 1, Kind: kind, Subject: "pangyo"}
 	add := func(v plan.Verb, component string, undo plan.Verb, limit time.Duration, after ...int) int {
@@ -24,6 +25,13 @@ func chain(kind plan.Kind, stores ...string) plan.Plan {
 	}
 	if kind == plan.FenceOld {
 		add(plan.Fence, "talk-db", "", 5*time.Second)
+		return p
+	}
+	if kind == plan.Serve || kind == plan.Recover {
+		for _, name := range stores {
+			first := add(plan.Watch, name, "", time.Minute, add(plan.Announce, name, plan.Withdraw, 2*time.Second))
+			add(plan.Watch, name, "", time.Minute, add(plan.Announce, name, plan.Withdraw, 2*time.Second, first))
+		}
 		return p
 	}
 	planned := kind == plan.Evacuate
