@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/haechi/haechi/core/estate"
+	"github.com/haechi/haechi/core/history"
 	"github.com/haechi/haechi/core/journal"
 	"github.com/haechi/haechi/core/plan"
 	"github.com/haechi/haechi/core/run"
@@ -27,6 +29,11 @@ type fakeDesk struct {
 	EstateFunc  func() ([]byte, uint64, error)
 	AuditFunc   func() Audit
 	IfFunc      func(lose []string) (If, error)
+	HistoryFunc func(id estate.StoreID) (history.Life, error)
+}
+
+func (d fakeDesk) History(_ context.Context, id estate.StoreID) (history.Life, error) {
+	return d.HistoryFunc(id)
 }
 
 func (d fakeDesk) Estate(context.Context) ([]byte, uint64, error) { return d.EstateFunc() }

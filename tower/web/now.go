@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/haechi/haechi/core/run"
+	"github.com/haechi/haechi/core/situation"
 )
 
 // Now is everything that the page shows, at one instant of one tower. The tower
@@ -27,6 +28,7 @@ type Now struct {
 	Observers []Observer `json:"observers"`
 	Stores    []Store    `json:"stores"`
 	Names     []Name     `json:"names"`
+	Missing   []Lack     `json:"missing"` // until the estate is as redundant as declared
 	Runs      []Run      `json:"runs"`    // open ones first, then the newest
 	Journal   []Line     `json:"journal"` // the last 50, oldest first
 	Rate      Rate       `json:"rate"`
@@ -125,7 +127,14 @@ type Store struct {
 	Writes  string   `json:"writes"`
 	Unmet   []string `json:"unmet"` // premises that do not hold, in words, and whether they forbid a promotion by itself
 	Members []Member `json:"members"`
+
+	Verified time.Time           `json:"verified,omitzero"` // see [situation.Store]
+	Differs  string              `json:"differs,omitempty"`
+	Salvages []situation.Salvage `json:"salvages,omitempty"` // those that people have to look at first, then the newest
 }
+
+// Lack is one thing that is missing until the estate is as redundant as declared.
+type Lack = situation.Lack
 
 // The values of Member.Role.
 const (
@@ -148,6 +157,17 @@ type Member struct {
 	LagMS         int64  `json:"lag_ms"`    // behind the primary; -1: not known
 	ReplayBlocked bool   `json:"replay_blocked"`
 	Note          string `json:"note,omitempty"`
+	CanaryMS      *int64 `json:"canary_ms,omitempty"` // how old the newest canary row there is; nil: not known
+	Jobs          []Job  `json:"jobs,omitempty"`      // what its agent is at
+}
+
+// Job is something long that an agent does on a member.
+type Job struct {
+	What  string  `json:"what"`  // "salvage", "rejoin", "check"
+	Phase string  `json:"phase"` // in the agent's words
+	Bytes int64   `json:"bytes"` // done
+	Of    int64   `json:"of"`    // of so many; 0: not known
+	ETAS  float64 `json:"eta_s"` // until it ends; -1: not known
 }
 
 // Name is what users resolve.
@@ -161,7 +181,8 @@ type Name struct {
 type Answer struct {
 	Site      string   `json:"site"`
 	Addresses []string `json:"addresses"`
-	Serving   bool     `json:"serving"` // users are sent there
+	Serving   bool     `json:"serving"`        // users are sent there
+	Part      bool     `json:"part,omitempty"` // of one that is not: some are, it is on its way back
 }
 
 // NameServer is one authoritative server of a name.
