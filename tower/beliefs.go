@@ -97,7 +97,7 @@ func openRun(r run.Run) response.OpenRun {
 	o := response.OpenRun{ID: r.ID, Kind: r.Plan.Kind, Subject: r.Plan.Subject, Lost: r.Plan.Lost, Status: r.Status(), Stores: []estate.StoreID{}, Settled: map[estate.StoreID]time.Time{}}
 	seen := map[estate.StoreID]bool{}
 	for _, s := range r.Plan.Steps {
-		if id := estate.StoreID(s.Component); s.OnStore() && !seen[id] {
+		if id := estate.StoreID(s.Component); s.OfStore() && !seen[id] {
 			seen[id] = true
 			o.Stores = append(o.Stores, id)
 			if at := r.Settled(s.Component); !at.IsZero() {

@@ -17,6 +17,7 @@ import (
 
 	"github.com/haechi/haechi/core/audit"
 	"github.com/haechi/haechi/core/estate"
+	"github.com/haechi/haechi/core/history"
 	"github.com/haechi/haechi/core/journal"
 	"github.com/haechi/haechi/core/plan"
 	hrun "github.com/haechi/haechi/core/run"
@@ -38,6 +39,11 @@ type desk struct {
 	EstateFunc  func() (raw []byte, version uint64, err error)
 	ApplyFunc   func(files []web.File) (web.Applied, error)
 	AuditFunc   func() web.Audit
+	HistoryFunc func(id estate.StoreID) (history.Life, error)
+}
+
+func (d desk) History(_ context.Context, id estate.StoreID) (history.Life, error) {
+	return d.HistoryFunc(id)
 }
 
 func (d desk) Audit() web.Audit { return d.AuditFunc() }

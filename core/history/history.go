@@ -137,7 +137,7 @@ func (t *teller) hear(ev run.Event) {
 			t.tell(ev, Accepted, t.plan.Steps[step-1].Members, []string{ev.By}, t.asked[step])
 		}
 	case run.Began, run.Ended, run.Asked:
-		if ev.Step > 0 && t.plan.Steps[ev.Step-1].OnStore() && t.plan.Steps[ev.Step-1].Component == string(t.store) {
+		if ev.Step > 0 && t.plan.Steps[ev.Step-1].OfStore() && t.plan.Steps[ev.Step-1].Component == string(t.store) {
 			t.step(ev, t.plan.Steps[ev.Step-1])
 		}
 	}

@@ -12,14 +12,14 @@ import (
 // Eyes is the driver of steps that a tower does by looking alone.
 const Eyes = "eyes"
 
-// bringHome brings the answers of a site back into every name that they are out of, and returns
+// home brings the answers of a site back into every name that they are out of, and returns
 // the last step of each. Users come back in stages: those whose resolvers ask one name server,
 // then those of half of them, then all. Each stage is watched before the next begins; where one
 // goes wrong, all of the name's are taken back at once. Where nothing looks at what stands behind a
 // name there is nothing to watch, and the answers come back in one step.
 //
 // What people emptied is theirs to bring back: there, only a serve does.
-func (m *maker) bringHome(site estate.SiteID, after ...int) (last []int) {
+func (m *maker) home(site estate.SiteID, after ...int) (last []int) {
 	r := Returned
 	if m.in.Kind == Serve {
 		r = Asked
@@ -113,12 +113,12 @@ func (m *maker) serve() *Stuck {
 	if m.gone[at] {
 		return &Stuck{string(at), NotReachable, "the site is lost or isolated", "wait until it is seen again"}
 	}
-	m.bringHome(at)
+	m.home(at)
 	return nil
 }
 
-// isOut says that a site's answers are known to be out of a name everywhere: no run was bringing
+// answersOut says that a site's answers are known to be out of a name everywhere: no run was bringing
 // them back when it ended.
-func (m *maker) isOut(id estate.NameID, site estate.SiteID) bool {
+func (m *maker) answersOut(id estate.NameID, site estate.SiteID) bool {
 	return slices.Contains(m.in.Withdrawn[id], site) && !slices.Contains(m.in.Returning[id], site)
 }

@@ -17,7 +17,7 @@ const DNS = "dns"
 func (m *maker) withdrawSite(from estate.SiteID, r Reason, after func(estate.Name) []int) {
 	for _, id := range slices.Sorted(maps.Keys(m.in.Estate.Names)) {
 		n := m.in.Estate.Names[id]
-		if len(n.Answers[from]) == 0 || m.isOut(id, from) {
+		if len(n.Answers[from]) == 0 || m.answersOut(id, from) {
 			continue
 		}
 		s, stuck := m.nameStep(Withdraw, id, n, from, r)

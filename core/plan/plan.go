@@ -104,6 +104,15 @@ type Step struct {
 	Limit     estate.Duration   `json:"limit"`
 }
 
+// OfStore says whether the step's component is a store.
+func (s Step) OfStore() bool {
+	switch s.Verb {
+	case Withdraw, Announce, Level, Watch, Seat, Redundant:
+		return false
+	}
+	return true
+}
+
 // Undo verbs. Unseal and Announce are two more.
 const (
 	Start Verb = "start" // the halted primary serves again

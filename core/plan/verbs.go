@@ -82,16 +82,6 @@ func step(v Verb, driver, component string, r Reason) Step {
 		Before: s.before, Checks: s.checks, Undo: s.undo, Limit: estate.Duration(s.limit)}
 }
 
-// OnStore says whether the step is about a store; the others are about a name, a name server, a
-// tower or a site.
-func (s Step) OnStore() bool {
-	switch s.Verb {
-	case Withdraw, Announce, Watch, Level, Seat, Redundant:
-		return false
-	}
-	return true
-}
-
 // arg gives the step an argument, unless there is nothing to say.
 func (s *Step) arg(key, value string) {
 	if value == "" {
