@@ -38,6 +38,8 @@ type Back struct {
 	Home     Seconds   `json:"home_s"`     // all users are sent there again
 	Whole    Seconds   `json:"whole_s"`    // nothing is missing any more
 
+	Steps []PageStep `json:"steps,omitempty"` // of the run that brought it back
+
 	Planted int      `json:"planted_rows"`  // that the lab left on it alone, the clients' own besides
 	Alone   int      `json:"alone_rows"`    // that it alone held, as the lab found by other means
 	Rows    int      `json:"salvaged_rows"` // that haechi says it alone held
@@ -145,7 +147,7 @@ func (c Comeback) recovered(ctx context.Context, b *Back) error {
 
 // take reads off a run when its parts were done.
 func (b *Back) take(r PageRun) {
-	b.Whole = since(b.Power, r.Ended)
+	b.Whole, b.Steps = since(b.Power, r.Ended), r.Steps
 	for _, s := range r.Steps {
 		end := since(b.Power, s.Started.Add(time.Duration(s.Seconds*float64(time.Second))))
 		switch plan.Verb(s.Verb) {
