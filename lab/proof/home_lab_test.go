@@ -16,14 +16,12 @@ import (
 	"github.com/haechi/haechi/tower/web"
 )
 
-// sentAway has users sent away from a site, and lets them reach it again.
+// sentAway empties a site, so that it is for people to bring its users back.
 func (w world) sentAway(p lab.Place) {
 	w.Helper()
-	cut := w.must(w.CutUsers(w.Context(), p))
-	w.ended(lab.Ansan, 20*time.Second, cut.At, "cut-users", run.StatusDone)
-	w.must(w.Heal(w.Context()))
+	w.order("evacuate", string(p))
 	for _, q := range lab.Sites() {
-		w.shows(q, 30*time.Second, "every site up", allUp)
+		w.shows(q, 30*time.Second, "every site up, and no run", func(n web.Now) bool { return allUp(n) && !slices.ContainsFunc(n.Runs, web.Run.Open) })
 		w.sends(q, 10*time.Second, others(p)...)
 	}
 }
