@@ -72,12 +72,14 @@ func (u *Users) See(told []Told, at time.Time, all bool) string {
 	return ""
 }
 
-// complaint is what one observer has against the site, once that has lasted.
+// complaint is what one observer has against the site, once that has lasted. What it has against all
+// the others, too, is not the site's fault.
 func (u *Users) complaint(t Told, at time.Time) string {
+	everywhere := u.everywhere(t)
 	for _, target := range u.here {
 		key := t.Observer + " " + target.ID
 		what := u.against(t, target)
-		if what == "" {
+		if what == "" || everywhere {
 			delete(u.amiss, key)
 			continue
 		}
@@ -89,6 +91,21 @@ func (u *Users) complaint(t Told, at time.Time) string {
 		}
 	}
 	return ""
+}
+
+// everywhere says that an observer has something against each other site that it was ever answered by.
+func (u *Users) everywhere(t Told) bool {
+	amiss := 0
+	for _, target := range u.others {
+		if !slices.ContainsFunc(t.Looks, func(l Look) bool { return l.Target == target.ID && l.Ever }) {
+			continue
+		}
+		if u.against(t, target) == "" {
+			return false
+		}
+		amiss++
+	}
+	return amiss > 0
 }
 
 // against is what one observer has against one target now.
