@@ -19,8 +19,8 @@ import (
 	"time"
 
 	"github.com/haechi/haechi/core/estate"
-	"github.com/haechi/haechi/core/journal"
 	"github.com/haechi/haechi/core/history"
+	"github.com/haechi/haechi/core/journal"
 	"github.com/haechi/haechi/core/plan"
 	"github.com/haechi/haechi/core/run"
 	"github.com/haechi/haechi/pki"
