@@ -181,7 +181,7 @@ func (b *beliefs) acknowledging(id estate.StoreID) int {
 func (b *beliefs) webMember(id estate.StoreID, m estate.MemberID, primary map[string]string) web.Member {
 	rec := b.snap.Stores[id]
 	f := b.facts(id, m)
-	out := web.Member{ID: string(m), Site: string(b.estate.Stores[id].Members[m].Site), Role: web.RoleUnknown, LagBytes: -1, LagMS: -1,
+	out := web.Member{ID: string(m), Site: string(b.estate.Stores[id].Members[m].Site), Role: web.RoleUnknown, LagBytes: -1, LagMS: -1, CanaryMS: -1,
 		Sync: slices.Contains(rec.Sync, m), Jobs: webJobs(f), ReplayBlocked: f["replay_blocked_by"] != "", Note: f["error"]}
 	switch {
 	case slices.Contains(rec.Former, m):
@@ -203,18 +203,12 @@ func (b *beliefs) webMember(id estate.StoreID, m estate.MemberID, primary map[st
 	if c, ok := situation.ClientOf(primary, m); ok {
 		out.LagBytes, out.LagMS = c.Bytes, c.ReplayMS
 	}
-	if age, err := strconv.ParseInt(f[factCanary], 10, 64); err == nil {
-		out.CanaryMS = &age
-	}
 	return out
 }
 
 // Facts that an agent says of a member while it is at something long: "rejoin/phase",
 // "rejoin/bytes", "rejoin/of", "rejoin/eta_s", and the same of the others.
 var jobs = []string{"salvage", "rejoin", "check"}
-
-// factCanary is how many milliseconds old the newest canary row on a member is.
-const factCanary = "canary/age_ms"
 
 // webJobs are what a member's agent says that it is at.
 func webJobs(f map[string]string) (out []web.Job) {

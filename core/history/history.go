@@ -5,6 +5,7 @@ package history
 
 import (
 	"cmp"
+	"encoding/json"
 	"slices"
 	"strconv"
 	"strings"
@@ -21,6 +22,7 @@ const (
 	factPrimary  = "primary"
 	factTimeline = "timeline"
 	factProven   = "proven" // "false": what it holds was seen nowhere else yet
+	factReport   = "report" // of a comparison, as JSON: what was found
 )
 
 // Life is what happened to one store.
@@ -56,7 +58,8 @@ const (
 	Rejoined  What = "rejoined"
 	Returned  What = "returned" // counted again
 	Verified  What = "verified"
-	Differs   What = "differs" // compared, and not the same
+	Differs   What = "differs"   // compared, and not the same
+	Unsettled What = "unsettled" // compared, and it could not all be found out
 	Applied   What = "applied"
 	Discarded What = "discarded"
 	Alone     What = "alone"
@@ -164,8 +167,6 @@ func (t *teller) step(ev run.Event, s plan.Step) {
 		}
 	case ev.Kind == run.Ended && ev.Outcome == run.Done:
 		t.done(ev, s)
-	case ev.Kind == run.Ended && ev.Outcome == run.NotDone && s.Verb == plan.Verify:
-		t.tell(ev, Differs, s.Members, nil, ev.Why)
 	}
 }
 
@@ -187,7 +188,11 @@ func (t *teller) done(ev run.Event, s plan.Step) {
 			t.tell(ev, Unproven, s.Members, nil, ev.Why)
 		}
 	default:
-		if what, ok := happenings[s.Verb]; ok {
+		what, ok := happenings[s.Verb]
+		if s.Verb == plan.Verify {
+			what = compared(ev.Facts[factReport])
+		}
+		if ok {
 			var by []string
 			if t.by != "" {
 				by = []string{t.by}
@@ -195,6 +200,26 @@ func (t *teller) done(ev run.Event, s plan.Step) {
 			t.tell(ev, what, s.Members, by, ev.Why)
 		}
 	}
+}
+
+// compared says what a comparison came to, by its report.
+func compared(report string) What {
+	var r struct {
+		Found []struct {
+			Kind string `json:"kind"`
+		} `json:"found"`
+	}
+	if report == "" || json.Unmarshal([]byte(report), &r) != nil {
+		return Verified // its words say more
+	}
+	out := Verified
+	for _, f := range r.Found {
+		if f.Kind != "unsettled" {
+			return Differs
+		}
+		out = Unsettled
+	}
+	return out
 }
 
 func (t *teller) tell(ev run.Event, what What, members, by []string, text string) {

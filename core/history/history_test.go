@@ -54,7 +54,9 @@ func life() [][]run.Event {
 		log("r-4", 300, plan.Plan{Kind: plan.Failover, Subject: "talk-db", Steps: []plan.Step{step(plan.Halt, "ansan"), step(plan.Promote, "pangyo")}}, 3, "lee",
 			done(1, ""), done(2, "", "primary", "pangyo", "timeline", "3"), run.Event{Kind: run.Closed, Why: "done"}),
 		log("r-5", 400, plan.Plan{Kind: plan.VerifyAll, Steps: []plan.Step{step(plan.Verify, "pangyo", "ansan")}}, 0, "lee",
-			run.Event{Kind: run.Ended, Step: 1, Outcome: run.NotDone, Why: "1 row of messages differs"}, run.Event{Kind: run.Closed, Why: "failed: step 1"}),
+			done(1, "1 row of messages differs", "report", `{"found":[{"kind":"unsettled"},{"kind":"missing","member":"ansan"}]}`), run.Event{Kind: run.Closed, Why: "done"}),
+		log("r-6", 500, plan.Plan{Kind: plan.VerifyAll, Steps: []plan.Step{step(plan.Verify, "pangyo", "ansan")}}, 0, "lee",
+			done(1, "2 rows could not be settled", "report", `{"found":[{"kind":"unsettled"}]}`), run.Event{Kind: run.Closed, Why: "failed: the rest"}),
 	}
 }
 
@@ -70,8 +72,9 @@ func TestLifeOfAStore(t *testing.T) {
 202 rejoined [pangyo] by []: pg_rewind
 203 returned [pangyo] by []: it is listed
 204 verified [pangyo ansan] by []: all hold the same
-401 differs [pangyo ansan] by []: 1 row of messages differs
-402 failed [] by []: failed: step 1
+401 differs [pangyo ansan] by [lee]: 1 row of messages differs
+501 unsettled [pangyo ansan] by [lee]: 2 rows could not be settled
+502 failed [] by []: failed: the rest
 `
 	if s := draw(got); s != want {
 		t.Errorf("got\n%s\nwant\n%s", s, want)

@@ -290,7 +290,7 @@ func storeWarnings(n Now) (out []Warning) {
 			out = append(out, Warning{Severity: Bad, Text: s.ID + ": its members do not hold the same: " + s.Differs, Do: "haechi history " + s.ID + "; who is right is for a person to say"})
 		}
 		if n := openSalvages(s); n > 0 {
-			out = append(out, Warning{Severity: Warn, Text: fmt.Sprintf("%s: %d salvages hold rows that nobody has looked at", s.ID, n), Do: "haechi salvage list"})
+			out = append(out, Warning{Severity: Warn, Text: fmt.Sprintf("%s: salvages that nobody has looked at yet: %d", s.ID, n), Do: "haechi salvage list"})
 		}
 		for _, m := range s.Members {
 			if m.LagBytes >= situation.FarBehind {

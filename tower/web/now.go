@@ -128,7 +128,9 @@ type Store struct {
 	Unmet   []string `json:"unmet"` // premises that do not hold, in words, and whether they forbid a promotion by itself
 	Members []Member `json:"members"`
 
-	Verified time.Time           `json:"verified,omitzero"` // see [situation.Store]
+	Canary string `json:"canary,omitempty"` // after a loss: whether the last that was acknowledged before it is there
+	// Verified is when all members were last found to hold the same, and Differs what differed last.
+	Verified time.Time           `json:"verified,omitzero"`
 	Differs  string              `json:"differs,omitempty"`
 	Salvages []situation.Salvage `json:"salvages,omitempty"` // those that people have to look at first, then the newest
 }
@@ -157,8 +159,8 @@ type Member struct {
 	LagMS         int64  `json:"lag_ms"`    // behind the primary; -1: not known
 	ReplayBlocked bool   `json:"replay_blocked"`
 	Note          string `json:"note,omitempty"`
-	CanaryMS      *int64 `json:"canary_ms,omitempty"` // how old the newest canary row there is; nil: not known
-	Jobs          []Job  `json:"jobs,omitempty"`      // what its agent is at
+	CanaryMS      int64  `json:"canary_ms"`      // how far what it holds of the canary is behind what the primary holds; -1: not known
+	Jobs          []Job  `json:"jobs,omitempty"` // what its agent is at
 }
 
 // Job is something long that an agent does on a member.

@@ -159,7 +159,7 @@ func parse() *template.Template {
 		"clock":     func(n Now, at time.Time) string { return at.In(n.At.Location()).Format("15:04:05") },
 		"fine":      func(n Now, at time.Time) string { return at.In(n.At.Location()).Format("15:04:05.000") },
 		"day_clock": func(n Now, at time.Time) string { return at.In(n.At.Location()).Format("2006-01-02 15:04:05") },
-		"reigns":    newestReigns, "events": newestEvents, "compared": compared, "comparedTone": comparedTone, "doing": doing, "canary": canary,
+		"reigns":    newestReigns, "events": newestEvents, "compared": compared, "comparedTone": comparedTone, "doing": doing, "canaryLag": canaryLag,
 		"salvageTone": salvageTone, "salvageWords": salvageWords, "happened": happened, "happenedTone": whatTone, "sign": sign,
 		"ago":  func(n Now, at time.Time) string { return span(n.At.Sub(at)) },
 		"took": func(n Now, r Run) string { return span(took(n, r)) },

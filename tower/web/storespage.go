@@ -106,12 +106,12 @@ func doing(j Job) string {
 	return strings.Join(parts, ", ")
 }
 
-// canary says how old the newest canary row is that a member holds.
-func canary(m Member) string {
-	if m.CanaryMS == nil {
+// canaryLag says how far a member's canary is behind the primary's.
+func canaryLag(m Member) string {
+	if m.CanaryMS < 0 {
 		return "?"
 	}
-	return short(*m.CanaryMS) + " old"
+	return short(m.CanaryMS)
 }
 
 // salvageTone is the colour class of what became of a salvage.
@@ -153,7 +153,7 @@ func whatTone(w history.What) string {
 		return "act"
 	case history.Differs, history.Accepted, history.Failed:
 		return "bad"
-	case history.Fenced, history.Alone, history.Unproven:
+	case history.Fenced, history.Alone, history.Unproven, history.Unsettled:
 		return "warn"
 	case history.Discarded:
 	}

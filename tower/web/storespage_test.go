@@ -45,7 +45,7 @@ func (d fakeDesk) living(returned bool) fakeDesk {
 func TestStoresPageSaysIt(t *testing.T) {
 	for name, want := range map[string][]string{
 		"done": {"What is missing until all is as redundant as declared", "tower-pangyo is lost", "never compared since a member came back"},
-		"returning": {"copies the blocks that differ", `<progress max="10737418240" value="3328599655">`, "3.1 GB of 10.0 GB, about 41 s more", "190 ms old",
+		"returning": {"copies the blocks that differ", `<progress max="10737418240" value="3328599655">`, "3.1 GB of 10.0 GB, about 41 s more", ">190 ms<",
 			"r-000003-pangyo", "to be looked at", "haechi salvage show r-000003-pangyo", "public.&#34;방&#34;: 2", "salvaged"},
 		"returned": {"all is as redundant as declared", "all members held the same 42 s ago", "214 rows written back by kim, lee", "returned", "pangyo receives from ansan and is listed", "admin asked for it", "2026-11-23 03:12:21"},
 	} {
