@@ -158,7 +158,7 @@ func (b *returns) large(ctx context.Context) error {
 	b.less("salvage: time after the member answers", "s", took(back, plan.Salvage), 60, 10, scaled)
 	b.less("rejoin of a member: "+how(back), "s", took(back, plan.Rejoin), 60, 15, scaled)
 	b.less("verify on three members: time", "s", took(back, plan.Verify), 600, 180, scaled)
-	b.absent("verify: planted differences named", "%", 100, 100, true, "nothing plants lies for it yet")
+	b.absent("verify: planted differences named", "%", 100, 100, true, "nothing plants them here yet")
 	writes, latency, ok := living(back, y)
 	if !ok {
 		b.absent("writes of the living while a member rejoins", "%", 90, 97, true, "it rejoined too quickly to tell")
