@@ -14,10 +14,12 @@ import (
 const FactStatus = "status"
 
 // Users fare worse where the middle one of their looks takes slower times as long as anywhere else or
-// before, and slack more. Less than that nobody notices.
+// before, and slack more: less than that nobody notices. And where more than this share of looks fails,
+// and more than twice of what fails elsewhere.
 const (
 	slower = 3
 	slack  = 50 * time.Millisecond
+	fails  = 0.2
 )
 
 // Told is a view and how old it is.
@@ -39,7 +41,23 @@ type Users struct {
 	before  []time.Duration      // how long looks here took, while only few can have come
 	since   []time.Duration      // and after that
 	there   []time.Duration      // and elsewhere, all the time
+
+	failed, failedThere ratio // of the looks once all may have come
 }
+
+// ratio is how many of so many.
+type ratio struct{ some, all int }
+
+func (r *ratio) count(yes bool) {
+	if r.all++; yes {
+		r.some++
+	}
+}
+
+func (r ratio) share() float64 { return float64(r.some) / float64(max(r.all, 1)) }
+
+// String says it in words.
+func (r ratio) String() string { return fmt.Sprintf("%d of %d", r.some, r.all) }
 
 // NewUsers begins to judge those of a service in a site.
 func NewUsers(e estate.Estate, p Profile, service estate.ServiceID, site estate.SiteID) *Users {
@@ -130,16 +148,24 @@ func (u *Users) against(t Told, target Target) string {
 func (u *Users) count(t Told, all bool) {
 	for _, l := range t.Looks {
 		is := func(target Target) bool { return target.ID == l.Target }
+		here, there := slices.ContainsFunc(u.here, is), slices.ContainsFunc(u.others, is)
+		switch {
+		case !all:
+		case here:
+			u.failed.count(l.Why != "")
+		case there:
+			u.failedThere.count(l.Why != "")
+		}
 		switch {
 		case !l.Ever || l.Took <= 0:
-		case slices.ContainsFunc(u.here, is):
+		case here:
 			u.looked[t.Observer] = true
 			if all {
 				u.since = append(u.since, l.Took)
 			} else {
 				u.before = append(u.before, l.Took)
 			}
-		case slices.ContainsFunc(u.others, is):
+		case there:
 			u.there = append(u.there, l.Took)
 		}
 	}
@@ -153,8 +179,11 @@ func (u *Users) Judge() (why, seen string) {
 	}
 	now, usual := middle(u.since), max(middle(u.before), middle(u.there))
 	seen = fmt.Sprintf("%s see it answer in %s, elsewhere and before %s", names(who), brief(now), brief(usual))
-	if usual > 0 && now > slower*usual+slack {
+	switch {
+	case usual > 0 && now > slower*usual+slack:
 		return "users wait too long: " + seen, seen
+	case u.failed.share() > fails && u.failed.share() > 2*u.failedThere.share():
+		return fmt.Sprintf("users are not always answered: %v looks failed, elsewhere %v", u.failed, u.failedThere), seen
 	}
 	return "", seen
 }

@@ -77,6 +77,11 @@ func TestUsersFareBadly(t *testing.T) {
 				l.Took = 80 * time.Millisecond
 			}
 		}, "users wait too long: isp-a and tower-ansan see it answer in 80ms, elsewhere and before 2ms"},
+		"every second look fails": {func(n int, l *situation.Look) {
+			if n%2 == 0 {
+				l.Why = "no answer in time"
+			}
+		}, "users are not always answered: 20 of 40 looks failed, elsewhere 0 of 40"},
 		"nobody looks": {func(_ int, l *situation.Look) { l.Took = 0 }, "nobody who looks as users do was heard of pangyo"},
 	} {
 		if why, _ := watched(t, 3, c.look); !strings.HasPrefix(why, c.want) {
