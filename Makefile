@@ -5,7 +5,7 @@ PKGS    ?= ./...
 RUN     ?= .
 export GOFLAGS := -trimpath
 
-.PHONY: help deps build demo test unit lab vet lint fuzz soak bench bench-audit bench-patroni clean
+.PHONY: help deps build demo test unit lab vet lint fuzz soak bench bench-audit bench-patroni bench-return clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -61,6 +61,9 @@ bench-audit: build ## audits, simulations and plans of large estates, beside SCR
 
 bench-patroni: deps build ## the same fires for Patroni beside us; JSON in out/
 	$(SUDO) bin/haechi lab bench-patroni --out out/bench-patroni.json
+
+bench-return: deps build ## a burned site comes back, measured part by part; JSON in out/
+	$(SUDO) bin/haechi lab bench-return --out out/bench-return.json
 
 clean: ## what was built, and whatever a lab left behind
 	-[ -x bin/haechi ] && $(SUDO) bin/haechi lab down

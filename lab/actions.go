@@ -27,6 +27,7 @@ var actions = []Action{
 	{"start-database", "SITE", "start a member by hand, without asking haechi", onSite((*Lab).StartDatabase)},
 	{"cut", "SITE", "cut a site from both others; users still reach it", onSite((*Lab).CutSite)},
 	{"cut-users", "SITE", "cut a site from users; the others still reach it", onSite((*Lab).CutUsers)},
+	{"sever", "SITE", "cut every line of a site, to users as well; nothing in it dies", onSite((*Lab).Sever)},
 	{"cut-link", "PLACE PLACE", "cut the line between two places", onPair((*Lab).CutLink)},
 	{"cut-one-way", "FROM TO", "drop what goes from one place to another", onPair((*Lab).CutOneWay)},
 	{"slow", "PLACE PLACE DELAY LOSS", "slow and lossy line, for example pangyo ansan 200ms 0.05", slow},

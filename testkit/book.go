@@ -40,6 +40,7 @@ type Book struct {
 	stores   map[estate.StoreID]situation.Store
 	intents  map[estate.SiteID]situation.Intent
 	out      map[estate.NameID][]estate.SiteID
+	part     map[estate.NameID][]estate.SiteID // of these, the ones on their way back
 	salvages map[string]situation.Salvage
 	left     int // events that are still kept; negative: all
 	basis    int64
@@ -50,7 +51,7 @@ var _ executor.Book = (*Book)(nil)
 // NewBook returns a book with one version of an estate and records of its stores.
 func NewBook(e estate.Estate, stores map[estate.StoreID]situation.Store) *Book {
 	return &Book{Estates: map[uint64]estate.Estate{1: e}, term: 1, left: -1, runs: map[run.ID][]run.Event{},
-		stores: maps.Clone(stores), intents: map[estate.SiteID]situation.Intent{}, out: map[estate.NameID][]estate.SiteID{}, salvages: map[string]situation.Salvage{}}
+		stores: maps.Clone(stores), intents: map[estate.SiteID]situation.Intent{}, out: map[estate.NameID][]estate.SiteID{}, part: map[estate.NameID][]estate.SiteID{}, salvages: map[string]situation.Salvage{}}
 }
 
 // Depose lets another term drive from now on.
@@ -155,9 +156,14 @@ func (b *Book) changeLocked(c executor.Change) {
 		b.salvages[id] = s.Over(b.salvages[id])
 	}
 	for _, a := range c.Answers {
-		b.out[a.Name] = slices.DeleteFunc(slices.Clone(b.out[a.Name]), func(s estate.SiteID) bool { return s == a.Site })
-		if a.Out {
-			b.out[a.Name] = append(b.out[a.Name], a.Site)
+		for _, x := range []struct {
+			of map[estate.NameID][]estate.SiteID
+			in bool
+		}{{b.out, a.Out}, {b.part, a.Out && a.Part}} {
+			x.of[a.Name] = slices.DeleteFunc(slices.Clone(x.of[a.Name]), func(s estate.SiteID) bool { return s == a.Site })
+			if x.in {
+				x.of[a.Name] = append(x.of[a.Name], a.Site)
+			}
 		}
 	}
 }
@@ -214,6 +220,13 @@ func (b *Book) Intent(s estate.SiteID) situation.Intent {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.intents[s]
+}
+
+// Part are the sites whose answers are on their way back into a name.
+func (b *Book) Part(n estate.NameID) []estate.SiteID {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return slices.Clone(b.part[n])
 }
 
 // Out are the sites whose answers are out of a name.

@@ -71,6 +71,7 @@ func (n *Node) drivers() map[string]driver.Driver {
 		"postgres":        postgres.New(n.agentOf),
 		"dns":             dns.New(dns.Config{Agents: n.agentOf}),
 		plan.EstateDriver: whole{n},
+		plan.Eyes:         watchers{n.beliefs, n.now},
 	}
 }
 

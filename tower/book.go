@@ -92,7 +92,7 @@ func changes(c executor.Change) (out []state.Change) {
 		out = append(out, state.SalvagePut{Salvage: s})
 	}
 	for _, a := range c.Answers {
-		out = append(out, state.AnswerPut{Name: a.Name, Site: a.Site, Out: a.Out})
+		out = append(out, state.AnswerPut{Name: a.Name, Site: a.Site, Out: a.Out}, state.ReturningPut{Name: a.Name, Site: a.Site, On: a.Out && a.Part})
 	}
 	return out
 }

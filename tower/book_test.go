@@ -82,9 +82,9 @@ func TestRecordsChangeWithTheEvent(t *testing.T) {
 	if rec.Epoch != 1 || rec.Next != 2 {
 		t.Fatalf("record = %+v", rec)
 	}
-	_, out, err := s.Agreed(within(t), nil, []estate.NameID{"talk.example.", "other.example."})
+	agreed, err := s.Agreed(within(t), nil, []estate.NameID{"talk.example.", "other.example."})
 	must(t, err)
-	if diff := cmp.Diff(map[estate.NameID][]estate.SiteID{"talk.example.": {"a"}}, out); diff != "" {
+	if diff := cmp.Diff(map[estate.NameID][]estate.SiteID{"talk.example.": {"a"}}, agreed.Withdrawn); diff != "" {
 		t.Fatal(diff)
 	}
 	events, err := b.Load(within(t), "r-000001")

@@ -113,7 +113,7 @@ func (n *Node) planInput(ask web.Ask) (plan.Input, error) {
 	}
 	in := plan.Input{
 		Estate: b.estate, Now: b.now, Stores: b.snap.Stores, Kind: ask.Kind, Subject: ask.Subject,
-		Target: estate.MemberID(ask.To), Withdrawn: b.snap.Withdrawn, Intents: b.snap.Intents,
+		Target: estate.MemberID(ask.To), Withdrawn: b.snap.Withdrawn, Returning: b.snap.Returning, Intents: b.snap.Intents,
 	}
 	switch ask.Kind {
 	case plan.LoseSite:

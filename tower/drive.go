@@ -140,11 +140,11 @@ func (n *Node) open(ctx context.Context, d state.Drive, known func(run.ID) bool,
 // plan makes a plan from the records as the quorum has them: what this tower has seen of
 // them may be behind, and a plan that rests on the wrong primary would seal the wrong members.
 func (n *Node) plan(ctx context.Context, in plan.Input) (plan.Plan, error) {
-	var err error
-	in.Stores, in.Withdrawn, err = n.store.Agreed(ctx, in.Estate.StoreIDs(), in.Estate.NameIDs())
+	agreed, err := n.store.Agreed(ctx, in.Estate.StoreIDs(), in.Estate.NameIDs())
 	if err != nil {
 		return plan.Plan{}, err
 	}
+	in.Stores, in.Withdrawn, in.Returning = agreed.Stores, agreed.Withdrawn, agreed.Returning
 	return plan.Make(in)
 }
 

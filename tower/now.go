@@ -52,6 +52,9 @@ func (n *Node) Now() web.Now {
 	for _, id := range b.estate.NameIDs() {
 		out.Names = append(out.Names, b.webName(id))
 	}
+	if b.snap.Estate.Version > 0 {
+		out.Missing = situation.Missing(b.standing())
+	}
 	for _, events := range b.snap.Runs {
 		if r, err := webRun(events, at); err == nil {
 			out.Runs = append(out.Runs, r)
@@ -118,10 +121,32 @@ func (b *beliefs) webStore(id estate.StoreID) web.Store {
 	for _, p := range b.premises[id] {
 		out.Unmet = append(out.Unmet, p.String())
 	}
+	out.Verified, out.Differs, out.Salvages = rec.Verified, rec.Differs, b.salvages(id)
 	primary := b.facts(id, estate.MemberID(out.Primary))
 	for _, m := range s.MemberIDs() {
 		out.Members = append(out.Members, b.webMember(id, m, primary))
 	}
+	return out
+}
+
+// standing is what the estate's redundancy rests on now.
+func (b *beliefs) standing() situation.Standing {
+	return situation.Standing{Estate: b.estate, Now: b.now, Stores: b.snap.Stores, Withdrawn: b.snap.Withdrawn, Returning: b.snap.Returning, Intents: b.snap.Intents}
+}
+
+// salvages are a store's: those that people have to look at first, then the newest.
+func (b *beliefs) salvages(id estate.StoreID) (out []situation.Salvage) {
+	for _, s := range b.snap.Salvages {
+		if s.Store == id {
+			out = append(out, s)
+		}
+	}
+	slices.SortFunc(out, func(x, y situation.Salvage) int {
+		if open := x.State == situation.SalvageOpen; open != (y.State == situation.SalvageOpen) {
+			return map[bool]int{true: -1, false: 1}[open]
+		}
+		return cmp.Or(y.At.Compare(x.At), cmp.Compare(y.ID, x.ID))
+	})
 	return out
 }
 
@@ -151,7 +176,7 @@ func (b *beliefs) acknowledging(id estate.StoreID) int {
 	f := b.facts(id, cmp.Or(rec.Primary, s.Primary))
 	count := 0
 	for _, m := range s.MemberIDs() {
-		if client := f["client/"+string(m)]; strings.HasPrefix(client, "streaming ") && !strings.Contains(client, " async ") {
+		if c, ok := situation.ClientOf(f, m); ok && c.State == "streaming" && c.Sync != "async" {
 			count++
 		}
 	}
@@ -161,8 +186,8 @@ func (b *beliefs) acknowledging(id estate.StoreID) int {
 func (b *beliefs) webMember(id estate.StoreID, m estate.MemberID, primary map[string]string) web.Member {
 	rec := b.snap.Stores[id]
 	f := b.facts(id, m)
-	out := web.Member{ID: string(m), Site: string(b.estate.Stores[id].Members[m].Site), Role: web.RoleUnknown, LagBytes: -1, LagMS: -1,
-		Sync: slices.Contains(rec.Sync, m), ReplayBlocked: f["replay_blocked_by"] != "", Note: cmp.Or(f["rejoin"], f["error"])}
+	out := web.Member{ID: string(m), Site: string(b.estate.Stores[id].Members[m].Site), Role: web.RoleUnknown, LagBytes: -1, LagMS: -1, CanaryMS: -1,
+		Sync: slices.Contains(rec.Sync, m), Jobs: webJobs(f), ReplayBlocked: f["replay_blocked_by"] != "", Note: cmp.Or(f["rejoin"], f["error"])}
 	switch {
 	case slices.Contains(rec.Former, m):
 		out.Role = web.RoleFormer
@@ -180,18 +205,30 @@ func (b *beliefs) webMember(id estate.StoreID, m estate.MemberID, primary map[st
 		return out
 	}
 	out.Streaming = f["receiver"] == "streaming"
-	if client, ok := primary["client/"+string(m)]; ok {
-		for _, field := range strings.Fields(client) {
-			key, value, _ := strings.Cut(field, "=")
-			number, err := strconv.ParseFloat(value, 64)
-			switch {
-			case err != nil:
-			case key == "bytes":
-				out.LagBytes = int64(number)
-			case key == "replay_lag_ms":
-				out.LagMS = int64(number)
-			}
+	if c, ok := situation.ClientOf(primary, m); ok {
+		out.LagBytes, out.LagMS = c.Bytes, c.ReplayMS
+	}
+	return out
+}
+
+// Facts that an agent says of a member while it is at something long: "rejoin/phase",
+// "rejoin/bytes", "rejoin/of", "rejoin/eta_s", and the same of the others.
+var jobs = []string{"salvage", "rejoin", "check"}
+
+// webJobs are what a member's agent says that it is at.
+func webJobs(f map[string]string) (out []web.Job) {
+	for _, what := range jobs {
+		phase := f[what+"/phase"]
+		if phase == "" {
+			continue
 		}
+		j := web.Job{What: what, Phase: phase, ETAS: -1}
+		j.Bytes, _ = strconv.ParseInt(f[what+"/bytes"], 10, 64) // 0 where it is not said
+		j.Of, _ = strconv.ParseInt(f[what+"/of"], 10, 64)
+		if eta, err := strconv.ParseFloat(f[what+"/eta_s"], 64); err == nil {
+			j.ETAS = eta
+		}
+		out = append(out, j)
 	}
 	return out
 }
@@ -208,7 +245,7 @@ func (b *beliefs) webName(id estate.NameID) web.Name {
 	name := b.estate.Names[id]
 	out := web.Name{Name: string(id)}
 	for _, site := range slices.Sorted(maps.Keys(name.Answers)) {
-		out.Answers = append(out.Answers, web.Answer{Site: string(site), Addresses: name.Answers[site], Serving: !slices.Contains(b.snap.Withdrawn[id], site)})
+		out.Answers = append(out.Answers, web.Answer{Site: string(site), Addresses: name.Answers[site], Serving: !slices.Contains(b.snap.Withdrawn[id], site), Part: slices.Contains(b.snap.Returning[id], site)})
 	}
 	for _, host := range name.Servers {
 		state := string(cmp.Or(b.now.Things[situation.DNSTarget(b.estate, host)].State, situation.Unknown))

@@ -17,6 +17,7 @@ import (
 
 	"github.com/haechi/haechi/core/audit"
 	"github.com/haechi/haechi/core/estate"
+	"github.com/haechi/haechi/core/history"
 	"github.com/haechi/haechi/core/journal"
 	"github.com/haechi/haechi/core/plan"
 	hrun "github.com/haechi/haechi/core/run"
@@ -40,6 +41,7 @@ type desk struct {
 	ApplyFunc   func(files []web.File) (web.Applied, error)
 	AuditFunc   func() web.Audit
 	SalvageFunc func(id string, from int) (web.SalvageRows, error)
+	HistoryFunc func(id estate.StoreID) (history.Life, error)
 }
 
 func (d desk) Salvage(_ context.Context, id string, from int) (web.SalvageRows, error) {
@@ -49,6 +51,10 @@ func (d desk) Salvage(_ context.Context, id string, from int) (web.SalvageRows, 
 func (d desk) Salvages(context.Context) ([]situation.Salvage, error) {
 	one, err := d.SalvageFunc("r-000012-a", 1)
 	return []situation.Salvage{one.Salvage}, err
+}
+
+func (d desk) History(_ context.Context, id estate.StoreID) (history.Life, error) {
+	return d.HistoryFunc(id)
 }
 
 func (d desk) Audit() web.Audit { return d.AuditFunc() }

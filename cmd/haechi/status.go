@@ -5,6 +5,7 @@ import (
 	"io"
 	"strings"
 	"text/tabwriter"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -63,6 +64,15 @@ func drawNow(w io.Writer, n web.Now) {
 		}
 	}
 	_ = t.Flush() // a pipe that was closed: the reader has seen enough
+	if n.Estate.Version > 0 && len(n.Missing) == 0 {
+		fmt.Fprintf(w, "\nall is as redundant as declared\n")
+	}
+	for i, l := range n.Missing {
+		if i == 0 {
+			fmt.Fprintf(w, "\nmissing until all is as redundant as declared:\n")
+		}
+		fmt.Fprintf(w, "  %s\n", l.Text)
+	}
 	for _, warn := range n.Warnings {
 		fmt.Fprintf(w, "\n%s: %s", warn.Severity, warn.Text)
 		if warn.Do != "" {
@@ -104,10 +114,25 @@ func intended(s web.Site) string {
 }
 
 func served(a web.Answer) string {
-	if a.Serving {
+	switch {
+	case a.Serving:
 		return "serving"
+	case a.Part:
+		return "coming back"
 	}
 	return "withdrawn"
+}
+
+// jobNote says how far a member's agent is with something long.
+func jobNote(j web.Job) string {
+	out := j.What + ": " + j.Phase
+	if j.Of > 0 {
+		out += fmt.Sprintf(", %d%%", 100*j.Bytes/j.Of)
+	}
+	if j.ETAS >= 0 {
+		out += fmt.Sprintf(", about %s more", time.Duration(j.ETAS*float64(time.Second)).Round(time.Second))
+	}
+	return out
 }
 
 func memberNotes(m web.Member) string {
@@ -117,6 +142,9 @@ func memberNotes(m web.Member) string {
 	}
 	if m.LagBytes > 0 {
 		notes = append(notes, fmt.Sprintf("%d bytes behind", m.LagBytes))
+	}
+	for _, j := range m.Jobs {
+		notes = append(notes, jobNote(j))
 	}
 	if m.ReplayBlocked {
 		notes = append(notes, "replay blocked")

@@ -30,6 +30,7 @@ type Input struct {
 	Target    estate.MemberID
 	At        estate.SiteID                     // close-reads, open-reads: the site whose members are meant
 	Withdrawn map[estate.NameID][]estate.SiteID // answers that are already out
+	Returning map[estate.NameID][]estate.SiteID // of these, the ones that some name servers may give: a run was bringing them back
 	Intents   map[estate.SiteID]situation.Intent
 	Because   []string
 	Choice    Choice // apply-salvage, discard-salvage

@@ -91,7 +91,7 @@ type Plan struct {
 type Step struct {
 	ID        int               `json:"id"`
 	Verb      Verb              `json:"verb"`
-	Driver    string            `json:"driver"`            // "postgres", "dns", "estate"
+	Driver    string            `json:"driver"`            // "postgres", "dns", "eyes", "estate"
 	Component string            `json:"component"`         // store, name, name server, or site
 	Site      estate.SiteID     `json:"site,omitempty"`    // where it acts, if in one place; of withdraw and announce: whose answers
 	Members   []string          `json:"members,omitempty"` // store members (or name servers) that it may touch
@@ -127,6 +127,8 @@ const (
 	ArgPrefer    = "prefer"    // choose: this member, where it holds as much as any other
 	ArgAny       = "any"       // promote: how many members besides the primary hold a write before the client hears of it
 	ArgSalvage   = "salvage"   // apply, discard: the salvage's ID
+	ArgTTL       = "ttl"       // watch: how long resolvers may go by what they were told before
+	ArgFor       = "for"       // watch: how long users have to fare well after that
 	ArgRows      = "rows"      // apply: the numbers of its rows, "1,3-5"; none: all of them
 	ArgOverwrite = "overwrite" // apply: "true" where rows that stand otherwise on the primary are to be overwritten
 	ArgBy        = "by"        // apply, discard: the person who asked for it

@@ -61,12 +61,18 @@ func anyInput(t *rapid.T) plan.Input {
 		w.in.Stores[id] = rec
 	}
 	for _, id := range []estate.ServiceID{"svc0", "svc1"} {
-		w.in.Estate.Services[id] = estate.Service{Tier: rapid.IntRange(0, 2).Draw(t, "service tier"), Requires: need("service needs")}
+		s := estate.Service{Tier: rapid.IntRange(0, 2).Draw(t, "service tier"), Requires: need("service needs")}
+		if rapid.Bool().Draw(t, "probed") {
+			s.Probes = []estate.Probe{{HTTP: "http://{address}/"}}
+		}
+		w.in.Estate.Services[id] = s
 	}
 	for _, name := range []string{"n0.", "n1."} {
 		w.declare(t, []string{"name", name, "service=svc0", strings.Join(text(some(name)), ",")})
 		if rapid.Bool().Draw(t, "some out") {
-			w.in.Withdrawn[estate.NameID(name)] = some("out")
+			out := some("out")
+			w.in.Withdrawn[estate.NameID(name)] = out
+			w.in.Returning[estate.NameID(name)] = out[:rapid.IntRange(0, len(out)).Draw(t, "returning")]
 		}
 	}
 	for _, s := range sites {
@@ -130,6 +136,7 @@ func TestMakeIsSafe(t *testing.T) {
 		checkStores(t, in, p)
 		checkNames(t, in, p)
 		checkReturns(t, in, p)
+		checkHome(t, in, p)
 	})
 }
 
@@ -267,10 +274,51 @@ func checkNames(t *rapid.T, in plan.Input, p plan.Plan) {
 		}
 	}
 	for _, s := range p.Steps {
-		if s.Verb == plan.Withdraw {
+		if s.Verb == plan.Withdraw && !slices.Contains(in.Withdrawn[estate.NameID(s.Component)], s.Site) {
 			if left[s.Component]--; left[s.Component] == 0 {
 				t.Fatalf("%s loses its last answer:\n%s", s.Component, p)
 			}
+		}
+	}
+}
+
+// checkHome holds that users come back to a site in stages: each one reaches more of a name's servers
+// and all of those before, waits for the look at the one before, and is looked at itself; and the last
+// one leaves no server out.
+func checkHome(t *rapid.T, in plan.Input, p plan.Plan) {
+	before, last := map[string]plan.Step{}, map[string]plan.Step{}
+	for _, s := range p.Steps {
+		switch s.Verb {
+		case plan.Announce:
+			prior, again := before[s.Component]
+			if !slices.Contains(in.Withdrawn[estate.NameID(s.Component)], s.Site) || s.Undo != plan.Withdraw {
+				t.Fatalf("%s brings back what is not out, or stays when users fare badly:\n%s", s, p)
+			}
+			if again && (len(s.Members) <= len(prior.Members) || slices.ContainsFunc(prior.Members, func(m string) bool { return !slices.Contains(s.Members, m) })) {
+				t.Fatalf("%s is no wider than %s", s, prior)
+			}
+			if again && !slices.Contains(s.After, last[s.Component].ID) {
+				t.Fatalf("%s does not wait for the look at the stage before:\n%s", s, p)
+			}
+			before[s.Component], last[s.Component] = s, s
+		case plan.Watch:
+			if !slices.Equal(s.After, []int{before[s.Component].ID}) {
+				t.Fatalf("%s looks at nothing that was just announced:\n%s", s, p)
+			}
+			if _, _, err := s.Watching(); err != nil {
+				t.Fatalf("%s: %v", s, err)
+			}
+			last[s.Component] = s
+		}
+	}
+	for name, s := range before {
+		for _, host := range in.Estate.Names[estate.NameID(name)].Servers {
+			if site := in.Estate.Hosts[host].Site; !slices.Contains(p.Lost, string(site)) && !slices.Contains(s.Members, string(host)) {
+				t.Fatalf("%s leaves %s out:\n%s", s, host, p)
+			}
+		}
+		if probed := len(in.Estate.Services["svc0"].Probes) > 0; probed != (last[name].Verb == plan.Watch) {
+			t.Fatalf("probed is %v and the last step is %s", probed, last[name])
 		}
 	}
 }

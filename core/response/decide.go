@@ -142,7 +142,7 @@ func (in Input) better(o OpenRun, w want) bool {
 			return v.State == situation.Up && v.Since.After(o.Idle)
 		})
 	}
-	p, err := plan.Make(plan.Input{Estate: in.Estate, Now: in.Now, Stores: in.Stores, Kind: w.kind, Subject: w.subject, Lost: w.lost, StoresOnly: w.stores, Withdrawn: in.Withdrawn})
+	p, err := plan.Make(plan.Input{Estate: in.Estate, Now: in.Now, Stores: in.Stores, Kind: w.kind, Subject: w.subject, Lost: w.lost, StoresOnly: w.stores, Withdrawn: in.Withdrawn, Returning: in.Returning})
 	if err != nil {
 		return false
 	}

@@ -29,6 +29,7 @@ type Input struct {
 	Premises  map[estate.StoreID][]situation.Premise
 	Intents   map[estate.SiteID]situation.Intent
 	Withdrawn map[estate.NameID][]estate.SiteID
+	Returning map[estate.NameID][]estate.SiteID // of these, the answers that some name servers may give
 	Quorum    bool
 }
 

@@ -163,6 +163,11 @@ func set(t *testing.T, d *datadriven.TestData, in *response.Input, f []string, w
 		}
 	case "intent":
 		in.Intents[estate.SiteID(f[1])] = situation.Intent(f[2])
+	case "returning":
+		if in.Returning == nil {
+			in.Returning = map[estate.NameID][]estate.SiteID{}
+		}
+		in.Returning["talk.example."] = append(in.Returning["talk.example."], estate.SiteID(f[1]))
 	case "policy":
 		in.Estate.Policy.SiteLoss = estate.Consent(f[1])
 		in.Estate.Policy.SiteReturn = estate.Consent(args["site-return"])

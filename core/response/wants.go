@@ -115,7 +115,7 @@ func (in Input) siteOf(id estate.StoreID, m estate.MemberID) estate.SiteID {
 func (in Input) answersOf(site estate.SiteID) (out []estate.NameID) {
 	for _, id := range slices.Sorted(maps.Keys(in.Estate.Names)) {
 		n := in.Estate.Names[id]
-		if len(n.Answers[site]) == 0 || slices.Contains(in.Withdrawn[id], site) {
+		if len(n.Answers[site]) == 0 || slices.Contains(in.Withdrawn[id], site) && !slices.Contains(in.Returning[id], site) {
 			continue
 		}
 		for other, answers := range n.Answers {

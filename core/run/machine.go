@@ -26,7 +26,9 @@ const Tries = 3
 //  5. nothing happens after Closed;
 //  6. it closes only when nothing is in flight, and then no store is left sealed or halted
 //     without its promotion having begun, unless the run that supersedes it takes the store
-//     over, or its undo failed again and again; then the closing words say so.
+//     over, or its undo failed again and again; then the closing words say so;
+//  7. users who were sent to a site again are called back before it closes, unless they were
+//     watched to the last stage of their name, another run takes over, or the undo failed.
 type Run struct {
 	ID     ID
 	Plan   plan.Plan
@@ -173,6 +175,9 @@ func (r Run) Superseding() bool { return r.superseded }
 
 // holds says that the effect of a step must not stay: while it lasts, writes wait.
 func holds(s plan.Step) bool { return s.Undo == plan.Unseal || s.Undo == plan.Start }
+
+// sends says that a step sends users to a site. When they do not fare well there, it must not stay.
+func sends(s plan.Step) bool { return s.Undo == plan.Withdraw }
 
 // touched says that a step may have changed the world and was not undone.
 func (p Progress) touched() bool {

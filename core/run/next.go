@@ -73,9 +73,10 @@ func (r Run) unwinding(s plan.Step) bool {
 	case r.superseded: // the successor waits, so only what must not stay is taken back
 		return holds(s) && !r.takes[s.Component]
 	case r.aborted != "":
-		return !r.promoting(s.Component)
+		// Users who are back and were watched are not sent away since something else was aborted.
+		return !r.promoting(s.Component) && (!sends(s) || r.Settled(s.Component).IsZero())
 	}
-	return holds(s) && r.failed(s.Component)
+	return (holds(s) || sends(s)) && r.failed(s.Component)
 }
 
 // undoes says that a step is to be undone now, or again.

@@ -14,7 +14,8 @@ import (
 )
 
 // chain is the plan of one or more stores and a name, as plan.Make writes it. A planned
-// one halts and returns the primary, and its name waits for the promotions.
+// one halts and returns the primary, and its name waits for the promotions. One that brings
+// users home has names in the stores' place, each in two stages.
 func chain(kind plan.Kind, stores ...string) plan.Plan {
 	p := plan.Plan{Version: 1, Kind: kind, Subject: "pangyo"}
 	add := func(v plan.Verb, component string, undo plan.Verb, limit time.Duration, after ...int) int {
@@ -26,12 +27,18 @@ func chain(kind plan.Kind, stores ...string) plan.Plan {
 		add(plan.Fence, "talk-db", "", 5*time.Second)
 		return p
 	}
-	if kind == plan.Recover {
+	if kind == plan.Serve || kind == plan.Recover {
 		var last []int
+		for _, s := range stores {
+			first := add(plan.Watch, s+".", "", time.Minute, add(plan.Announce, s+".", plan.Withdraw, 2*time.Second))
+			last = append(last, add(plan.Watch, s+".", "", time.Minute, add(plan.Announce, s+".", plan.Withdraw, 2*time.Second, first)))
+		}
+		if kind == plan.Serve {
+			return p
+		}
 		for _, s := range stores {
 			last = append(last, add(plan.Verify, s, "", time.Hour, add(plan.Return, s, "", time.Minute, add(plan.Rejoin, s, "", time.Hour, add(plan.Salvage, s, "", time.Hour)))))
 		}
-		last = append(last, add(plan.Announce, "talk.", plan.Withdraw, 2*time.Second))
 		add(plan.Redundant, "pangyo", "", time.Hour, last...)
 		return p
 	}

@@ -42,10 +42,11 @@ func (r *Run) end(ev Event, p *Progress) {
 	p.gaveUp = p.State == Failed
 }
 
-// after is the state that an end leads to.
+// after is the state that an end leads to. What was seen not to be well is not watched again to see
+// whether it is better: its users are called back first.
 func (r *Run) after(ev Event, looked bool) StepState {
 	p := r.Steps[ev.Step-1]
-	spent := p.Tries >= Tries || (p.Tries > 0 && r.Left(ev.Step) <= 0)
+	spent := p.Tries >= Tries || (p.Tries > 0 && r.Left(ev.Step) <= 0) || (r.step(ev.Step).Verb == plan.Watch && !looked)
 	switch {
 	case ev.Outcome == Done:
 		return IsDone

@@ -54,6 +54,7 @@ type Look struct {
 	Why     string            `json:"why,omitempty"`     // the last failure in words
 	Facts   map[string]string `json:"facts,omitempty"`   // what the thing says of itself
 	Said    time.Duration     `json:"said,omitempty"`    // since it said the facts, which may be longer than since it last answered
+	Took    time.Duration     `json:"took,omitempty"`    // of a gateway: how long its last answer took
 }
 
 // answered is how long ago the target last answered, where it ever did.

@@ -54,6 +54,16 @@ func DNSTarget(e estate.Estate, host estate.HostID) string {
 	return id(e.Hosts[host].Site, KindDNS, string(host))
 }
 
+// Gateways are the targets that stand for a service in one site: what its users reach there.
+func Gateways(e estate.Estate, service estate.ServiceID, site estate.SiteID) []Target {
+	return instances(site, service, e.Services[service].Probes, answers(e, service)[site])
+}
+
+// TowerTarget is the ID of the target that is a tower.
+func TowerTarget(e estate.Estate, tower estate.TowerID) string {
+	return id(e.Towers[tower].Site, KindTower, string(tower))
+}
+
 // Units lists the units that an agent serves, by any of the hosts that share it, sorted.
 func Units(e estate.Estate, host estate.HostID) []string {
 	at := AgentTarget(e, host)

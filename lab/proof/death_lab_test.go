@@ -257,7 +257,9 @@ func (w world) serving(p lab.Place) {
 	if got, err := w.names(others(p)[0]); err == nil && slices.Contains(got, p) {
 		return
 	}
-	w.order("serve", string(p))
+	if r := w.finishes(others(p)[0], w.order("serve", string(p)), time.Minute); r.Status() != run.StatusDone {
+		w.Fatalf("serve %s: %s", p, r.Closed)
+	}
 	w.sends(others(p)[0], 20*time.Second, lab.Sites()...)
 }
 

@@ -169,6 +169,10 @@ func (c *carrier) question(s plan.Step, res result) error {
 // before writes down, with the begin of a step, what the step may weaken: a crash in the
 // middle must not leave a weaker rule in force than the record says.
 func (c *carrier) before(s plan.Step) {
+	if s.Verb == plan.Announce {
+		c.change.Answers = append(c.change.Answers, Answer{Name: estate.NameID(s.Component), Site: s.Site, Out: true, Part: true})
+		return
+	}
 	id := estate.StoreID(s.Component)
 	rec, ok := c.stores[id]
 	if !ok {
@@ -213,11 +217,34 @@ func (c *carrier) learn(s plan.Step, ev run.Event, res result) {
 	if ev.Outcome != run.Done {
 		return
 	}
-	out := s.Verb == plan.Withdraw
-	if out || s.Verb == plan.Announce {
-		back := ev.Kind == run.UndoEnded
-		c.change.Answers = append(c.change.Answers, Answer{estate.NameID(s.Component), s.Site, out != back})
+	if a, ok := c.answer(s, ev.Kind == run.UndoEnded); ok {
+		c.change.Answers = append(c.change.Answers, a)
 	}
+}
+
+// answer is where a site's answers stand once a step of a name is done, or undone. They are back
+// when the last stage is, and out when the first is taken back; in between they stay on their way.
+func (c *carrier) answer(s plan.Step, undone bool) (Answer, bool) {
+	a := Answer{Name: estate.NameID(s.Component), Site: s.Site, Out: undone}
+	switch s.Verb {
+	case plan.Withdraw:
+		a.Out = !undone
+		return a, true
+	case plan.Announce:
+	default:
+		return a, false
+	}
+	for i, p := range c.r.Steps {
+		other := c.r.Plan.Steps[i]
+		if other.ID == s.ID || other.Verb != plan.Announce || other.Component != s.Component || other.Site != s.Site {
+			continue
+		}
+		done, gone := p.State == run.IsDone, p.State == run.Waiting || p.State == run.Undone
+		if undone && !gone || !undone && !done {
+			return a, false
+		}
+	}
+	return a, true
 }
 
 // intent notes what a run wants of its site when it opens.

@@ -64,7 +64,9 @@ type Change struct {
 type Answer struct {
 	Name estate.NameID
 	Site estate.SiteID
-	Out  bool
+	Out  bool // of what resolvers may be told everywhere
+	// Part, with Out: they are on their way back, so that some name servers may give them.
+	Part bool
 }
 
 // Empty says that nothing changes.

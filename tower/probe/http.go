@@ -138,7 +138,7 @@ func (p *page) get(ctx context.Context, c *httpConn) (used, error) {
 	defer resp.Body.Close()
 	facts := map[string]string{}
 	if resp.StatusCode >= http.StatusBadRequest {
-		facts["status"] = strconv.Itoa(resp.StatusCode)
+		facts[situation.FactStatus] = strconv.Itoa(resp.StatusCode)
 	}
 	_, err = io.Copy(io.Discard, resp.Body)
 	return used{facts, err == nil && c.limit.N > 0 && !resp.Close}, nil

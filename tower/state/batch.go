@@ -177,22 +177,41 @@ type AnswerPut struct {
 func (c AnswerPut) key() string { return withdrawnKey(c.Name) }
 
 func (c AnswerPut) apply(have record, w *writing) error {
+	return listSite(c.key(), c.Site, c.Out, have, w)
+}
+
+// ReturningPut says whether some name servers may give a site's answers, though they count as out
+// of the name: a run brings them back.
+type ReturningPut struct {
+	Name estate.NameID
+	Site estate.SiteID
+	On   bool
+}
+
+func (c ReturningPut) key() string { return returningKey(c.Name) }
+
+func (c ReturningPut) apply(have record, w *writing) error {
+	return listSite(c.key(), c.Site, c.On, have, w)
+}
+
+// listSite puts a site on the list under key, or takes it off.
+func listSite(key string, site estate.SiteID, on bool, have record, w *writing) error {
 	value := have.value
-	if changed, ok := w.puts[c.key()]; ok {
+	if changed, ok := w.puts[key]; ok {
 		value = []byte(changed)
 	}
-	out, err := decode[[]estate.SiteID](c.key(), value)
+	sites, err := decode[[]estate.SiteID](key, value)
 	if err != nil {
 		return err
 	}
 	kept := []estate.SiteID{}
-	for _, site := range out {
-		if site != c.Site {
-			kept = append(kept, site)
+	for _, s := range sites {
+		if s != site {
+			kept = append(kept, s)
 		}
 	}
-	if c.Out {
-		kept = append(kept, c.Site)
+	if on {
+		kept = append(kept, site)
 	}
-	return w.put(c.key(), kept)
+	return w.put(key, kept)
 }

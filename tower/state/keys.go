@@ -34,6 +34,7 @@ const (
 	keyHolds     = keyNow + "holds/"
 	keyIntents   = keyNow + "intents/"
 	keyWithdrawn = keyNow + "withdrawn/"
+	keyReturning = keyNow + "returning/"
 	keyAsks      = keyNow + "asks/"
 	keySalvages  = keyNow + "salvages/"
 )
@@ -47,6 +48,7 @@ func storeKey(id estate.StoreID) string    { return keyStores + string(id) }
 func salvageKey(id string) string          { return keySalvages + id }
 func intentKey(s estate.SiteID) string     { return keyIntents + string(s) }
 func withdrawnKey(n estate.NameID) string  { return keyWithdrawn + string(n) }
+func returningKey(n estate.NameID) string  { return keyReturning + string(n) }
 func runID(n uint64) run.ID                { return run.ID(fmt.Sprintf("r-%06d", n)) }
 func runOfEvent(key string) (run.ID, bool) { return cutRun(strings.TrimPrefix(key, keyRuns)) }
 

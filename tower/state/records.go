@@ -91,8 +91,9 @@ type Snapshot struct {
 	Holds       map[string]Hold        // by ID
 	Intents     map[estate.SiteID]situation.Intent
 	Withdrawn   map[estate.NameID][]estate.SiteID
-	Asks        []Ask                        // oldest first
-	Salvages    map[string]situation.Salvage // by ID
+	Returning   map[estate.NameID][]estate.SiteID // of these, the ones that some name servers may give
+	Asks        []Ask                             // oldest first
+	Salvages    map[string]situation.Salvage      // by ID
 	LastJournal journal.Entry
 }
 

@@ -44,7 +44,8 @@ func furnish(t *testing.T, s *state.Store) journal.Entry {
 		state.IntentPut{Site: "pangyo", Intent: situation.Draining},
 		state.AnswerPut{Name: "talk.example.", Site: "ansan", Out: true},
 		state.AnswerPut{Name: "talk.example.", Site: "pangyo", Out: true},
-		state.AnswerPut{Name: "talk.example.", Site: "ansan"})
+		state.AnswerPut{Name: "talk.example.", Site: "ansan"},
+		state.ReturningPut{Name: "talk.example.", Site: "pangyo", On: true})
 	must(t, err)
 	return written[0]
 }
@@ -65,7 +66,7 @@ func TestSnapshotHoldsEverything(t *testing.T) {
 	if kept.Drive.Tower != "tower-a" || string(kept.EstateRaw) != "estate" || len(kept.Armed) != 1 || kept.Armed["pangyo"].By != "operator" {
 		t.Fatalf("snapshot = %+v", kept)
 	}
-	if len(kept.Holds) != 1 || kept.Intents["pangyo"] != situation.Draining || !slices.Equal(kept.Withdrawn["talk.example."], []estate.SiteID{"pangyo"}) || len(kept.Asks) != 1 {
+	if len(kept.Holds) != 1 || kept.Intents["pangyo"] != situation.Draining || !slices.Equal(kept.Withdrawn["talk.example."], []estate.SiteID{"pangyo"}) || !slices.Equal(kept.Returning["talk.example."], []estate.SiteID{"pangyo"}) || len(kept.Asks) != 1 {
 		t.Fatalf("snapshot = %+v", kept)
 	}
 	if want := (situation.Store{Epoch: 1, Primary: "a", Any: 1, Next: 1}); !cmp.Equal(kept.Stores["talk-db"], want) {

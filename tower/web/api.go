@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/haechi/haechi/core/estate"
 	"github.com/haechi/haechi/core/plan"
 	"github.com/haechi/haechi/core/run"
 	"github.com/haechi/haechi/pki"
@@ -43,7 +44,7 @@ func api(d Desk, log *slog.Logger, who func(*http.Request) (pki.Identity, error)
 		"GET now": a.getNow, "GET estate": a.getEstate, "GET plan": a.getPlan, "GET runs": a.getRuns,
 		"GET runs/{id}": a.getRun, "GET journal": a.getJournal, "GET journal/head": a.getJournalHead, "GET doctor": a.getDoctor,
 		"GET audit": a.getAudit, "GET failback": a.getFailback, "GET if": a.getIf,
-		"GET salvages": a.getSalvages, "GET salvages/{id}": a.getSalvage,
+		"GET salvages": a.getSalvages, "GET salvages/{id}": a.getSalvage, "GET stores/{id}/history": a.getHistory,
 	} {
 		mux.Handle(at(route), a.allow(t, pki.Viewer, pki.Operator, pki.Approver))
 	}
@@ -157,6 +158,10 @@ func (a desk) getRuns(_ http.ResponseWriter, r *http.Request, _ string) (any, er
 
 func (a desk) getRun(_ http.ResponseWriter, r *http.Request, _ string) (any, error) {
 	return a.Run(r.Context(), run.ID(r.PathValue("id")))
+}
+
+func (a desk) getHistory(_ http.ResponseWriter, r *http.Request, _ string) (any, error) {
+	return a.History(r.Context(), estate.StoreID(r.PathValue("id")))
 }
 
 func (a desk) getDoctor(_ http.ResponseWriter, r *http.Request, _ string) (any, error) {

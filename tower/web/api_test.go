@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/haechi/haechi/core/estate"
+	"github.com/haechi/haechi/core/history"
 	"github.com/haechi/haechi/core/journal"
 	"github.com/haechi/haechi/core/plan"
 	"github.com/haechi/haechi/core/response"
@@ -174,6 +175,10 @@ func TestOrdersReachTheDesk(t *testing.T) {
 			got = append(got, fmt.Sprintf("%s: %s %s", by, how, id))
 			return nil
 		},
+		HistoryFunc: func(id estate.StoreID) (history.Life, error) {
+			got = append(got, "history "+string(id))
+			return history.Life{Store: id}, nil
+		},
 		PlanFunc: func(ask Ask) (plan.Plan, error) {
 			got = append(got, fmt.Sprintf("plan %s %s %s", ask.Kind, ask.Subject, ask.To))
 			return plan.Plan{Hash: "abc"}, nil
@@ -197,6 +202,7 @@ func TestOrdersReachTheDesk(t *testing.T) {
 		{"POST", "runs/r-000007/approve", ``},
 		{"GET", "plan?lose=pangyo", ``},
 		{"GET", "plan?failover=talk-db&to=ansan", ``},
+		{"GET", "stores/talk-db/history", ``},
 	} {
 		if status, say := call(t, srv, c[0], c[1], c[2]); status != http.StatusOK {
 			t.Errorf("%v: %d %s", c, status, say)
@@ -204,7 +210,7 @@ func TestOrdersReachTheDesk(t *testing.T) {
 	}
 	want := []string{
 		"kim: evacuate pangyo ", "kim: failover talk-db ansan", "kim: adopt talk-db ", "kim: serve pangyo ", "kim: rejoin talk-db pangyo", "weigh talk-db", "kim: home talk-db", "kim: arm *",
-		"kim: approve r-000007", "plan lose-site pangyo ", "plan failover talk-db ansan",
+		"kim: approve r-000007", "plan lose-site pangyo ", "plan failover talk-db ansan", "history talk-db",
 	}
 	if strings.Join(got, "|") != strings.Join(want, "|") {
 		t.Errorf("got  %q\nwant %q", got, want)

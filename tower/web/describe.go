@@ -122,12 +122,20 @@ func cause(n Now, r Run) string {
 		return subject + ": A MEMBER WAS LEFT SEALED"
 	case plan.AdoptNew:
 		return "ADOPTING " + subject
+	case plan.Serve:
+		return subject + ": USERS COME BACK"
 	case plan.Recover:
-		return "BRINGING " + subject + " BACK"
+		return subject + " COMES BACK"
 	case plan.BringBack:
 		return subject + ": A MEMBER COMES BACK"
 	case plan.VerifyAll:
-		return "COMPARING " + subject
+		return "COMPARING THE MEMBERS OF " + subject
+	case plan.Restore:
+		return subject + ": SALVAGED ROWS ARE WRITTEN"
+	case plan.GiveUp:
+		return subject + ": A SALVAGE IS GIVEN UP"
+	case plan.Reseat:
+		return "RE-SEATING THE TOWERS"
 	}
 	return strings.ToUpper(r.Kind) + " " + subject
 }
@@ -278,8 +286,14 @@ func storeWarnings(n Now) (out []Warning) {
 		for _, u := range s.Unmet {
 			out = append(out, Warning{Severity: Warn, Text: s.ID + ": " + u})
 		}
+		if s.Differs != "" {
+			out = append(out, Warning{Severity: Bad, Text: s.ID + ": its members do not hold the same: " + s.Differs, Do: "haechi history " + s.ID + "; who is right is for a person to say"})
+		}
+		if n := openSalvages(s); n > 0 {
+			out = append(out, Warning{Severity: Warn, Text: fmt.Sprintf("%s: salvages that nobody has looked at yet: %d", s.ID, n), Do: "haechi salvage list"})
+		}
 		for _, m := range s.Members {
-			if m.LagBytes >= farBehind {
+			if m.LagBytes >= situation.FarBehind {
 				out = append(out, Warning{Severity: Warn, Text: fmt.Sprintf("%s: %s is %s behind %s: until it has caught up one copy less is whole", s.ID, m.ID, size(m.LagBytes), s.Primary),
 					Do: "see what holds it up: the link, its disk, or a reader"})
 			}
@@ -288,9 +302,15 @@ func storeWarnings(n Now) (out []Warning) {
 	return out
 }
 
-// farBehind is how many bytes a member may be behind before people are told: some seconds of
-// a busy store, so that a burst of writes is none of their business.
-const farBehind = 64 << 20
+// openSalvages counts those that people have to look at.
+func openSalvages(s Store) (n int) {
+	for _, x := range s.Salvages {
+		if x.State == situation.SalvageOpen {
+			n++
+		}
+	}
+	return n
+}
 
 // observerSilence is how long an observer may say nothing before people are told.
 const observerSilence = 10 * time.Second

@@ -3,6 +3,8 @@ package web
 import (
 	"context"
 
+	"github.com/haechi/haechi/core/estate"
+	"github.com/haechi/haechi/core/history"
 	"github.com/haechi/haechi/core/journal"
 	"github.com/haechi/haechi/core/plan"
 	"github.com/haechi/haechi/core/response"
@@ -65,6 +67,9 @@ type Desk interface {
 	// JournalHead returns the journal's end as the quorum has it, without which it is refused:
 	// only against it does what is missing at the end show.
 	JournalHead(ctx context.Context) (journal.Head, error)
+
+	// History tells the life of a store; Life.Gap says where some of it cannot be read now.
+	History(ctx context.Context, id estate.StoreID) (history.Life, error)
 
 	// Doctor says what is missing or unsafe, of this tower and of all that it sees.
 	Doctor(ctx context.Context) ([]Finding, error)

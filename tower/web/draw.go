@@ -14,7 +14,7 @@ func tone(state string) string {
 	switch state {
 	case string(situation.Up), RolePrimary, RoleFollower, StepDone, WritesAcknowledged, string(Fine), string(situation.Serving), sentServing:
 		return "ok"
-	case StepRunning, RunPaused, string(run.StatusUndoing), string(run.StatusHanding), string(situation.Draining), string(Acting):
+	case StepRunning, RunPaused, string(run.StatusUndoing), string(run.StatusHanding), string(situation.Draining), string(Acting), sentPartly:
 		return "act"
 	case string(situation.Suspect), string(situation.CutOff), string(situation.Drained), RoleSealed, RoleFormer, StepUnknown, StepUndone,
 		WritesAlone, string(Warn), "old", string(run.StatusTaken):
@@ -156,12 +156,16 @@ func writesWords(writes string) string {
 const (
 	sentServing = "users are sent there"
 	sentNowhere = "withdrawn"
+	sentPartly  = "some users are sent there"
 	sentWrong   = "users are still sent there"
 )
 
 // sent says whether users are sent to a site, and whether they should be.
 func sent(n Now, a Answer) string {
-	if !a.Serving {
+	switch {
+	case a.Part:
+		return sentPartly
+	case !a.Serving:
 		return sentNowhere
 	}
 	for _, s := range n.Sites {

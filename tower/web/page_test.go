@@ -22,6 +22,8 @@ func TestHeadlines(t *testing.T) {
 		"alone":     {Warn, "TALK-DB IS ALONE", "its writes stand on ansan only, under a mandate: if that is lost now, so are they"},
 		"asking":    {Bad, "A PERSON IS NEEDED", "r-000003 of pangyo — 1 sealed member, 2 are needed: up to 214 writes that only pangyo and anyang hold are at stake; two approvers may accept that: haechi approve r-000003"},
 		"held":      {Warn, "HELD", "ALL SITES UP — haechi acts on nothing until the hold is released"},
+		"returning": {Acting, "PANGYO COMES BACK", "haechi acts — step 2 of 9: rejoin talk-db, 19.4 s"},
+		"returned":  {Fine, "ALL SITES UP", "talk-db in ansan, writes are acknowledged"},
 	}
 	for _, name := range stories(t) {
 		if got := Describe(story(t, name)).Headline; got != want[name] {
@@ -42,6 +44,8 @@ func TestPageSaysIt(t *testing.T) {
 		"alone":     {"TALK-DB IS ALONE", "writes go on alone, under a mandate", "FORMER", "connection refused"},
 		"asking":    {"A PERSON IS NEEDED", "214 writes", "ASKED"},
 		"held":      {"HELD", "rewiring the ansan link", "drained", `class="nobody"`},
+		"returning": {"3 things are missing", "some users are sent there", "salvages that nobody has looked at yet: 1", "FORMER"},
+		"returned":  {"All is as redundant as declared"},
 	}
 	for _, name := range stories(t) {
 		body := get(t, serve(t, story(t, name)), "/")
