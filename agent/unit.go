@@ -34,6 +34,15 @@ type Wakes interface {
 	Wake(ctx context.Context, m *Memory) error
 }
 
+// Tends is a unit of which something is looked after all the time, orders or none.
+type Tends interface {
+	Unit
+	// Tend works until ctx ends, in a goroutine of its own, and is waited for. It is called once, when
+	// the agent begins to serve. m cannot save: what the unit is to be only orders say. While may
+	// says no the host is held, and nothing must be changed.
+	Tend(ctx context.Context, m *Memory, may func() bool)
+}
+
 // Refusal is a unit's answer to an order that it does not carry out. Nothing was changed.
 type Refusal struct {
 	Code Code

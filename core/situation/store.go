@@ -45,5 +45,10 @@ const (
 	FactHalted  = "halted_epoch"         // of a member that was primary and was stopped cleanly, until it is one again: the epoch of the run that stopped it
 	FactLocked  = "locked"               // of a name server: "true" while it answers nothing
 
+	// Of the row that a primary's agent writes once a second: its number, and its time by the primary's
+	// clock in milliseconds since 1970, apart by a blank.
+	FactCanary      = "canary"       // of a member: as a tower reads it there
+	FactCanaryAcked = "canary_acked" // of a primary: the last that was acknowledged
+
 	RolePrimary = "primary"
 )

@@ -31,12 +31,20 @@ var errNoSuperuser = errors.New("the role postgres, as which the agent connects,
 
 // dial opens a connection. With extra, for example replication=database.
 func (l *local) dial(ctx context.Context, extra string) (*pgconn.PgConn, error) {
+	return l.dialNoticed(ctx, extra, nil)
+}
+
+// dialNoticed does the same; notice is told what the server says beside its answers.
+func (l *local) dialNoticed(ctx context.Context, extra string, notice func(*pgconn.Notice)) (*pgconn.PgConn, error) {
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
 	conf, err := pgconn.ParseConfig(fmt.Sprintf("host='%s' port=%d user=postgres database=postgres sslmode=disable passfile=/dev/null %s",
 		strings.NewReplacer(`\`, `\\`, `'`, `\'`).Replace(l.socket), l.port, extra))
 	if err != nil {
 		return nil, fmt.Errorf("local connection: %w", err)
+	}
+	if notice != nil {
+		conf.OnNotice = func(_ *pgconn.PgConn, n *pgconn.Notice) { notice(n) }
 	}
 	conf.RuntimeParams["application_name"] = "haechi-agent"
 	conf.RuntimeParams["statement_timeout"] = "2000"

@@ -26,6 +26,9 @@ type Unit struct {
 
 	nft nft // nil: nothing on this host could end a mandate
 
+	canary canary
+	checks checks
+
 	mu     sync.Mutex // guards what follows
 	known  known
 	proven int       // the checkpointer that has surely read a list
@@ -60,17 +63,22 @@ func NewUnit(set Settings, log *slog.Logger) (*Unit, error) {
 	return u, nil
 }
 
-// Look answers status and position.
+// Look answers status, position and digest.
 func (u *Unit) Look(ctx context.Context, o agent.Order, m *agent.Memory) (map[string]string, error) {
 	mem, err := recall(m)
 	if err != nil {
 		return nil, err
 	}
-	if o.Verb == agent.Position {
+	switch o.Verb {
+	case agent.Position:
 		return u.position(ctx, o, mem, m.Epoch()), nil
+	case agent.Digest:
+		return u.digest(ctx, o)
 	}
 	f := u.look(ctx, o, mem, m.Epoch())
 	u.mandateFacts(mem, f)
+	u.canary.tell(f)
+	u.checks.tell(f)
 	return f, nil
 }
 
@@ -102,6 +110,8 @@ func (u *Unit) Do(ctx context.Context, o agent.Order, m *agent.Memory) (map[stri
 		return u.stop(ctx, o, mem, m)
 	case agent.Fence:
 		return u.fence(ctx, o, mem, m)
+	case agent.Check:
+		return u.check(ctx, o, mem)
 	default:
 		return nil, agent.Refuse(agent.UnknownVerb, "verb %q is not for a database", o.Verb)
 	}
@@ -113,6 +123,7 @@ func (u *Unit) SavesFirst() {}
 var (
 	_ agent.SavesFirst = (*Unit)(nil)
 	_ agent.Wakes      = (*Unit)(nil)
+	_ agent.Tends      = (*Unit)(nil)
 )
 
 // wanted refuses an order that nobody waits for any more, before its first effect.
