@@ -92,7 +92,7 @@ func (m *Machine) Next() (Ask, bool) {
 		switch {
 		case m.rows != nil:
 			return m.rows.next(m.primary), true
-		case len(m.todo) > 0 && (m.block == 0 || len(m.todo) >= waiting):
+		case len(m.todo) > 0 && (m.block == 0 || len(m.todo) >= waiting || m.block-min(m.settled.Block, m.block) >= stretch):
 			if m.closer() {
 				return m.sums(1), true
 			}

@@ -26,10 +26,10 @@ type bracket struct {
 	span      Span
 	followers []string
 	turn      int
+	late      int               // turns that proved nothing, since no follower had replayed so far
 	before    *Answer           // the primary, first of this turn
 	seen      map[string]Answer // the followers, in between; nil: not asked yet
 	open      map[string]map[version]doubt
-	judged    bool // open is filled
 }
 
 // version is one of a row.
@@ -56,7 +56,7 @@ func newBracket(s Span, followers []string) *bracket {
 func (b *bracket) next(primary string) Ask {
 	ask := Ask{Members: []string{primary}, Spans: []Span{b.span}, Rows: true}
 	if b.before != nil && b.seen == nil {
-		ask.Members, ask.Wait = slices.Sorted(maps.Keys(b.open)), b.turn
+		ask.Members, ask.Wait = slices.Sorted(maps.Keys(b.open)), b.turn+b.late
 	}
 	return ask
 }
@@ -74,12 +74,16 @@ func (m *Machine) hearRows(answers map[string]Answer) {
 	case !ofPrimary:
 		b.seen = answers
 	default:
-		m.judge(b, p)
-		b.before, b.seen, b.turn = &p, nil, b.turn+1
+		if m.judge(b, p) {
+			b.turn++
+		} else {
+			b.late++
+		}
+		b.before, b.seen = &p, nil
 	}
 	if len(b.open) == 0 {
 		m.rows = nil
-	} else if b.turn >= turns {
+	} else if b.turn >= turns || b.late >= lates {
 		m.unsettled(b)
 		m.rows = nil
 	}
@@ -109,8 +113,9 @@ func (m *Machine) unreadable(b *bracket, answers map[string]Answer) bool {
 	return len(b.open) == 0
 }
 
-// judge settles what the last three looks prove.
-func (m *Machine) judge(b *bracket, after Answer) {
+// judge settles what the last three looks prove, and says whether they could prove anything: whether
+// one of the followers had replayed what the first look shows.
+func (m *Machine) judge(b *bracket, after Answer) (could bool) {
 	t := m.known(b.span.Table)
 	old, now := byVersion(*b.before), byVersion(after)
 	for _, who := range slices.Sorted(maps.Keys(b.open)) {
@@ -118,6 +123,7 @@ func (m *Machine) judge(b *bracket, after Answer) {
 		if !ok {
 			continue
 		}
+		could = could || f.From >= b.before.To
 		theirs := byVersion(f)
 		if b.open[who] == nil {
 			b.open[who] = doubts(old, theirs)
@@ -138,6 +144,7 @@ func (m *Machine) judge(b *bracket, after Answer) {
 			delete(b.open, who)
 		}
 	}
+	return could
 }
 
 // look is one version in the three looks of a turn.

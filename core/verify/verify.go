@@ -37,11 +37,12 @@ type Ask struct {
 
 // Answer is what one member says.
 type Answer struct {
-	From LSN           `json:"from"` // how far its log was replayed, or written, before it looked
-	To   LSN           `json:"to"`   // and once its snapshot was taken: what the snapshot shows was logged before that
-	Snap Snapshot      `json:"snap"` // of Rows
-	Part []Part        `json:"part"` // as the spans were asked
-	Took time.Duration `json:"took"` // that the member worked on it
+	From LSN           `json:"from"`           // how far its log was replayed, or written, before it looked
+	To   LSN           `json:"to"`             // and once its snapshot was taken: what the snapshot shows was logged before that
+	Snap Snapshot      `json:"snap"`           // of Rows
+	Part []Part        `json:"part"`           // as the spans were asked
+	Main bool          `json:"main,omitempty"` // it takes writes
+	Took time.Duration `json:"took"`           // that the member worked on it
 }
 
 // LSN is a place in the log, in bytes.
@@ -86,12 +87,17 @@ const (
 	most = 64
 	// waiting is how many parts that differ may wait for a second look before they get it.
 	waiting = 2048
+	// stretch is after how many blocks of a table what differs gets its second look, so that there is a
+	// place to go on from in a table that takes hours.
+	stretch = 1 << 17
 	// turns is how often rows are looked at before they are left as not settled.
 	turns = 12
+	// lates is how often they are looked at in vain, since no follower has replayed so far.
+	lates = 60
 	// cuts is how often the end of a table that grows is followed.
 	cuts = 2
 	// alters is how often a table is begun again that was altered meanwhile.
 	alters = 3
 	// named is how many differences are named of one table, and namedAll of all.
-	named, namedAll = 50, 500
+	named, namedAll = 20, 200
 )

@@ -23,13 +23,13 @@ func (w *world) compare(m *verify.Machine) verify.Report {
 		if asked > 2000 {
 			w.t.Fatalf("it asks for ever: %+v", ask)
 		}
+		if ask.Wait > 5 {
+			w.calm()
+		}
 		answers := map[string]verify.Answer{}
 		for _, member := range ask.Members {
 			w.happen()
 			answers[member] = w.answer(member, ask)
-		}
-		if ask.Wait > 5 {
-			w.calm()
 		}
 		m.Hear(answers)
 	}
@@ -225,7 +225,7 @@ func TestWhatIsNotSaidInFullIsSaidSo(t *testing.T) {
 		}
 		m.Hear(answers)
 	}
-	if r := m.Report(); len(r.Found) != 50 || r.More["t"] == 0 {
+	if r := m.Report(); len(r.Found) != 20 || r.More["t"] == 0 {
 		t.Errorf("%d are named, more: %v", len(r.Found), r.More)
 	}
 }

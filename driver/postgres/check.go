@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -102,7 +103,7 @@ func (u *Unit) stopCheck(why error) {
 func (u *Unit) beginCheck(from cursor, p pace, primary bool) *checkJob {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	j := &checkJob{pace: p, cancel: cancel, done: make(chan struct{}), asked: time.Now()}
-	j.state = verify.Check{Phase: from.phase, Cursor: from.String()}
+	j.state = verify.Check{Job: rand.Text(), Phase: from.phase, Cursor: from.String()}
 	go func() {
 		defer close(j.done)
 		defer cancel(nil)

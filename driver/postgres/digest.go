@@ -97,11 +97,11 @@ func spans(ctx context.Context, c *pgconn.PgConn, q agent.Question) (verify.Answ
 	if q.Want == agent.WantRows && len(q.Spans) != 1 {
 		return verify.Answer{}, errors.New("rows are asked of one span at a time")
 	}
-	before, err := ask(ctx, c, "SELECT "+placeSQL)
+	before, err := ask(ctx, c, "SELECT "+placeSQL+", NOT pg_is_in_recovery()")
 	if err != nil {
 		return verify.Answer{}, err
 	}
-	a := verify.Answer{From: verify.LSN(toLSN(before[0][0]))}
+	a := verify.Answer{From: verify.LSN(toLSN(before[0][0])), Main: before[0][1] == "t"}
 	known := map[uint32]described{}
 	for _, s := range q.Spans {
 		d, ok := known[s.Table]

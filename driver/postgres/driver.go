@@ -81,6 +81,8 @@ func (d *Driver) Look(ctx context.Context, t driver.Task) (driver.Result, error)
 		return s.lookUnseal(ctx)
 	case plan.Together:
 		return driver.Result{Outcome: run.NotDone, Note: "it is found out again"}, nil
+	case plan.Verify:
+		return s.lookVerify()
 	}
 	return driver.Result{Outcome: run.NotDone}, fmt.Errorf("postgres: no verb %q", t.Step.Verb)
 }
@@ -118,6 +120,8 @@ func (d *Driver) Do(ctx context.Context, t driver.Task) (driver.Result, error) {
 		return s.doAlone(ctx)
 	case plan.Unseal:
 		return s.doUnseal(ctx)
+	case plan.Verify:
+		return s.doVerify(ctx)
 	}
 	return driver.Result{Outcome: run.NotDone}, fmt.Errorf("postgres: no verb %q", t.Step.Verb)
 }

@@ -42,6 +42,7 @@ type fakeMember struct {
 	hang     bool // its agent takes the order and says nothing
 	acts     int
 	heard    []agent.Order
+	told     func(agent.Order) (map[string]string, error) // answers digest and check
 }
 
 type fakeWorld struct {
@@ -106,7 +107,10 @@ func (m *fakeMember) Call(ctx context.Context, o agent.Order) (agent.Answer, err
 	return a, nil
 }
 
-func (m *fakeMember) Look(context.Context, agent.Order, *agent.Memory) (map[string]string, error) {
+func (m *fakeMember) Look(_ context.Context, o agent.Order, _ *agent.Memory) (map[string]string, error) {
+	if o.Verb == agent.Digest {
+		return m.told(o)
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.facts(), nil
@@ -144,6 +148,9 @@ func (m *fakeMember) facts() map[string]string {
 }
 
 func (m *fakeMember) Do(_ context.Context, o agent.Order, _ *agent.Memory) (map[string]string, error) {
+	if o.Verb == agent.Check {
+		return m.told(o)
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	before := m.mem
