@@ -49,6 +49,7 @@ const (
 	// clock in milliseconds since 1970, apart by a blank.
 	FactCanary      = "canary"       // of a member: as a tower reads it there
 	FactCanaryAcked = "canary_acked" // of a primary: the last that was acknowledged
+	FactCanaryFound = "canary_found" // of a primary: the last of the epochs before, as it found it
 
 	RolePrimary = "primary"
 )

@@ -30,6 +30,7 @@ const (
 type canary struct {
 	mu    sync.Mutex // guards what follows
 	acked string     // the last that was acknowledged: its number and time
+	found string     // the last of the epochs before, as it was found when this one began
 	since time.Time  // when the one began that waits for other members now; zero: none does
 	why   string     // why there is none
 }
@@ -38,7 +39,7 @@ type canary struct {
 func (c *canary) tell(f map[string]string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for key, value := range map[string]string{situation.FactCanaryAcked: c.acked, "canary_missing": c.why} {
+	for key, value := range map[string]string{situation.FactCanaryAcked: c.acked, situation.FactCanaryFound: c.found, "canary_missing": c.why} {
 		if value != "" {
 			f[key] = value
 		}
@@ -72,7 +73,7 @@ func (u *Unit) keepCanary(ctx context.Context, m *agent.Memory, may func() bool)
 		if err != nil || !may() || !sings(mem) || !u.up() {
 			line.close()
 			line = nil
-			u.canary.set(func(c *canary) { c.acked, c.why = "", "" })
+			u.canary.set(func(c *canary) { c.acked, c.why, c.found = "", "", "" })
 			continue
 		}
 		if line == nil || line.reign != mem.Reign {
@@ -128,6 +129,8 @@ func (u *Unit) openCanary(ctx context.Context, reign uint64) (*canaryLine, error
 	there, err := ask(ctx, c, "SELECT 1 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = "+quote(OwnSchema)+" AND c.relname = 'canary'")
 	if err == nil && len(there) == 0 {
 		_, err = ask(ctx, c, canarySQL)
+	} else if err == nil {
+		err = u.findCanary(ctx, c, reign)
 	}
 	if err == nil {
 		// A limit would end the wait for other members with a warning, and the row would be here alone.
@@ -138,6 +141,15 @@ func (u *Unit) openCanary(ctx context.Context, reign uint64) (*canaryLine, error
 		return nil, err
 	}
 	return line, nil
+}
+
+// findCanary notes which one an epoch before this has left here.
+func (u *Unit) findCanary(ctx context.Context, c *pgconn.PgConn, reign uint64) error {
+	r, err := ask(ctx, c, fmt.Sprintf("SELECT seq, (extract(epoch FROM at) * 1000)::bigint FROM %s WHERE store = %s AND epoch < %d", Canary, quote(u.set.Store), reign))
+	if err == nil && len(r) == 1 {
+		u.canary.set(func(c *canary) { c.found = strings.Join(r[0], " ") })
+	}
+	return err
 }
 
 // writeCanary writes the next one, and notes it once it is acknowledged. A warning is no acknowledgement.

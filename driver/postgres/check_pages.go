@@ -40,7 +40,7 @@ func (u *Unit) pages(ctx context.Context) (pagesOf, error) {
 	}
 	p := pagesOf{size: int(toNumber(c["Database block size"])), segment: uint32(toNumber(c["Blocks per segment of large relation"])), //nolint:gosec // it has 32 bits
 		summed: c["Data page checksum version"] != "0" && c["Data page checksum version"] != ""}
-	if p.size < 1024 || p.size%(4*lanes) != 0 || p.segment == 0 {
+	if p.size < 1024 || p.size%(4*verify.Lanes) != 0 || p.segment == 0 {
 		return p, fmt.Errorf("pg_controldata says that a page has %d bytes and a file %d pages", p.size, p.segment)
 	}
 	return p, nil
@@ -142,7 +142,7 @@ func (u *Unit) readFile(ctx context.Context, j *checkJob, p pagesOf, f dataFile,
 		whole := n / p.size
 		for i := range whole {
 			blk := uint32(f.first)*p.segment + at + uint32(i) //nolint:gosec // blocks have 32 bits
-			if page := buf[i*p.size : (i+1)*p.size]; !sound(page, blk) {
+			if page := buf[i*p.size : (i+1)*p.size]; !verify.Sound(page, blk) {
 				if err := u.lookAgain(ctx, j, p, in, f, at+uint32(i), blk); err != nil { //nolint:gosec // i is small
 					return err
 				}
@@ -162,12 +162,6 @@ func (u *Unit) readFile(ctx context.Context, j *checkJob, p pagesOf, f dataFile,
 	}
 }
 
-// sound says that a page has the checksum that it says, or was never used.
-func sound(page []byte, blk uint32) bool {
-	has, unused := pageHas(page)
-	return unused || has == pageSum(page, blk)
-}
-
 // looks is how often a page that does not fit is read again: while the server writes it, it may
 // be read half old and half new.
 const looks = 5
@@ -185,16 +179,16 @@ func (u *Unit) lookAgain(ctx context.Context, j *checkJob, p pagesOf, in *os.Fil
 			}
 			break
 		}
-		if sound(page, blk) {
+		if verify.Sound(page, blk) {
 			return nil
 		}
 	}
 	if _, err := os.Stat(filepath.Join(u.set.Data, f.path)); errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	has, _ := pageHas(page)
+	has, _ := verify.PageHas(page)
 	j.found(verify.Finding{Kind: verify.Page, Member: u.set.Member, Table: u.relationOf(ctx, f.path), At: fmt.Sprintf("block %d", blk),
-		Why: fmt.Sprintf("the page in %s says checksum %d, its contents have %d", f.path, has, pageSum(page, blk))})
+		Why: fmt.Sprintf("the page in %s says checksum %d, its contents have %d", f.path, has, verify.PageSum(page, blk))})
 	return nil
 }
 

@@ -1,39 +1,12 @@
 package postgres
 
 import (
-	"bytes"
-	"os"
 	"testing"
 	"time"
 
 	"github.com/haechi/haechi/agent"
 	"github.com/haechi/haechi/core/verify"
 )
-
-// A page that PostgreSQL 15 wrote, block 3 of its table: it fits there and nowhere else, and with no
-// bit turned.
-func TestPageSumIsPostgreSQLs(t *testing.T) {
-	page, err := os.ReadFile("testdata/page-3")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if has, unused := pageHas(page); unused || has != pageSum(page, 3) || !sound(page, 3) {
-		t.Fatalf("it says %d, reckoned is %d", has, pageSum(page, 3))
-	}
-	if sound(page, 4) {
-		t.Error("it fits in another place")
-	}
-	for at := 0; at < len(page); at += 61 {
-		turned := bytes.Clone(page)
-		turned[at] ^= 0x10
-		if sound(turned, 3) && at != upperAt && at != upperAt+1 {
-			t.Errorf("byte %d is turned, and it fits", at)
-		}
-	}
-	if !sound(make([]byte, 8192), 7) {
-		t.Error("a page that was never used is wrong")
-	}
-}
 
 func TestACursorIsReadAsItWasWritten(t *testing.T) {
 	for _, c := range []cursor{{phase: "pages"}, {"pages", "base/5/16384.1", 131071}, {"indexes", "5", 4294967295}, {phase: "done"}} {

@@ -48,8 +48,8 @@ func api(d Desk, log *slog.Logger, who func(*http.Request) (pki.Identity, error)
 	}
 	for route, t := range map[string]task{
 		"POST estate": a.postEstate, "POST evacuate": a.postEvacuate, "POST failover": a.postFailover, "POST adopt": a.postAdopt,
-		"POST serve": a.postServe,
-		"POST arm":   a.postArm, "DELETE arm": a.deleteArm, "POST hold": a.postHold, "DELETE hold": a.deleteHold,
+		"POST serve": a.postServe, "POST verify": a.postVerify,
+		"POST arm": a.postArm, "DELETE arm": a.deleteArm, "POST hold": a.postHold, "DELETE hold": a.deleteHold,
 		"POST runs/{id}/pause": a.steer(Pause), "POST runs/{id}/resume": a.steer(Resume), "POST runs/{id}/abort": a.steer(Abort),
 	} {
 		mux.Handle(at(route), a.allow(t, pki.Operator))

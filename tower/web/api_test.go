@@ -182,6 +182,7 @@ func TestOrdersReachTheDesk(t *testing.T) {
 		{"POST", "failover", `{"store":"talk-db","to":"ansan"}`},
 		{"POST", "adopt", `{"store":"talk-db"}`},
 		{"POST", "serve", `{"site":"pangyo"}`},
+		{"POST", "verify", `{"store":"talk-db"}`},
 		{"POST", "arm", `{"what":"*"}`},
 		{"POST", "runs/r-000007/approve", ``},
 		{"GET", "plan?lose=pangyo", ``},
@@ -192,7 +193,7 @@ func TestOrdersReachTheDesk(t *testing.T) {
 		}
 	}
 	want := []string{
-		"kim: evacuate pangyo ", "kim: failover talk-db ansan", "kim: adopt talk-db ", "kim: serve pangyo ", "kim: arm *",
+		"kim: evacuate pangyo ", "kim: failover talk-db ansan", "kim: adopt talk-db ", "kim: serve pangyo ", "kim: verify talk-db ", "kim: arm *",
 		"kim: approve r-000007", "plan lose-site pangyo ", "plan failover talk-db ansan",
 	}
 	if strings.Join(got, "|") != strings.Join(want, "|") {

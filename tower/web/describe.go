@@ -272,6 +272,10 @@ func storeWarnings(n Now) (out []Warning) {
 		for _, u := range s.Unmet {
 			out = append(out, Warning{Severity: Warn, Text: s.ID + ": " + u})
 		}
+		if s.Differs != "" {
+			out = append(out, Warning{Severity: Bad, Text: s.ID + ": its members do not hold the same: " + s.Differs,
+				Do: "who is right a person decides, and mends it on the primary, or has the member copied anew; then haechi verify " + s.ID})
+		}
 		for _, m := range s.Members {
 			if m.LagBytes >= farBehind {
 				out = append(out, Warning{Severity: Warn, Text: fmt.Sprintf("%s: %s is %s behind %s: until it has caught up one copy less is whole", s.ID, m.ID, size(m.LagBytes), s.Primary),

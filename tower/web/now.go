@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/haechi/haechi/core/run"
+	"github.com/haechi/haechi/core/verify"
 )
 
 // Now is everything that the page shows, at one instant of one tower. The tower
@@ -125,6 +126,10 @@ type Store struct {
 	Writes  string   `json:"writes"`
 	Unmet   []string `json:"unmet"` // premises that do not hold, in words, and whether they forbid a promotion by itself
 	Members []Member `json:"members"`
+	Canary  string   `json:"canary,omitempty"` // after a loss: whether the last that was acknowledged before it is there
+	// Verified is when all members were last found to hold the same, and Differs what differed last.
+	Verified time.Time `json:"verified,omitzero"`
+	Differs  string    `json:"differs,omitempty"`
 }
 
 // The values of Member.Role.
@@ -146,6 +151,7 @@ type Member struct {
 	Sync          bool   `json:"sync"`      // may acknowledge
 	LagBytes      int64  `json:"lag_bytes"` // behind the primary; -1: not known
 	LagMS         int64  `json:"lag_ms"`    // behind the primary; -1: not known
+	CanaryMS      int64  `json:"canary_ms"` // how far what it holds of the canary is behind what the primary holds; -1: not known
 	ReplayBlocked bool   `json:"replay_blocked"`
 	Note          string `json:"note,omitempty"`
 }
@@ -220,6 +226,8 @@ type Step struct {
 	Started   time.Time `json:"started,omitzero"`
 	Seconds   float64   `json:"seconds"` // so far, while it runs
 	Note      string    `json:"note,omitempty"`
+	// Report is what a comparison came to; nil for other steps.
+	Report *verify.Summary `json:"report,omitempty"`
 }
 
 // Line is one entry of the journal, for people.
