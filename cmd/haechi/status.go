@@ -5,6 +5,7 @@ import (
 	"io"
 	"strings"
 	"text/tabwriter"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -44,6 +45,9 @@ func drawNow(w io.Writer, n web.Now) {
 		fmt.Fprintf(t, "store\t%s\tepoch %d\twrites\t%s\n", s.ID, s.Epoch, s.Writes)
 		for _, m := range s.Members {
 			fmt.Fprintf(t, "  member\t%s\t%s\t%s\t%s\n", m.ID, m.Role, m.Site, memberNotes(m))
+		}
+		for _, note := range storeNotes(s) {
+			fmt.Fprintf(t, "  \t\t\t\t%s\n", note)
 		}
 	}
 	for _, name := range n.Names {
@@ -112,6 +116,9 @@ func memberNotes(m web.Member) string {
 	if m.LagBytes > 0 {
 		notes = append(notes, fmt.Sprintf("%d bytes behind", m.LagBytes))
 	}
+	if m.CanaryMS > 0 {
+		notes = append(notes, fmt.Sprintf("canary %.1f s behind", float64(m.CanaryMS)/1000))
+	}
 	if m.ReplayBlocked {
 		notes = append(notes, "replay blocked")
 	}
@@ -119,4 +126,19 @@ func memberNotes(m web.Member) string {
 		notes = append(notes, m.Note)
 	}
 	return strings.Join(notes, ", ")
+}
+
+// storeNotes are what is known of what a store's members hold.
+func storeNotes(s web.Store) []string {
+	var notes []string
+	if s.Canary != "" {
+		notes = append(notes, s.Canary)
+	}
+	if !s.Verified.IsZero() {
+		notes = append(notes, "all members held the same at "+s.Verified.Local().Format(time.DateTime))
+	}
+	if s.Differs != "" {
+		notes = append(notes, "members differ: "+s.Differs)
+	}
+	return notes
 }

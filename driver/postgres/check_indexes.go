@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -24,7 +25,7 @@ const (
 // readIndexes has PostgreSQL's amcheck compare each B-tree with its order and with its table, from a place on.
 func (u *Unit) readIndexes(ctx context.Context, j *checkJob, from cursor, primary bool) error {
 	j.edit(func(s *verify.Check) { s.Phase, s.Done, s.All = verify.PhaseIndexes, 0, 0 })
-	dbs, err := u.local.rows(ctx, "SELECT oid, datname FROM pg_database WHERE datallowconn ORDER BY oid")
+	dbs, err := u.local.rows(ctx, "SELECT oid, datname FROM pg_database WHERE datallowconn AND NOT datistemplate ORDER BY oid")
 	if err != nil {
 		return err
 	}
@@ -145,6 +146,10 @@ func (u *Unit) readIndex(ctx context.Context, j *checkJob, c *pgconn.PgConn, db,
 			return c, nil
 		case answered && pg.Code == "42704", answered && pg.Code == "42P01":
 			return c, nil // dropped meanwhile
+		case answered && (strings.HasPrefix(pg.Message, "invalid page") || pg.Code[:2] == "58"):
+			// The page itself is named elsewhere; what the index says of it nobody can know.
+			j.leave(db+": "+i.name+" on "+u.set.Member, "a page of it, or of its table, cannot be read: "+pg.Message)
+			return c, nil
 		case answered && lasting(pg.Code):
 			j.found(verify.Finding{Kind: verify.Index, Member: u.set.Member, Table: db + ": " + i.name, Why: pg.Message + "; the table's rows may be whole"})
 			return c, nil

@@ -54,7 +54,7 @@ func (u *Unit) digest(ctx context.Context, o agent.Order) (map[string]string, er
 // whose roles' settings, are not the same must say the same of the same row.
 var readerSettings = map[string]string{
 	"datestyle": "ISO, MDY", "intervalstyle": "postgres", "timezone": "UTC", "extra_float_digits": "1", "bytea_output": "hex",
-	"xmlbinary": "base64", "lc_monetary": "C", "quote_all_identifiers": "off", "row_security": "off",
+	"xmlbinary": "base64", "lc_monetary": "C", "lc_messages": "C", "quote_all_identifiers": "off", "row_security": "off",
 	// It reads, is short, takes one processor at most, and waits for nobody.
 	"default_transaction_read_only": "on", "statement_timeout": "25000", "lock_timeout": "500",
 	"max_parallel_workers_per_gather": "0",

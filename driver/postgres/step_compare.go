@@ -20,6 +20,8 @@ const (
 	bite = 150 * time.Millisecond
 	// askTries is how often a question is put to a member that does not answer it.
 	askTries = 6
+	// askFor is how long one answer is waited for: longer than an agent works on it.
+	askFor = 40 * time.Second
 	// behindFor is how long a follower is waited for that has not replayed yet what is asked about.
 	behindFor = 30 * time.Second
 	blockSize = 8192 // for bounds and for people; pages of other sizes are rare
@@ -190,7 +192,9 @@ func (v *comparer) digest(ctx context.Context, member string, q agent.Question, 
 	for try := 1; ; try++ {
 		o := v.order(agent.Digest, member)
 		o.Question = &q
-		a, err := v.call(ctx, member, o)
+		once, cancel := context.WithTimeout(ctx, askFor)
+		a, err := v.call(once, member, o)
+		cancel()
 		if err == nil {
 			if err := json.Unmarshal([]byte(a.Facts[agent.FactDigest]), out); err != nil {
 				return fmt.Errorf("member %s: its answer cannot be read: %w", member, err)
