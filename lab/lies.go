@@ -46,7 +46,7 @@ func (l *Lab) LieMissing(ctx context.Context, p Place, table, where string) (Pro
 	})
 }
 
-// LieExtra puts a copy of a row there whose first column, a bigint, is key.
+// LieExtra puts a copy of a row there whose first column, a bigint, is key; no index leads to it.
 func (l *Lab) LieExtra(ctx context.Context, p Place, table, where string, key int64) (Proof, error) {
 	at, err := l.rowAt(ctx, table, where)
 	if err != nil {
