@@ -151,3 +151,25 @@ func (m *Machine) found(t Table, f Finding) {
 	}
 	m.report.Found = append(m.report.Found, f)
 }
+
+// Everywhere counts what differs in the same way on every follower: there it may be the primary that
+// is wrong.
+func (s Summary) Everywhere() int {
+	type place struct {
+		kind      Kind
+		table, at string
+	}
+	who := map[place]int{}
+	for _, f := range s.Found {
+		if f.Kind == Missing || f.Kind == Extra || f.Kind == Different {
+			who[place{f.Kind, f.Table, f.At}]++
+		}
+	}
+	n := 0
+	for _, k := range who {
+		if k == len(s.Followers) && k > 1 {
+			n++
+		}
+	}
+	return n
+}

@@ -23,6 +23,9 @@ func (u *Unit) digest(ctx context.Context, o agent.Order) (map[string]string, er
 		return nil, agent.Refuse(agent.BadOrder, "digest: the order does not say what is asked")
 	}
 	c, err := u.local.reader(ctx, q.Database)
+	if pg, answered := errors.AsType[*pgconn.PgError](err); answered && (pg.Code == "3D000" || pg.Code == "55000") {
+		return nil, agent.Refuse(agent.BadOrder, "digest: database %q: %s", q.Database, pg.Message) // not there, or closed
+	}
 	if err != nil {
 		return nil, fmt.Errorf("digest: %w", err)
 	}

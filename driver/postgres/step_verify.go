@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/haechi/haechi/agent"
 	"github.com/haechi/haechi/core/estate"
 	"github.com/haechi/haechi/core/run"
 	"github.com/haechi/haechi/core/verify"
@@ -47,8 +48,16 @@ func (s *step) doVerify(ctx context.Context) (driver.Result, error) {
 	if len(members) < 2 {
 		return driver.Result{Outcome: run.NotDone}, fmt.Errorf("verify: %s has no member that counts beside its primary %s: %s", s.Step.Component, s.Store.Primary, left.words())
 	}
+	bounds, errs := PaceOf(s.store.Settings)
+	if len(errs) > 0 {
+		return driver.Result{Outcome: run.NotDone}, fmt.Errorf("verify: %w", errors.Join(errs...))
+	}
+	p, err := newPace(&bounds)
+	if err != nil {
+		return driver.Result{Outcome: run.NotDone}, fmt.Errorf("verify: %w", err)
+	}
 	c := s.recallComparing(members)
-	v := &comparer{step: s, c: c, since: time.Now(), told: time.Now(), before: c.Seconds}
+	v := &comparer{step: s, c: c, bounds: bounds, pace: p, since: time.Now(), told: time.Now(), before: c.Seconds}
 	if err := v.all(ctx); err != nil {
 		return driver.Result{Outcome: run.NotDone, Facts: v.facts()}, fmt.Errorf("verify: %w", err)
 	}
@@ -106,6 +115,8 @@ func (s *step) recallComparing(members []string) *comparing {
 type comparer struct {
 	*step
 	c      *comparing
+	bounds agent.Pace
+	pace   pace
 	since  time.Time // when this try began
 	before float64   // seconds that others spent
 	told   time.Time // when progress was told last
@@ -190,6 +201,9 @@ func differWords(sum verify.Summary) string {
 	words := strings.Join(first, "; ")
 	if n := len(sum.Found) - len(first); n > 0 {
 		words += fmt.Sprintf("; and %d more", n)
+	}
+	if n := sum.Everywhere(); n > 0 {
+		words += fmt.Sprintf("; %d of them on every follower: there it may be %s that is wrong", n, sum.Primary)
 	}
 	return words
 }

@@ -184,6 +184,34 @@ func TestWhatDiffersIsNamedAndNothingIsChanged(t *testing.T) {
 	})
 }
 
+// What all followers hold alike, and the primary otherwise, may be the primary's fault: it says so.
+func TestWhatDiffersEverywhereMayBeThePrimarys(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newFakeWorld(t)
+		l := libraries(w)
+		l["pangyo"].rows[12], l["ansan"].rows[40] = "turned", ""
+		res, err := w.driver().Do(t.Context(), w.task(plan.Verify, nil, "pangyo", "ansan", "anyang"))
+		if err != nil || !strings.Contains(res.Note, "1 of them on every follower: there it may be pangyo that is wrong") {
+			t.Error(res.Note, err)
+		}
+	})
+}
+
+func TestAStoreSaysWhatAComparisonMayTake(t *testing.T) {
+	p, errs := PaceOf(map[string]any{"verify": map[string]any{"share": 0.5, "rate": uint64(64)}})
+	if len(errs) > 0 || p.Share != 0.5 || p.Rate != 64<<20 {
+		t.Error(p, errs)
+	}
+	for _, bad := range []any{"fast", map[string]any{"share": 7}, map[string]any{"rate": 0.1}, map[string]any{"shares": 1}, map[string]any{"share": "half"}} {
+		if _, errs := PaceOf(map[string]any{"verify": bad}); len(errs) == 0 {
+			t.Errorf("%v was taken", bad)
+		}
+	}
+	if p, errs := PaceOf(nil); len(errs) > 0 || p != (agent.Pace{}) {
+		t.Error(p, errs)
+	}
+}
+
 // A comparison that is cut short goes on from what it told, and does not ask again for what it had.
 func TestAComparisonGoesOnFromItsFacts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
