@@ -1,11 +1,16 @@
 package main
 
 import (
+	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/haechi/haechi/core/plan"
+	hrun "github.com/haechi/haechi/core/run"
 	"github.com/haechi/haechi/core/verify"
+	"github.com/haechi/haechi/pki"
 	"github.com/haechi/haechi/tower/web"
 )
 
@@ -45,5 +50,51 @@ func TestVerifyTellsWhatDiffersAndFails(t *testing.T) {
 	}
 	if err := sameOrNot("talk-db", web.Run{ID: "r-1"}); err == nil {
 		t.Error("a run without a report is taken for one that found nothing")
+	}
+}
+
+// The command shows how far a comparison is, draws what came of it, and fails where members differ.
+func TestVerifyFollowsAComparison(t *testing.T) {
+	for _, differs := range []bool{false, true} {
+		tn := newTown(t, pki.Operator)
+		var asked atomic.Int64
+		tn.tower(desk{
+			StartFunc: func(by string, ask web.Ask) (hrun.ID, error) {
+				if by != "kim" || ask != (web.Ask{Kind: plan.VerifyAll, Subject: "talk-db"}) {
+					t.Errorf("%s asks %+v", by, ask)
+				}
+				return "r-000004", nil
+			},
+			RunFunc: func(id hrun.ID) (web.Run, error) {
+				n := asked.Add(1)
+				r := web.Run{ID: string(id), Kind: "verify", Subject: "talk-db", Status: web.RunRunning, Started: time.Unix(1, 0),
+					Steps: []web.Step{{ID: 1, Verb: "verify", Component: "talk-db", State: web.StepRunning, Note: fmt.Sprintf("database talk: %d of 9 GB", n)}}}
+				if n > 2 {
+					r.Status, r.Ended, r.Steps[0].State, r.Steps[0].Note = web.RunDone, time.Unix(2, 0), web.StepDone, ""
+					r.Steps[0].Report = &verify.Summary{Primary: "pangyo", Followers: []string{"ansan"}}
+					if differs {
+						r.Steps[0].Report.Found = []verify.Finding{{Kind: verify.Missing, Member: "ansan", Table: "talk: public.messages", Key: "4711"}}
+					}
+				}
+				return r, nil
+			},
+		})
+		out, err := tn.haechi("verify", "talk-db")
+		if (err != nil) != differs {
+			t.Errorf("differs: %v, and the command ends with %v", differs, err)
+		}
+		want := "no difference"
+		if differs {
+			want = "4711"
+		}
+		for _, want := range []string{"database talk: 2 of 9 GB", "r-000004: done in 1.00 s", want} {
+			if strings.Count(out, want) != 1 {
+				t.Errorf("%q is not there once:\n%s", want, out)
+			}
+		}
+		out, err = tn.haechi("verify", "talk-db", "-o", "json")
+		if (err != nil) != differs || !strings.Contains(out, `"report"`) {
+			t.Errorf("%v\n%s", err, out)
+		}
 	}
 }

@@ -269,10 +269,11 @@ func (m *Machine) uncount(id uint32) {
 // alter leaves a table for now: it is to be begun again.
 func (m *Machine) alter(id uint32) {
 	if m.altered[id]++; m.altered[id] > alters {
-		m.drop(id, "each time it was compared it had been altered, or a member had not heard of that yet")
+		m.drop(id, "each time it was to be compared it was locked or had been altered, or a member had not heard of that yet")
 		return
 	}
 	m.again = append(m.again, id)
+	m.uncount(id)
 	m.forget(id)
 }
 
@@ -290,7 +291,6 @@ func (m *Machine) Add(tables []Table) {
 	var next []Table
 	for _, id := range m.again {
 		old := m.known(id)
-		m.uncount(id)
 		delete(m.dropped, id)
 		if i := slices.IndexFunc(tables, func(t Table) bool { return t.ID == id }); i >= 0 {
 			next = append(next, tables[i])

@@ -138,18 +138,20 @@ func (r *Report) forget(table string) {
 // it is not the same is known, and people will not read on.
 func (m *Machine) found(t Table, f Finding) {
 	f.Table = t.Name
-	n := 0
+	alike := 0 // in the same table, proven like this one or like it not
 	for _, g := range m.report.Found {
-		if g.Table == t.Name {
-			n++
+		if g.Table == t.Name && (g.Kind == Unsettled) == (f.Kind == Unsettled) {
+			alike++
 		}
 	}
-	if n >= named || len(m.report.Found) >= namedAll {
-		m.report.more(t.Name)
-		m.forget(t.ID)
+	if alike < named && (len(m.report.Found) < namedAll || alike == 0) {
+		m.report.Found = append(m.report.Found, f)
 		return
 	}
-	m.report.Found = append(m.report.Found, f)
+	m.report.more(t.Name)
+	if f.Kind != Unsettled {
+		m.forget(t.ID)
+	}
 }
 
 // Everywhere counts what differs in the same way on every follower: there it may be the primary that

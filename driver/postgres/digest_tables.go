@@ -31,7 +31,7 @@ func databases(ctx context.Context, c *pgconn.PgConn) ([]string, error) {
 // that belong to all databases belong to postgres here, so that they are compared once.
 func tables(ctx context.Context, c *pgconn.PgConn, after uint32) ([]verify.Table, error) {
 	const most = 1000
-	got, err := ask(ctx, c, fmt.Sprintf(`SELECT c.oid, quote_ident(n.nspname) || '.' || quote_ident(c.relname), c.relkind, c.relpersistence, coalesce(a.amname, '')
+	got, err := ask(ctx, c, fmt.Sprintf(`SELECT c.oid, quote_ident(n.nspname) || '.' || quote_ident(c.relname), c.relkind, c.relpersistence, coalesce(a.amname, ''), c.relispopulated
   FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace LEFT JOIN pg_am a ON a.oid = c.relam
   WHERE c.relkind IN ('r', 'm', 'f') AND c.relpersistence <> 't' AND c.oid > %d AND (NOT c.relisshared OR current_database() = 'postgres')
   ORDER BY c.oid LIMIT %d`, after, most))
@@ -40,7 +40,7 @@ func tables(ctx context.Context, c *pgconn.PgConn, after uint32) ([]verify.Table
 	}
 	out := []verify.Table{}
 	for _, r := range got {
-		t := verify.Table{ID: uint32(toNumber(r[0])), Name: strings.ToValidUTF8(r[1], "?"), Skip: skip(r[2], r[3], r[4])} //nolint:gosec // an oid has 32 bits
+		t := verify.Table{ID: uint32(toNumber(r[0])), Name: strings.ToValidUTF8(r[1], "?"), Skip: skip(r[2], r[3], r[4], r[5] == "t")} //nolint:gosec // an oid has 32 bits
 		if t.Skip == "" {
 			d, err := describe(ctx, c, t.ID)
 			if err != nil {
@@ -60,8 +60,10 @@ func tables(ctx context.Context, c *pgconn.PgConn, after uint32) ([]verify.Table
 }
 
 // skip says why a relation is not compared.
-func skip(kind, persistence, method string) string {
+func skip(kind, persistence, method string, populated bool) string {
 	switch {
+	case !populated:
+		return "a materialized view that holds nothing yet"
 	case kind == "f":
 		return "a foreign table: its rows are elsewhere"
 	case persistence == "u":

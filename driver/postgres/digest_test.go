@@ -46,10 +46,15 @@ func TestOnlyWhatTimeDoesNotMendIsLasting(t *testing.T) {
 }
 
 func TestWhatIsNotComparedSaysWhy(t *testing.T) {
-	for _, c := range []struct{ kind, persistence, method, want string }{
-		{"r", "p", "heap", ""}, {"m", "p", "heap", ""}, {"r", "u", "heap", "not logged"}, {"f", "p", "", "foreign"}, {"r", "p", "columnar", `"columnar"`},
+	for _, c := range []struct {
+		kind, persistence, method string
+		populated                 bool
+		want                      string
+	}{
+		{"r", "p", "heap", true, ""}, {"m", "p", "heap", true, ""}, {"r", "u", "heap", true, "not logged"}, {"f", "p", "", true, "foreign"},
+		{"r", "p", "columnar", true, `"columnar"`}, {"m", "p", "heap", false, "holds nothing yet"},
 	} {
-		if got := skip(c.kind, c.persistence, c.method); (got == "") != (c.want == "") || !strings.Contains(got, c.want) {
+		if got := skip(c.kind, c.persistence, c.method, c.populated); (got == "") != (c.want == "") || !strings.Contains(got, c.want) {
 			t.Errorf("%+v: %q", c, got)
 		}
 	}

@@ -22,6 +22,8 @@ const (
 	askTries = 6
 	// askFor is how long one answer is waited for: longer than an agent works on it.
 	askFor = 40 * time.Second
+	// alterFor is how long whoever alters a table is given before it is begun again.
+	alterFor = 3 * time.Second
 	// behindFor is how long a follower is waited for that has not replayed yet what is asked about.
 	behindFor = 30 * time.Second
 	blockSize = 8192 // for bounds and for people; pages of other sizes are rare
@@ -77,6 +79,9 @@ func (v *comparer) tables(ctx context.Context, db string) (verify.Report, error)
 		if !more {
 			if len(m.Again()) == 0 {
 				return m.Report(), nil
+			}
+			if err := pause(ctx, alterFor); err != nil {
+				return verify.Report{}, err
 			}
 			if list, err = v.list(ctx, db); err != nil {
 				return verify.Report{}, err
