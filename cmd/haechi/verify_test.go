@@ -25,7 +25,7 @@ func TestVerifyTellsWhatDiffersAndFails(t *testing.T) {
 		drawVerified(&b, r)
 		return b.String()
 	}
-	for _, want := range []string{"ansan, anyang compared with pangyo", "shop      3       1000  8   2", "ansan     77      5", "no difference"} {
+	for _, want := range []string{"ansan, anyang compared with pangyo", "shop      3       1000  8   2", "ansan   77     5", "no difference"} {
 		if got := draw(); !strings.Contains(got, want) {
 			t.Errorf("%q is not in\n%s", want, got)
 		}

@@ -111,12 +111,12 @@ func (l *canaryLine) close() {
 
 // canarySQL makes the table. Followers must not be waited for here: the agent does this also
 // while none is there.
-const canarySQL = `SET synchronous_commit = local;
+const canarySQL = `BEGIN; SET LOCAL synchronous_commit = local;
 CREATE SCHEMA IF NOT EXISTS ` + OwnSchema + `;
 CREATE TABLE IF NOT EXISTS ` + Canary + ` (store text PRIMARY KEY, seq bigint NOT NULL, at timestamptz NOT NULL, member text NOT NULL, epoch bigint NOT NULL) WITH (fillfactor = 10);
 GRANT USAGE ON SCHEMA ` + OwnSchema + ` TO pg_monitor;
 GRANT SELECT ON ` + Canary + ` TO pg_monitor;
-SET synchronous_commit = on`
+COMMIT`
 
 // openCanary connects, and makes the table where it is missing.
 func (u *Unit) openCanary(ctx context.Context, reign uint64) (*canaryLine, error) {

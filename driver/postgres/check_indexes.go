@@ -107,8 +107,8 @@ func (u *Unit) amcheck(ctx context.Context, c *pgconn.PgConn, name string, prima
 		}
 		if primary {
 			// Local: it is for this check, and must not wait where writes do.
-			_, err := ask(ctx, c, "SET default_transaction_read_only = off; BEGIN; SET LOCAL synchronous_commit = local; CREATE SCHEMA IF NOT EXISTS "+OwnSchema+
-				"; CREATE EXTENSION IF NOT EXISTS amcheck SCHEMA "+OwnSchema+"; COMMIT; SET default_transaction_read_only = on")
+			_, err := ask(ctx, c, "BEGIN READ WRITE; SET LOCAL synchronous_commit = local; CREATE SCHEMA IF NOT EXISTS "+OwnSchema+
+				"; CREATE EXTENSION IF NOT EXISTS amcheck SCHEMA "+OwnSchema+"; COMMIT")
 			if err != nil {
 				return "", fmt.Errorf("extension amcheck in %q: %w", name, err)
 			}

@@ -119,7 +119,7 @@ func TestVerifyNamesExactlyWhatIsPlanted(t *testing.T) {
 	ansan.lie("public.orders", flip.Block, true, func(p page.Page) error { return p.Flip(flip.Line) })
 	ansan.lie("public.orders", drop.Block, true, func(p page.Page) error { return p.Drop(drop.Line) })
 	var extra page.TID
-	anyang.lie("public.orders", copied.Block, true, func(p page.Page) error {
+	ansan.lie("public.orders", copied.Block, true, func(p page.Page) error {
 		line, err := p.Copy(copied.Block, copied.Line, func(data []byte) { binary.LittleEndian.PutUint64(data, 900300) })
 		extra = page.TID{Block: copied.Block, Line: line}
 		return err
@@ -131,10 +131,11 @@ func TestVerifyNamesExactlyWhatIsPlanted(t *testing.T) {
 	want := []string{
 		fmt.Sprintf("ansan broken postgres: public.\"주문 \"\"표\"\"\"  block %d", korean.Block),
 		fmt.Sprintf("ansan different postgres: public.orders 100 %v", flip),
+		fmt.Sprintf("ansan extra postgres: public.orders 900300 %v", extra),
+		"ansan index postgres: public.orders_pkey  ", // that row has no entry
 		fmt.Sprintf("ansan missing postgres: public.orders 5000 %v", drop),
 		fmt.Sprintf("ansan page postgres: public.\"주문 \"\"표\"\"\"  block %d", korean.Block),
 		"anyang behind postgres: public.quiet  ",
-		fmt.Sprintf("anyang extra postgres: public.orders 900300 %v", extra),
 		"anyang index postgres: public.orders_pkey  ",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
