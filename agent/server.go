@@ -24,8 +24,9 @@ const (
 	// waitTurn is how long an order waits for the one before it.
 	waitTurn = 2 * time.Second
 	// lookLimit ends what the caller forgot to end, and actLimit what it gave more time for.
-	lookLimit = 5 * time.Second
-	actLimit  = 2 * time.Minute
+	lookLimit   = 5 * time.Second
+	actLimit    = 2 * time.Minute
+	digestLimit = 30 * time.Second // a look at data: one block may hold a lot
 )
 
 // Server takes orders for the units of one host.
@@ -170,7 +171,11 @@ func (s *Server) Carry(ctx context.Context, o Order) Answer {
 		return s.answer(o, nil, err)
 	}
 	if !o.changes() {
-		ctx, cancel := context.WithTimeout(ctx, lookLimit)
+		limit := lookLimit
+		if o.Verb == Digest {
+			limit = digestLimit
+		}
+		ctx, cancel := context.WithTimeout(ctx, limit)
 		defer cancel()
 		facts, err := unit.Look(ctx, o, s.state.memory(o.Unit))
 		return s.answer(o, facts, err)

@@ -2,7 +2,11 @@
 // at a time, with the least rights. It knows no shell and takes no path from the wire.
 package agent
 
-import "time"
+import (
+	"time"
+
+	"github.com/haechi/haechi/core/verify"
+)
 
 // Verb is what an agent can be asked. The list is closed.
 type Verb string
@@ -21,7 +25,7 @@ const (
 	Salvage  Verb = "salvage" // begins to read what only this member holds, or says how far it is
 	Rejoin   Verb = "rejoin"  // begins to make the member a follower again, or says how far it is
 	Apply    Verb = "apply"   // rows of a salvage
-	Check    Verb = "check"   // begins to read the member's pages and indexes, or says how far it is
+	Check    Verb = "check"   // begins to read the member's pages and indexes, or says how far it is; the job ends soon after nobody asks any more
 	Digest   Verb = "digest"  // looks, changes nothing; checksums of ranges of a table, or its rows
 )
 
@@ -71,7 +75,45 @@ type Order struct {
 	Kept    string `json:"kept,omitempty"`
 	Counted bool   `json:"counted,omitempty"`
 	Rate    int64  `json:"rate,omitempty"`
+	// Digest: what to tell.
+	Question *Question `json:"question,omitempty"`
+	// Check: what the job may take of the host, and where an earlier one of the same owner came to,
+	// in the words of its answer.
+	Pace   *Pace  `json:"pace,omitempty"`
+	Resume string `json:"resume,omitempty"`
 }
+
+// Question is what a member is to tell of what it holds. Its answer is [FactDigest].
+type Question struct {
+	Want     Want          `json:"want"`
+	Database string        `json:"database,omitempty"`
+	After    uint32        `json:"after,omitempty"` // tables, sequences: those with a higher ID; an answer holds only so many
+	Spans    []verify.Span `json:"spans,omitempty"` // sums; rows: one
+}
+
+// Want is what a question is about.
+type Want string
+
+// What can be asked, with what the answer is.
+const (
+	WantDatabases Want = "databases" // []string
+	WantTables    Want = "tables"    // []verify.Table
+	WantSums      Want = "sums"      // verify.Answer
+	WantRows      Want = "rows"      // verify.Answer
+	WantSequences Want = "sequences" // verify.SequencesAnswer
+)
+
+// Pace bounds what a job takes of its host. 0 is the unit's own bound.
+type Pace struct {
+	Share float64 `json:"share,omitempty"` // of one processor
+	Rate  int64   `json:"rate,omitempty"`  // bytes a second
+}
+
+// Facts whose values are JSON.
+const (
+	FactDigest = "digest" // what a question asks for
+	FactCheck  = "check"  // a verify.Check: how far the job is
+)
 
 // changes says whether the order is about more than a look.
 func (o Order) changes() bool { return o.Verb != Status && o.Verb != Position && o.Verb != Digest }

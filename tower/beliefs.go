@@ -23,6 +23,7 @@ type beliefs struct {
 	now      situation.Situation
 	views    map[string]timedView
 	premises map[estate.StoreID][]situation.Premise
+	canaries map[estate.StoreID]string // what became of the last canary before a loss, in words
 }
 
 // timedView is the newest view of one observer and when it came.

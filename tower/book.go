@@ -143,7 +143,7 @@ func (b *book) text(ev run.Event) string {
 	if s.Site != "" {
 		what += " (" + string(s.Site) + ")"
 	}
-	words := map[run.EventKind]string{run.Began: "begins", run.Ended: outcome(ev.Outcome), run.UndoBegan: "is taken back",
+	words := map[run.EventKind]string{run.Began: "begins", run.Progressed: "goes on", run.Ended: outcome(ev.Outcome), run.UndoBegan: "is taken back",
 		run.UndoEnded: "taken back: " + outcome(ev.Outcome), run.Asked: "a person is needed", run.Approved: "approved by " + ev.By}
 	said, ok := words[ev.Kind]
 	if !ok {

@@ -189,6 +189,7 @@ func (m *mind) believe() {
 	m.known.learn(m.b.estate, m.b.now)
 	if m.last.Sub(m.judged) >= m.b.profile.Every {
 		m.b.premises, m.judged = m.known.premises(m.b.estate, m.b.snap.Stores), m.last
+		m.b.canaries = m.known.canaries(m.b.estate, m.b.snap.Stores)
 	}
 	b := m.b
 	m.n.believed.Store(&b)

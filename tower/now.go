@@ -117,7 +117,7 @@ func (b *beliefs) silence(target string) int64 {
 func (b *beliefs) webStore(id estate.StoreID) web.Store {
 	s, rec := b.estate.Stores[id], b.snap.Stores[id]
 	out := web.Store{ID: string(id), Engine: s.Engine, Epoch: rec.Epoch, Primary: string(cmp.Or(rec.Primary, s.Primary)),
-		Any: s.Any, Alone: rec.Alone, Writes: b.writes(id), Home: b.homeward(id)}
+		Any: s.Any, Alone: rec.Alone, Writes: b.writes(id), Home: b.homeward(id), Canary: b.canaries[id], Verified: rec.Verified, Differs: rec.Differs}
 	for _, p := range b.premises[id] {
 		out.Unmet = append(out.Unmet, p.String())
 	}
@@ -186,7 +186,7 @@ func (b *beliefs) acknowledging(id estate.StoreID) int {
 func (b *beliefs) webMember(id estate.StoreID, m estate.MemberID, primary map[string]string) web.Member {
 	rec := b.snap.Stores[id]
 	f := b.facts(id, m)
-	out := web.Member{ID: string(m), Site: string(b.estate.Stores[id].Members[m].Site), Role: web.RoleUnknown, LagBytes: -1, LagMS: -1, CanaryMS: -1,
+	out := web.Member{ID: string(m), Site: string(b.estate.Stores[id].Members[m].Site), Role: web.RoleUnknown, LagBytes: -1, LagMS: -1, CanaryMS: canaryMS(primary, f),
 		Sync: slices.Contains(rec.Sync, m), Jobs: webJobs(f), ReplayBlocked: f["replay_blocked_by"] != "", Note: cmp.Or(f["rejoin"], f["error"])}
 	switch {
 	case slices.Contains(rec.Former, m):
@@ -284,6 +284,7 @@ func webRun(events []run.Event, at time.Time) (web.Run, error) {
 		case !p.Began.IsZero() && r.Closed == "" && p.Ended.IsZero():
 			row.Seconds = at.Sub(p.Began).Seconds()
 		}
+		row.Report = report(p.Facts)
 		out.Steps = append(out.Steps, row)
 	}
 	return out, nil

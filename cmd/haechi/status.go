@@ -49,6 +49,9 @@ func drawNow(w io.Writer, n web.Now) {
 		for _, m := range s.Members {
 			fmt.Fprintf(t, "  member\t%s\t%s\t%s\t%s\n", m.ID, m.Role, m.Site, memberNotes(m))
 		}
+		for _, note := range storeNotes(s) {
+			fmt.Fprintf(t, "  \t\t\t\t%s\n", note)
+		}
 		if s.Home != "" {
 			fmt.Fprintf(t, "  home\t\t\t\t%s (haechi failback %s)\n", s.Home, s.ID)
 		}
@@ -146,6 +149,9 @@ func memberNotes(m web.Member) string {
 	for _, j := range m.Jobs {
 		notes = append(notes, jobNote(j))
 	}
+	if m.CanaryMS > 0 {
+		notes = append(notes, fmt.Sprintf("canary %.1f s behind", float64(m.CanaryMS)/1000))
+	}
 	if m.ReplayBlocked {
 		notes = append(notes, "replay blocked")
 	}
@@ -153,4 +159,19 @@ func memberNotes(m web.Member) string {
 		notes = append(notes, m.Note)
 	}
 	return strings.Join(notes, ", ")
+}
+
+// storeNotes are what is known of what a store's members hold.
+func storeNotes(s web.Store) []string {
+	var notes []string
+	if s.Canary != "" {
+		notes = append(notes, s.Canary)
+	}
+	if !s.Verified.IsZero() {
+		notes = append(notes, "all members held the same at "+s.Verified.Local().Format(time.DateTime))
+	}
+	if s.Differs != "" {
+		notes = append(notes, "members differ: "+s.Differs)
+	}
+	return notes
 }

@@ -17,6 +17,10 @@ type shape struct {
 // long is for what takes as long as the data is large.
 const long = 7 * 24 * time.Hour
 
+// Rests says of a verb that it may be left off in the middle, while its run is paused, and goes
+// on from there: it is long, and nothing waits for it.
+func (v Verb) Rests() bool { return v == Verify }
+
 // shapeOf says how a verb is checked, taken back and bounded. A seal has one second
 // because writes that nobody may acknowledge any more wait all that time. Choosing and
 // promoting have a minute because the chosen member has to replay what it received, and

@@ -98,7 +98,7 @@ func (r Run) checkKind(ev Event) error {
 		return r.checkAsked(ev)
 	case Closed:
 		return r.checkClosed(ev)
-	case Began, Ended, UndoBegan, UndoEnded:
+	case Began, Progressed, Ended, UndoBegan, UndoEnded:
 		if ev.Step == 0 {
 			return fmt.Errorf("it names no step")
 		}
@@ -146,6 +146,8 @@ func (r Run) checkStep(ev Event) error {
 			return fmt.Errorf("the step is %s", state)
 		}
 		return refuse(!r.mayBegin(s, r.Steps[ev.Step-1]), "the run does not want it now: it is %s", r.Status())
+	case Progressed:
+		return refuse(state != Doing, "the step is %s", state)
 	case Ended:
 		return refuse(state != Doing && state != InDoubt, "the step is %s", state)
 	case UndoBegan:

@@ -37,7 +37,7 @@ func (r Run) wants(i int) []Command {
 	}
 	switch {
 	case p.State == Doing:
-		if r.stopping(s, p) {
+		if r.stopping(s, p) || r.Paused != "" && s.Verb.Rests() {
 			out = append(out, Command{Kind: Cease, Step: s.ID})
 		}
 	case r.undoes(s, p):

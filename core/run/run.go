@@ -31,6 +31,7 @@ const (
 	Opened     EventKind = "opened"     // the plan was accepted; carries it
 	Claimed    EventKind = "claimed"    // a tower drives it from now on, under a higher term
 	Began      EventKind = "began"      // written before the act
+	Progressed EventKind = "progressed" // written in the middle of a long one: what it has come to, and where another goes on
 	Ended      EventKind = "ended"      // written after it, with the outcome
 	UndoBegan  EventKind = "undo-began" //
 	UndoEnded  EventKind = "undo-ended" //

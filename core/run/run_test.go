@@ -27,6 +27,10 @@ func chain(kind plan.Kind, stores ...string) plan.Plan {
 		add(plan.Fence, "talk-db", "", 5*time.Second)
 		return p
 	}
+	if kind == plan.VerifyAll {
+		add(plan.Verify, "talk-db", "", time.Hour)
+		return p
+	}
 	if kind == plan.Serve || kind == plan.Recover {
 		var last []int
 		for _, s := range stores {

@@ -18,6 +18,9 @@ func (r *Run) applyStep(ev Event) {
 		p.State, p.Ended, p.Why = Doing, time.Time{}, ev.Why
 		p.Tries++
 		p.promoteBegan = p.promoteBegan || r.step(ev.Step).Verb == plan.Promote
+	case Progressed:
+		p.Why = ev.Why
+		p.learn(ev.Facts)
 	case Ended:
 		r.end(ev, p)
 	case UndoBegan:
@@ -32,14 +35,20 @@ func (r *Run) end(ev Event, p *Progress) {
 	looked := p.State == InDoubt
 	p.Ended, p.Why = ev.At, ev.Why
 	p.Spent += time.Duration(ev.Took)
-	if len(ev.Facts) > 0 {
-		if p.Facts == nil {
-			p.Facts = Facts{}
-		}
-		maps.Copy(p.Facts, ev.Facts)
+	p.learn(ev.Facts)
+	if r.Paused != "" && r.step(ev.Step).Verb.Rests() {
+		p.Tries = 0 // people stopped it: that is no failure of its own
 	}
 	p.State = r.after(ev, looked)
 	p.gaveUp = p.State == Failed
+}
+
+// learn keeps facts, newer ones over older.
+func (p *Progress) learn(f Facts) {
+	if len(f) > 0 && p.Facts == nil {
+		p.Facts = Facts{}
+	}
+	maps.Copy(p.Facts, f)
 }
 
 // after is the state that an end leads to. What was seen not to be well is not watched again to see

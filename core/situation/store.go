@@ -72,6 +72,12 @@ const (
 	FactHeld    = "held"                 // of a member: "true" while its host carries nothing out
 	FactLocked  = "locked"               // of a name server: "true" while it answers nothing
 
+	// Of the row that a primary's agent writes once a second: its number, and its time by the primary's
+	// clock in milliseconds since 1970, apart by a blank.
+	FactCanary      = "canary"       // of a member: as a tower reads it there
+	FactCanaryAcked = "canary_acked" // of a primary: the last that was acknowledged
+	FactCanaryFound = "canary_found" // of a primary: the last of the epochs before, as it found it
+
 	RolePrimary  = "primary"
 	RoleFollower = "follower"
 )

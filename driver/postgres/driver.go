@@ -89,6 +89,8 @@ func (d *Driver) Look(ctx context.Context, t driver.Task) (driver.Result, error)
 		return driver.Result{Outcome: run.NotDone, Note: "it is found out again"}, nil
 	case plan.Rejoin:
 		return s.lookRejoin(ctx)
+	case plan.Verify:
+		return s.lookVerify()
 	}
 	return driver.Result{Outcome: run.NotDone}, fmt.Errorf("postgres: no verb %q", t.Step.Verb)
 }
@@ -134,6 +136,8 @@ func (d *Driver) Do(ctx context.Context, t driver.Task) (driver.Result, error) {
 		return s.doApply(ctx)
 	case plan.Discard:
 		return s.doDiscard(ctx)
+	case plan.Verify:
+		return s.doVerify(ctx)
 	}
 	return driver.Result{Outcome: run.NotDone}, fmt.Errorf("postgres: no verb %q", t.Step.Verb)
 }

@@ -48,6 +48,7 @@ type fakeMember struct {
 	holds    []situation.Salvage // what it finds when it is read, in turn
 	applied  bool
 	files    map[string]string
+	told     func(agent.Order) (map[string]string, error) // answers digest and check
 }
 
 type fakeWorld struct {
@@ -113,6 +114,9 @@ func (m *fakeMember) Call(ctx context.Context, o agent.Order) (agent.Answer, err
 }
 
 func (m *fakeMember) Look(_ context.Context, o agent.Order, _ *agent.Memory) (map[string]string, error) {
+	if o.Verb == agent.Digest && o.Salvage == nil {
+		return m.told(o)
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if o.Verb == agent.Digest {
@@ -192,6 +196,9 @@ func (m *fakeMember) facts() map[string]string {
 }
 
 func (m *fakeMember) Do(_ context.Context, o agent.Order, _ *agent.Memory) (map[string]string, error) {
+	if o.Verb == agent.Check {
+		return m.told(o)
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	before := m.mem

@@ -43,12 +43,6 @@ type givenUp struct {
 	at  time.Time
 	why string
 }
-
-// Tend implements [agent.Tends].
-func (u *Unit) Tend(ctx context.Context, m *agent.Memory, may func() bool) {
-	u.tendSlotsOf(ctx, m, may)
-}
-
 // tendSlotsOf keeps the slots of a primary, and none on a follower.
 func (u *Unit) tendSlotsOf(ctx context.Context, m *agent.Memory, may func() bool) {
 	t := time.NewTicker(slotLook)

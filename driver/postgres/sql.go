@@ -31,9 +31,17 @@ var errNoSuperuser = errors.New("the role postgres, as which the agent connects,
 
 // dial opens a connection. With extra, for example replication=database.
 func (l *local) dial(ctx context.Context, extra string) (*pgconn.PgConn, error) {
+	return l.dialNoticed(ctx, extra, nil)
+}
+
+// dialNoticed does the same; notice is told what the server says beside its answers.
+func (l *local) dialNoticed(ctx context.Context, extra string, notice func(*pgconn.Notice)) (*pgconn.PgConn, error) {
 	conf, err := l.conf(extra)
 	if err != nil {
 		return nil, err
+	}
+	if notice != nil {
+		conf.OnNotice = func(_ *pgconn.PgConn, n *pgconn.Notice) { notice(n) }
 	}
 	return dialSoon(ctx, conf)
 }

@@ -29,6 +29,8 @@ type Unit struct {
 	conf    sync.Mutex // the server's configuration is edited by one at a time
 	slots   slots
 	reading reading // of what only this member holds
+	canary  canary
+	checks  checks
 
 	mu     sync.Mutex // guards what follows
 	known  known
@@ -66,7 +68,7 @@ func NewUnit(set Settings, log *slog.Logger) (*Unit, error) {
 	return u, nil
 }
 
-// Look answers status and position.
+// Look answers status, position and digest.
 func (u *Unit) Look(ctx context.Context, o agent.Order, m *agent.Memory) (map[string]string, error) {
 	mem, err := recall(m)
 	if err != nil {
@@ -75,14 +77,18 @@ func (u *Unit) Look(ctx context.Context, o agent.Order, m *agent.Memory) (map[st
 	switch {
 	case o.Verb == agent.Position:
 		return u.position(ctx, o, mem, m.Epoch()), nil
-	case o.Verb == agent.Digest:
+	case o.Verb == agent.Digest && o.Salvage != nil:
 		return u.salvageRows(ctx, o)
+	case o.Verb == agent.Digest:
+		return u.digest(ctx, o)
 	}
 	f := u.look(ctx, o, mem, m.Epoch())
 	u.mandateFacts(mem, f)
 	u.back.facts(f)
 	u.slotFacts(f)
 	u.reading.facts(f)
+	u.canary.tell(f)
+	u.checks.tell(f)
 	return f, nil
 }
 
@@ -128,6 +134,8 @@ func (u *Unit) Do(ctx context.Context, o agent.Order, m *agent.Memory) (map[stri
 		return u.salvage(ctx, o, mem, m)
 	case agent.Apply:
 		return u.applySalvage(ctx, o, mem)
+	case agent.Check:
+		return u.check(ctx, o, mem)
 	default:
 		return nil, agent.Refuse(agent.UnknownVerb, "verb %q is not for a database", o.Verb)
 	}
@@ -242,4 +250,13 @@ func (u *Unit) credentialNow(ctx context.Context, last uint64, likely ...uint64)
 	u.known = k
 	u.mu.Unlock()
 	return k.epoch, nil
+}
+
+// Tend keeps what lies on a primary for the day on which it is lost: the slots from which what only it held
+// is read, and the row that says how much that was.
+func (u *Unit) Tend(ctx context.Context, m *agent.Memory, may func() bool) {
+	var both sync.WaitGroup
+	both.Go(func() { u.keepCanary(ctx, m, may) })
+	u.tendSlotsOf(ctx, m, may)
+	both.Wait()
 }

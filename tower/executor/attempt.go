@@ -34,6 +34,9 @@ type result struct {
 	took time.Duration
 }
 
+// progress is the kind of a result that is no end: see [driver.Task.Tell].
+const progress run.CommandKind = "progress"
+
 // start starts what was queued. Each attempt sends exactly one result.
 func (c *carrier) start(ctx context.Context) {
 	for _, a := range c.queue {
@@ -41,6 +44,12 @@ func (c *carrier) start(ctx context.Context) {
 		c.flight[a.step.ID] = &attempt{kind: a.kind, cancel: cancel}
 		t, left := c.task(a.step), c.left(a)
 		began := c.x.Now()
+		t.Tell = func(f run.Facts, note string) {
+			select {
+			case c.results <- result{step: a.step.ID, kind: progress, Result: driver.Result{Facts: f, Note: note}}:
+			case <-ctx.Done():
+			}
+		}
 		go func() {
 			defer cancel(nil)
 			ctx, stop := context.WithTimeoutCause(ctx, left, fmt.Errorf("took longer than its limit of %v", left))
@@ -122,6 +131,9 @@ func sleep(ctx context.Context, d time.Duration) bool {
 
 // ended notes what an attempt came to.
 func (c *carrier) ended(res result) error {
+	if res.kind == progress {
+		return c.progressed(res)
+	}
 	delete(c.flight, res.step)
 	s := c.r.Plan.Steps[res.step-1]
 	ev := run.Event{Kind: run.Ended, Step: res.step, Outcome: res.Outcome, Facts: res.Facts, Why: why(res), Took: estate.Duration(res.took)}
@@ -138,6 +150,14 @@ func (c *carrier) ended(res result) error {
 		return err
 	}
 	return c.question(s, res)
+}
+
+// progressed notes how far a step is that goes on, unless nobody asks any more.
+func (c *carrier) progressed(res result) error {
+	if c.r.Steps[res.step-1].State != run.Doing {
+		return nil
+	}
+	return c.note(run.Event{Kind: run.Progressed, Step: res.step, Facts: res.Facts, Why: res.Note})
 }
 
 // why is what the journal says of an attempt.

@@ -178,8 +178,9 @@ func (c *carrier) drain(cancel context.CancelCauseFunc) {
 		delete(c.flight, a.step.ID)
 	}
 	for len(c.flight) > 0 {
-		res := <-c.results
-		delete(c.flight, res.step)
+		if res := <-c.results; res.kind != progress {
+			delete(c.flight, res.step)
+		}
 	}
 }
 

@@ -50,6 +50,14 @@ func (a desk) postServe(w http.ResponseWriter, r *http.Request, by string) (any,
 	return a.start(r, by, Ask{Kind: plan.Serve, Subject: in.Site}, "site")
 }
 
+func (a desk) postVerify(w http.ResponseWriter, r *http.Request, by string) (any, error) {
+	var in struct{ Store string }
+	if err := body(w, r, &in); err != nil {
+		return nil, err
+	}
+	return a.start(r, by, Ask{Kind: plan.VerifyAll, Subject: in.Store}, "store")
+}
+
 func (a desk) postRejoin(w http.ResponseWriter, r *http.Request, by string) (any, error) {
 	var in struct{ Store, Member string }
 	if err := body(w, r, &in); err != nil {

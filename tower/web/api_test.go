@@ -198,6 +198,7 @@ func TestOrdersReachTheDesk(t *testing.T) {
 		{"POST", "rejoin", `{"store":"talk-db","member":"pangyo"}`},
 		{"GET", "failback?store=talk-db", ``},
 		{"POST", "failback", `{"store":"talk-db"}`},
+		{"POST", "verify", `{"store":"talk-db"}`},
 		{"POST", "arm", `{"what":"*"}`},
 		{"POST", "runs/r-000007/approve", ``},
 		{"GET", "plan?lose=pangyo", ``},
@@ -209,7 +210,7 @@ func TestOrdersReachTheDesk(t *testing.T) {
 		}
 	}
 	want := []string{
-		"kim: evacuate pangyo ", "kim: failover talk-db ansan", "kim: adopt talk-db ", "kim: serve pangyo ", "kim: rejoin talk-db pangyo", "weigh talk-db", "kim: home talk-db", "kim: arm *",
+		"kim: evacuate pangyo ", "kim: failover talk-db ansan", "kim: adopt talk-db ", "kim: serve pangyo ", "kim: rejoin talk-db pangyo", "weigh talk-db", "kim: home talk-db", "kim: verify talk-db ", "kim: arm *",
 		"kim: approve r-000007", "plan lose-site pangyo ", "plan failover talk-db ansan", "history talk-db",
 	}
 	if strings.Join(got, "|") != strings.Join(want, "|") {

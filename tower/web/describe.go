@@ -287,7 +287,8 @@ func storeWarnings(n Now) (out []Warning) {
 			out = append(out, Warning{Severity: Warn, Text: s.ID + ": " + u})
 		}
 		if s.Differs != "" {
-			out = append(out, Warning{Severity: Bad, Text: s.ID + ": its members do not hold the same: " + s.Differs, Do: "haechi history " + s.ID + "; who is right is for a person to say"})
+			out = append(out, Warning{Severity: Bad, Text: s.ID + ": its members do not hold the same: " + s.Differs,
+				Do: "who is right a person decides, and mends it on the primary, or has the member copied anew; then haechi verify " + s.ID})
 		}
 		if n := openSalvages(s); n > 0 {
 			out = append(out, Warning{Severity: Warn, Text: fmt.Sprintf("%s: salvages that nobody has looked at yet: %d", s.ID, n), Do: "haechi salvage list"})

@@ -102,6 +102,9 @@ func lag(m Member) string {
 // memberState says what else there is to know of a member.
 func memberState(m Member) string {
 	var parts []string
+	if m.CanaryMS > 0 {
+		parts = append(parts, "canary "+short(m.CanaryMS)+" behind")
+	}
 	if m.ReplayBlocked {
 		parts = append(parts, "replay blocked by a reader")
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/haechi/haechi/core/run"
 	"github.com/haechi/haechi/core/situation"
+	"github.com/haechi/haechi/core/verify"
 )
 
 // Now is everything that the page shows, at one instant of one tower. The tower
@@ -159,9 +160,9 @@ type Member struct {
 	Sync          bool   `json:"sync"`      // may acknowledge
 	LagBytes      int64  `json:"lag_bytes"` // behind the primary; -1: not known
 	LagMS         int64  `json:"lag_ms"`    // behind the primary; -1: not known
+	CanaryMS      int64  `json:"canary_ms"` // how far what it holds of the canary is behind what the primary holds; -1: not known
 	ReplayBlocked bool   `json:"replay_blocked"`
 	Note          string `json:"note,omitempty"`
-	CanaryMS      int64  `json:"canary_ms"`      // how far what it holds of the canary is behind what the primary holds; -1: not known
 	Jobs          []Job  `json:"jobs,omitempty"` // what its agent is at
 }
 
@@ -245,6 +246,8 @@ type Step struct {
 	Started   time.Time `json:"started,omitzero"`
 	Seconds   float64   `json:"seconds"` // so far, while it runs
 	Note      string    `json:"note,omitempty"`
+	// Report is what a comparison came to; nil for other steps.
+	Report *verify.Summary `json:"report,omitempty"`
 }
 
 // Line is one entry of the journal, for people.
