@@ -25,7 +25,8 @@ const (
 	Digest   Verb = "digest"  // looks, changes nothing; checksums of ranges of a table, or its rows
 )
 
-// Order is one request to an agent: POST /v1/order over mTLS, JSON.
+// Order is one request to an agent: POST /v1/order over mTLS, JSON. A field that is added needs the tag since;
+// see release.go.
 type Order struct {
 	Version int    `json:"version"` // 1
 	Verb    Verb   `json:"verb"`
@@ -99,8 +100,9 @@ const (
 
 // The facts of a status that are true of the host, whatever the unit.
 const (
-	FactHeld = "held"             // "true" while the hold file is there
-	FactEnds = "certificate_ends" // when the agent's certificate does, as RFC 3339
+	FactHeld    = "held"             // "true" while the hold file is there
+	FactEnds    = "certificate_ends" // when the agent's certificate does, as RFC 3339
+	FactRelease = "release"          // what the agent understands; missing: as release 1
 )
 
 // Answer is what an agent says. Code is empty when the order was carried out.
@@ -111,6 +113,7 @@ type Answer struct {
 	Term    uint64            `json:"term"`  // highest seen, kept on disk
 	Epoch   uint64            `json:"epoch"` // of the unit, kept on disk
 	Facts   map[string]string `json:"facts,omitempty"`
-	Life    string            `json:"life,omitempty"`  // of the process that answers
-	Clock   time.Duration     `json:"clock,omitempty"` // what its clock shows
+	Life    string            `json:"life,omitempty"`    // of the process that answers
+	Clock   time.Duration     `json:"clock,omitempty"`   // what its clock shows
+	Release int               `json:"release,omitempty"` // what the agent understands, see core/plan.Release; 0: as release 1
 }

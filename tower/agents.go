@@ -69,6 +69,7 @@ func (n *Node) drivers() map[string]driver.Driver {
 	return map[string]driver.Driver{
 		"postgres": postgres.New(n.agentOf),
 		"dns":      dns.New(dns.Config{Agents: n.agentOf}),
+		"towers":   n.seater(),
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/haechi/haechi/core/estate"
+	"github.com/haechi/haechi/core/plan"
 	"github.com/haechi/haechi/core/response"
 	"github.com/haechi/haechi/core/run"
 	"github.com/haechi/haechi/core/situation"
@@ -77,7 +78,7 @@ func (k known) premises(e estate.Estate, stores map[estate.StoreID]situation.Sto
 func (b *beliefs) input(quorum bool, known, opened map[run.ID]response.OpenRun) response.Input {
 	in := response.Input{
 		Now: b.now, Estate: b.estate, Stores: b.snap.Stores, Armed: map[string]bool{}, Premises: b.premises,
-		Intents: b.snap.Intents, Withdrawn: b.snap.Withdrawn, Quorum: quorum,
+		Intents: b.snap.Intents, Withdrawn: b.snap.Withdrawn, Quorum: quorum, Older: b.older(),
 	}
 	for what := range b.snap.Armed {
 		in.Armed[what] = true
@@ -97,7 +98,7 @@ func openRun(r run.Run) response.OpenRun {
 	o := response.OpenRun{ID: r.ID, Kind: r.Plan.Kind, Subject: r.Plan.Subject, Lost: r.Plan.Lost, Status: r.Status(), Stores: []estate.StoreID{}, Settled: map[estate.StoreID]time.Time{}}
 	seen := map[estate.StoreID]bool{}
 	for _, s := range r.Plan.Steps {
-		if id := estate.StoreID(s.Component); s.Driver != "dns" && !seen[id] {
+		if id := estate.StoreID(s.Component); s.Driver != plan.DNS && s.Driver != plan.Towers && !seen[id] {
 			seen[id] = true
 			o.Stores = append(o.Stores, id)
 			if at := r.Settled(s.Component); !at.IsZero() {

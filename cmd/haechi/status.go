@@ -39,6 +39,11 @@ func drawNow(w io.Writer, n web.Now) {
 	t := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
 	for _, s := range n.Sites {
 		fmt.Fprintf(t, "site\t%s\t%s\t%s\t%s\n", s.ID, s.State, intended(s), strings.Join(s.Because, "; "))
+		for _, target := range s.Targets {
+			if target.Seat != "" {
+				fmt.Fprintf(t, "  tower\t%s\t%s\t%s\n", target.Component, target.State, target.Seat)
+			}
+		}
 	}
 	for _, s := range n.Stores {
 		fmt.Fprintf(t, "store\t%s\tepoch %d\twrites\t%s\n", s.ID, s.Epoch, s.Writes)

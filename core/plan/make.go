@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/haechi/haechi/core/estate"
+	"github.com/haechi/haechi/core/seats"
 	"github.com/haechi/haechi/core/situation"
 )
 
@@ -20,7 +21,8 @@ type Input struct {
 	Stores map[estate.StoreID]situation.Store // what the towers have agreed about each store
 	Kind   Kind
 	// Subject is the site (lose-site, evacuate, cut-users, serve), the store (lose-store,
-	// failover, fence-old, go-alone, end-alone, let-go, adopt, close-reads, open-reads) or the name server's host (level-dns).
+	// failover, fence-old, go-alone, end-alone, let-go, adopt, close-reads, open-reads), the name server's host (level-dns)
+	// or "towers" (reseat).
 	Subject string
 	// Lost are the sites that a lose-site plan is about; Subject alone where it is empty.
 	Lost []estate.SiteID
@@ -30,6 +32,7 @@ type Input struct {
 	Target    estate.MemberID
 	At        estate.SiteID                     // close-reads, open-reads: the site whose members are meant
 	Withdrawn map[estate.NameID][]estate.SiteID // answers that are already out
+	Seats     []seats.Tower                     // reseat, recover: who votes among the towers, and who should
 	Because   []string
 }
 
@@ -45,7 +48,7 @@ func Make(in Input) (Plan, error) {
 	if stuck := m.fill(); stuck != nil {
 		m.blocked = append(m.blocked, *stuck)
 	}
-	p := Plan{Version: 1, Kind: in.Kind, Subject: in.Subject, Lost: []string{}, Steps: m.steps,
+	p := Plan{Version: needs(in.Kind, m.steps), Kind: in.Kind, Subject: in.Subject, Lost: []string{}, Steps: m.steps,
 		Because: append([]string{}, in.Because...), Blocked: m.blocked}
 	for _, s := range slices.Sorted(maps.Keys(m.gone)) {
 		p.Lost = append(p.Lost, string(s))
@@ -121,6 +124,8 @@ func (m *maker) fill() *Stuck {
 		return m.reads()
 	case LetGo:
 		return m.letGo()
+	case Reseat:
+		return m.reseat()
 	case AdoptNew, GoAlone, EndAlone:
 		return m.wholeStore()
 	}

@@ -28,6 +28,9 @@ func (in Input) decide(w want) (out []Decision) {
 		return nil
 	}
 	base := Decision{Kind: w.kind, Subject: w.subject, Member: w.member, Lost: w.lost, Because: w.because}
+	if in.Older != "" && w.kind.Needs() > 1 && w.refuse == "" {
+		w.refuse = fmt.Sprintf("%s is of an older release and could not carry it on: upgrade it first", in.Older)
+	}
 	if w.refuse != "" {
 		base.Act, base.Stores, base.Because = Refuse, w.stores, append(slices.Clone(w.because), w.refuse)
 		return []Decision{base}
@@ -166,6 +169,8 @@ func (in Input) does(o OpenRun, w want) bool {
 		return same || (o.Kind == plan.LoseSite || o.Kind == plan.Evacuate) && (o.Subject == w.subject || slices.Contains(o.Lost, w.subject))
 	case plan.LevelDNS:
 		return same
+	case plan.Reseat:
+		return same || o.Kind == plan.Recover && o.Subject == string(w.site) // it seats the towers of its site
 	}
 	if o.Kind == plan.FenceOld && o.Status == run.StatusAsked && w.kind != o.Kind {
 		return false // whether a former primary is to be stopped holds nothing else up
@@ -187,7 +192,7 @@ func (in Input) concerns(o OpenRun, id estate.StoreID) bool {
 		return slices.ContainsFunc(o.Lost, func(s string) bool { return in.standsIn(id, estate.SiteID(s)) })
 	case plan.Evacuate:
 		return in.siteOf(id, in.primary(id)) == estate.SiteID(o.Subject)
-	case plan.CutUsers, plan.Serve, plan.LevelDNS:
+	case plan.CutUsers, plan.Serve, plan.LevelDNS, plan.Reseat:
 		return false
 	}
 	return o.Subject == string(id)

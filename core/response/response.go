@@ -13,6 +13,7 @@ import (
 	"github.com/haechi/haechi/core/estate"
 	"github.com/haechi/haechi/core/plan"
 	"github.com/haechi/haechi/core/run"
+	"github.com/haechi/haechi/core/seats"
 	"github.com/haechi/haechi/core/situation"
 )
 
@@ -29,7 +30,10 @@ type Input struct {
 	Premises  map[estate.StoreID][]situation.Premise
 	Intents   map[estate.SiteID]situation.Intent
 	Withdrawn map[estate.NameID][]estate.SiteID
-	Quorum    bool
+	Seats     []seats.Tower // see [Towers]
+	// Older is a tower that answers and is of the release before, which does not know every kind of run; "": none is.
+	Older  string
+	Quorum bool
 }
 
 // Hold is a person's order to act on nothing.
@@ -152,7 +156,7 @@ func refuseAll(wants []want) Decision {
 
 // rank orders decisions: what saves data first.
 func rank(k plan.Kind) int {
-	order := []plan.Kind{plan.LoseSite, plan.LoseStore, plan.FenceOld, plan.CutUsers, plan.GoAlone, plan.EndAlone, plan.LetGo, plan.LevelDNS}
+	order := []plan.Kind{plan.LoseSite, plan.LoseStore, plan.FenceOld, plan.CutUsers, plan.GoAlone, plan.EndAlone, plan.LetGo, plan.LevelDNS, plan.Reseat}
 	if i := slices.Index(order, k); i >= 0 {
 		return i
 	}

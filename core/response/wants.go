@@ -42,7 +42,7 @@ func (in Input) wants() []want {
 			out = append(out, w)
 		}
 	}
-	return append(out, in.lockedServers()...)
+	return slices.Concat(out, in.lockedServers(), in.reseat())
 }
 
 // lostSites wants one run for all that is lost: its stores' primaries move and its

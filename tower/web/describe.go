@@ -122,6 +122,8 @@ func cause(n Now, r Run) string {
 		return subject + ": A MEMBER WAS LEFT SEALED"
 	case plan.AdoptNew:
 		return "ADOPTING " + subject
+	case plan.Reseat:
+		return "SEATING TOWERS"
 	}
 	return strings.ToUpper(r.Kind) + " " + subject
 }

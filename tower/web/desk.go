@@ -2,6 +2,7 @@ package web
 
 import (
 	"context"
+	"io"
 
 	"github.com/haechi/haechi/core/journal"
 	"github.com/haechi/haechi/core/plan"
@@ -53,6 +54,12 @@ type Desk interface {
 	// only against it does what is missing at the end show.
 	JournalHead(ctx context.Context) (journal.Head, error)
 
+	// Snapshot writes the towers' records to w as a file that can be restored.
+	Snapshot(ctx context.Context, by string, w io.Writer) error
+	// Waive goes on without asking the agent of a host what it has seen, where that is waited for after the
+	// records were restored.
+	Waive(ctx context.Context, by, host, why string) error
+
 	// Doctor says what is missing or unsafe, of this tower and of all that it sees.
 	Doctor(ctx context.Context) ([]Finding, error)
 }
@@ -71,8 +78,8 @@ type Applied struct {
 
 // Ask is what a person wants planned or done.
 type Ask struct {
-	Kind    plan.Kind `json:"kind"`         // LoseSite (Plan only), Evacuate, Failover or AdoptNew
-	Subject string    `json:"subject"`      // the site or the store
+	Kind    plan.Kind `json:"kind"`         // LoseSite (Plan only), Evacuate, Failover, AdoptNew, Serve or Reseat
+	Subject string    `json:"subject"`      // the site or the store; "towers" of Reseat
 	To      string    `json:"to,omitempty"` // Failover: the member that becomes primary; empty: the best one
 }
 
