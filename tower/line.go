@@ -88,18 +88,15 @@ func (n *Node) lineUp(ctx context.Context) error {
 	if err := os.Remove(n.cfg.turnFile()); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	if s.Line.Kind == "" || len(s.EstateRaw) == 0 {
+	b := n.beliefs()
+	if s.Line.Kind == "" || b.snap.Estate.Version == 0 {
 		return nil // the first line: agents have seen nothing that is not in the records
 	}
-	e, err := estate.Unmarshal(s.EstateRaw)
-	if err != nil {
-		return err
-	}
-	ask := slices.DeleteFunc(agentHosts(e), func(h estate.HostID) bool { return slices.Contains(s.Line.Heard, h) })
+	ask := slices.DeleteFunc(agentHosts(b.targets), func(h estate.HostID) bool { return slices.Contains(s.Line.Heard, h) })
 	var wait sync.WaitGroup
 	errs := make([]error, len(ask))
 	for i, host := range ask {
-		wait.Go(func() { errs[i] = n.learnFrom(ctx, e, host) })
+		wait.Go(func() { errs[i] = n.learnFrom(ctx, b.estate, host) })
 	}
 	wait.Wait()
 	return errors.Join(errs...)
@@ -117,7 +114,7 @@ func (n *Node) beginLine(ctx context.Context, s state.Snapshot) error {
 		if err != nil {
 			return err
 		}
-		for _, host := range agentHosts(e) {
+		for _, host := range agentHosts(situation.Targets(e)) {
 			if slices.Contains(t.Lost, e.Hosts[host].Site) {
 				l.Waived = append(l.Waived, host)
 			} else {
@@ -129,8 +126,8 @@ func (n *Node) beginLine(ctx context.Context, s state.Snapshot) error {
 }
 
 // agentHosts are the hosts that have an agent, one for each agent, sorted.
-func agentHosts(e estate.Estate) (out []estate.HostID) {
-	for _, target := range situation.Targets(e) {
+func agentHosts(all []situation.Target) (out []estate.HostID) {
+	for _, target := range all {
 		if target.Kind == situation.KindAgent {
 			out = append(out, estate.HostID(target.Component))
 		}
