@@ -17,6 +17,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/haechi/haechi/core/plan"
 	"github.com/haechi/haechi/pki"
 )
 
@@ -58,8 +59,10 @@ type Client struct {
 	base string // of all that it serves
 	http *http.Client
 
-	mu    sync.Mutex // guards what follows
-	clock reading
+	mu      sync.Mutex // guards what follows
+	clock   reading
+	release int  // that the agent said last
+	spoken  bool // it has answered
 }
 
 // How long a peer may be silent before its connection is given up.
@@ -144,10 +147,23 @@ func giveUpEarly(_, _ string, c syscall.RawConn) error {
 // Call gives one order. The agent does nothing for it after ctx's deadline, even where it hears of
 // it late or is stopped meanwhile. One that is refused as late while ctx lasts is given once
 // more: then what was known here of the agent's clock was too old.
+//
+// An agent of the release before is given what it understands. What it would not is refused here, in its name.
 func (c *Client) Call(ctx context.Context, o Order) (Answer, error) {
-	a, err := c.give(ctx, c.stamp(ctx, o))
-	if a.Code == Late && ctx.Err() == nil {
-		return c.give(ctx, c.stamp(ctx, o))
+	fitting, err := c.fits(o)
+	if err != nil {
+		return Answer{Code: UnknownVerb}, err
+	}
+	a, err := c.give(ctx, c.stamp(ctx, fitting))
+	switch {
+	case a.Code == Late && ctx.Err() == nil:
+		return c.give(ctx, c.stamp(ctx, fitting))
+	case (a.Code == BadOrder || a.Code == UnknownVerb) && a.Release < plan.Release && ctx.Err() == nil:
+		// It was not known yet that it is older; now it is.
+		if fitting, err = c.fits(o); err != nil {
+			return a, err
+		}
+		return c.give(ctx, c.stamp(ctx, fitting))
 	}
 	return a, err
 }
@@ -206,6 +222,7 @@ func (c *Client) read(resp *http.Response, o Order) (Answer, error) {
 	}
 	c.mu.Lock()
 	c.clock = reading{a.Life, a.Clock, time.Now()}
+	c.release, c.spoken = a.Release, true
 	c.mu.Unlock()
 	if a.Code != "" {
 		return a, &Refused{Host: c.host, Order: o, Answer: a}

@@ -11,9 +11,11 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"strconv"
 	"sync"
 	"time"
 
+	"github.com/haechi/haechi/core/plan"
 	"github.com/haechi/haechi/pki"
 )
 
@@ -156,7 +158,7 @@ func (s *Server) order(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *Server) write(w http.ResponseWriter, a Answer) {
-	a.Version, a.Life, a.Clock = 1, s.clock.life, s.clock.read()
+	a.Version, a.Life, a.Clock, a.Release = 1, s.clock.life, s.clock.read(), plan.Release
 	w.Header().Set("Content-Type", "application/json")
 	if err := json.NewEncoder(w).Encode(a); err != nil {
 		s.log.Debug("answer not sent", "error", err)
@@ -270,6 +272,7 @@ func (s *Server) host(facts map[string]string) map[string]string {
 	if facts == nil {
 		facts = map[string]string{}
 	}
+	facts[FactRelease] = strconv.Itoa(plan.Release)
 	if held, _ := s.held(); held {
 		facts[FactHeld] = "true"
 	}

@@ -29,7 +29,8 @@ const (
 	Digest   Verb = "digest"  // looks, changes nothing; checksums of ranges of a table, or its rows
 )
 
-// Order is one request to an agent: POST /v1/order over mTLS, JSON.
+// Order is one request to an agent: POST /v1/order over mTLS, JSON. A field that is added needs the tag since;
+// see release.go.
 type Order struct {
 	Version int    `json:"version"` // 1
 	Verb    Verb   `json:"verb"`
@@ -65,22 +66,22 @@ type Order struct {
 	// Self is the member's own name, which it shows to its upstream.
 	Self string `json:"self,omitempty"`
 	// Salvage, Apply and Digest: the salvage that the order is about.
-	Salvage *Salvaging `json:"salvage,omitempty"`
+	Salvage *Salvaging `json:"salvage,omitempty" since:"2"`
 	// Clean with Stop: checkpoint first, then let followers have everything. Without it the
 	// server stops at once, and may be started again as what it was.
 	Clean bool `json:"clean,omitempty"`
 	// With Rejoin. Kept is the salvage in which what only this member held lies, so that it may be rewritten.
 	// Counted: it counts for acknowledgement, so that nothing on it may be. Rate is how many bytes it may take
 	// off its upstream in a second; 0: as many as come.
-	Kept    string `json:"kept,omitempty"`
-	Counted bool   `json:"counted,omitempty"`
-	Rate    int64  `json:"rate,omitempty"`
+	Kept    string `json:"kept,omitempty" since:"2"`
+	Counted bool   `json:"counted,omitempty" since:"2"`
+	Rate    int64  `json:"rate,omitempty" since:"2"`
 	// Digest: what to tell.
-	Question *Question `json:"question,omitempty"`
+	Question *Question `json:"question,omitempty" since:"2"`
 	// Check: what the job may take of the host, and where an earlier one of the same owner came to,
 	// in the words of its answer.
-	Pace   *Pace  `json:"pace,omitempty"`
-	Resume string `json:"resume,omitempty"`
+	Pace   *Pace  `json:"pace,omitempty" since:"2"`
+	Resume string `json:"resume,omitempty" since:"2"`
 }
 
 // Question is what a member is to tell of what it holds. Its answer is [FactDigest].
@@ -192,8 +193,9 @@ const (
 
 // The facts of a status that are true of the host, whatever the unit.
 const (
-	FactHeld = "held"             // "true" while the hold file is there
-	FactEnds = "certificate_ends" // when the agent's certificate does, as RFC 3339
+	FactHeld    = "held"             // "true" while the hold file is there
+	FactEnds    = "certificate_ends" // when the agent's certificate does, as RFC 3339
+	FactRelease = "release"          // what the agent understands; missing: as release 1
 )
 
 // Answer is what an agent says. Code is empty when the order was carried out.
@@ -204,6 +206,7 @@ type Answer struct {
 	Term    uint64            `json:"term"`  // highest seen, kept on disk
 	Epoch   uint64            `json:"epoch"` // of the unit, kept on disk
 	Facts   map[string]string `json:"facts,omitempty"`
-	Life    string            `json:"life,omitempty"`  // of the process that answers
-	Clock   time.Duration     `json:"clock,omitempty"` // what its clock shows
+	Life    string            `json:"life,omitempty"`    // of the process that answers
+	Clock   time.Duration     `json:"clock,omitempty"`   // what its clock shows
+	Release int               `json:"release,omitempty"` // what the agent understands, see core/plan.Release; 0: as release 1
 }

@@ -29,6 +29,9 @@ type Options struct {
 	Fresh    bool   // the estate says reads: fresh, so a member in an isolated site stops answering
 	Alone    bool   // the estate says alone: allow, so a primary may go on without its followers
 	Disarmed bool   // apply the estate and adopt the store, but do not arm
+	// Others are directories of programs of another release, by place and program: "pangyo/haechi" is that
+	// site's tower, "pangyo/haechi-agent" its agent. See scripts/build-at, and [Lab.Use].
+	Others   map[string]string
 	Progress func(line string)
 }
 

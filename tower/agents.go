@@ -70,6 +70,7 @@ func (n *Node) drivers() map[string]driver.Driver {
 	return map[string]driver.Driver{
 		"postgres":        postgres.New(n.agentOf),
 		"dns":             dns.New(dns.Config{Agents: n.agentOf}),
+		plan.Towers:       n.seater(),
 		plan.EstateDriver: whole{n},
 		plan.Eyes:         watchers{n.beliefs, n.now},
 	}

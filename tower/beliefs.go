@@ -79,7 +79,7 @@ func (k known) premises(e estate.Estate, stores map[estate.StoreID]situation.Sto
 func (b *beliefs) input(quorum bool, known, opened map[run.ID]response.OpenRun) response.Input {
 	in := response.Input{
 		Now: b.now, Estate: b.estate, Stores: b.snap.Stores, Armed: map[string]bool{}, Premises: b.premises,
-		Intents: b.snap.Intents, Withdrawn: b.snap.Withdrawn, Returning: b.snap.Returning, Quorum: quorum,
+		Intents: b.snap.Intents, Withdrawn: b.snap.Withdrawn, Returning: b.snap.Returning, Quorum: quorum, Older: b.older(),
 	}
 	for what := range b.snap.Armed {
 		in.Armed[what] = true

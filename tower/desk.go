@@ -113,7 +113,7 @@ func (n *Node) planInput(ask web.Ask) (plan.Input, error) {
 	}
 	in := plan.Input{
 		Estate: b.estate, Now: b.now, Stores: b.snap.Stores, Kind: ask.Kind, Subject: ask.Subject,
-		Target: estate.MemberID(ask.To), Withdrawn: b.snap.Withdrawn, Returning: b.snap.Returning, Intents: b.snap.Intents,
+		Target: estate.MemberID(ask.To), Withdrawn: b.snap.Withdrawn, Returning: b.snap.Returning, Intents: b.snap.Intents, Seats: n.seated(b),
 	}
 	switch ask.Kind {
 	case plan.LoseSite:
@@ -184,6 +184,11 @@ func (n *Node) drive(ctx context.Context) (state.Drive, error) {
 	}
 	if d, ok := n.driving(); ok {
 		return d, nil
+	}
+	for _, f := range n.lineFindings() {
+		if f.Level == web.Bad {
+			return state.Drive{}, &web.Refused{Code: web.Unmet, Why: f.Text, Do: f.Do}
+		}
 	}
 	s := n.store.Snapshot()
 	if s.Drive.Tower != "" && s.Drive.Tower != n.cfg.Name && n.trusted(s.Drive) {
@@ -313,6 +318,8 @@ func refusal(err error) error {
 		return nil
 	case errors.Is(err, state.ErrNoQuorum):
 		code, do = web.NoQuorum, "it may have happened: look (haechi status), then ask a tower that reaches the others"
+	case errors.Is(err, state.ErrOutOfLine):
+		code, do = web.Unmet, "haechi doctor says which agents are waited for"
 	case errors.Is(err, state.ErrNoSpace):
 		code, do = web.NoQuorum, "make room on the towers' disks: haechi doctor"
 	case errors.Is(err, state.ErrDeposed), errors.Is(err, state.ErrConflict), errors.Is(err, state.ErrStale), errors.Is(err, executor.ErrDeposed), errors.Is(err, executor.ErrRefused):

@@ -89,7 +89,7 @@ func TestHeldHostIsShown(t *testing.T) {
 		site estate.SiteID
 		held bool
 	}{{"a", true}, {"b", false}} {
-		for _, row := range b.webSite(s.site).Targets {
+		for _, row := range b.webSite(s.site, nil).Targets {
 			if row.Held != (s.held && row.Kind == "agent") {
 				t.Errorf("%s: %+v", s.site, row)
 			}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/haechi/haechi/core/estate"
+	"github.com/haechi/haechi/core/plan"
 	"github.com/haechi/haechi/core/run"
 	"github.com/haechi/haechi/core/situation"
 	"github.com/haechi/haechi/tower/executor"
@@ -162,5 +163,43 @@ func TestTheMindHastensOnlyWhenSomethingIsNotWell(t *testing.T) {
 		if !hear(well) || hear(well) || m.pace() != atRest {
 			t.Fatalf("after %+v it does not calm down", ill)
 		}
+	}
+}
+
+// A tower of the release before does not drive a run that it does not understand, and one that is newer
+// than this one is left alone with what this one does not understand.
+func TestRunsOfAnotherRelease(t *testing.T) {
+	e := estate.Estate{Sites: map[estate.SiteID]estate.Site{"a": {}, "b": {}},
+		Towers: map[estate.TowerID]estate.Tower{"tower-a": {Site: "a", Address: "a:1"}, "tower-b": {Site: "b", Address: "b:1"}}}
+	p, _ := situation.Named("")
+	at := time.Now()
+	believe := func(version, speaks int) beliefs {
+		return beliefs{estate: e, profile: p, now: situation.Situation{At: at}, views: map[string]timedView{"tower-b": {situation.View{Speaks: speaks}, at}},
+			snap: state.Snapshot{Index: map[run.ID]state.RunInfo{"r-1": {ID: "r-1"}}, Runs: map[run.ID][]run.Event{"r-1": {{Kind: run.Opened, Plan: &plan.Plan{Version: version}}}}}}
+	}
+	for name, tt := range map[string]struct {
+		version, speaks int
+		trusted         bool
+		older           string
+	}{
+		"BothOld":        {1, 0, true, "tower-b"},
+		"TooNewForIt":    {plan.Release, 0, false, "tower-b"},
+		"ItUnderstands":  {plan.Release, plan.Release, true, ""},
+		"TooNewForUs":    {plan.Release + 1, plan.Release + 1, true, ""},
+		"TooNewForBoth":  {plan.Release + 1, plan.Release, true, ""},
+		"NewerThanUsToo": {1, plan.Release + 1, true, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := believe(tt.version, tt.speaks)
+			if got := bare(t, b).trusted(state.Drive{Tower: "tower-b", Term: 4}); got != tt.trusted {
+				t.Errorf("trusted: %v", got)
+			}
+			if got := b.older(); got != tt.older {
+				t.Errorf("older: %q", got)
+			}
+			if err := carried(b.snap, "r-1"); (err != nil) != (tt.version > plan.Release) {
+				t.Errorf("carried: %v", err)
+			}
+		})
 	}
 }

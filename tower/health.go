@@ -6,10 +6,13 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/haechi/haechi/agent"
+	"github.com/haechi/haechi/core/response"
 	"github.com/haechi/haechi/core/run"
+	"github.com/haechi/haechi/core/seats"
 	"github.com/haechi/haechi/core/situation"
 	"github.com/haechi/haechi/pki"
 	"github.com/haechi/haechi/tower/etcd"
@@ -23,6 +26,9 @@ func (n *Node) quorum() web.Quorum {
 			return web.Quorum{Why: "the etcd cluster at " + fmt.Sprint(n.cfg.Etcd.Endpoints) + " does not answer"}
 		}
 		return web.Quorum{Have: true}
+	}
+	if by := n.outlived(); by != "" {
+		return web.Quorum{Why: "the towers go on without this one: " + by + " has newer records; see haechi doctor"}
 	}
 	if n.member.HasLeader() {
 		return web.Quorum{Have: true}
@@ -58,7 +64,7 @@ func (n *Node) silentMS(observer string, at time.Time) int64 {
 // warnings are what is unsafe about this tower itself, and certificates; the page adds what it shows anyway.
 func (n *Node) warnings(b *beliefs, at time.Time) []web.Warning {
 	var out []web.Warning
-	for _, f := range slices.Concat(n.own(at), b.expiring(n.cfg.Name, at)) {
+	for _, f := range slices.Concat(n.own(at), n.lineFindings(), n.seatFindings(b), b.expiring(n.cfg.Name, at)) {
 		if f.Level != web.Fine {
 			out = append(out, web.Warning{Severity: f.Level, Text: f.Subject + ": " + f.Text, Do: f.Do})
 		}
@@ -86,6 +92,8 @@ func (n *Node) own(at time.Time) (out []web.Finding) {
 	level, text := web.Fine, fmt.Sprintf("etcd: leader %s, %d MB stored, %d MB free on its disk", cmp.Or(s.Leader, "not known"), s.DBBytes>>20, s.FreeBytes>>20)
 	do := ""
 	switch {
+	case n.member.Removed():
+		level, text, do = web.Warn, n.member.Failure(), "nothing: its data is set aside, and it starts anew by itself and waits to be seated"
 	case n.member.Failure() != "":
 		level, text, do = web.Bad, "its etcd member has stopped: "+n.member.Failure(), "make room on the disk of "+n.cfg.Data+": the tower then starts anew by itself"
 	case !s.HasLeader:
@@ -94,6 +102,28 @@ func (n *Node) own(at time.Time) (out []web.Finding) {
 		level, do = web.Warn, "make room on the disk of "+n.cfg.Data+" before etcd cannot write"
 	}
 	return append(out, web.Finding{Subject: n.cfg.Name, Level: level, Text: text, Do: do})
+}
+
+// seatFindings are what is missing until the loss of any one site leaves a majority of the towers.
+func (n *Node) seatFindings(b *beliefs) (out []web.Finding) {
+	if n.member == nil || !n.member.HasLeader() {
+		return nil
+	}
+	all := n.seated(b)
+	missing := seats.Missing(all)
+	if _, better := seats.Next(all); len(missing) > 0 {
+		f := web.Finding{Subject: "towers", Level: web.Warn, Text: "the next loss of a site may leave no majority: " + strings.Join(missing, "; "), Do: "bring back what is missing, or add a tower in another site"}
+		if better {
+			f.Do = "haechi reseat; where haechi is armed it does so by itself once that lasts"
+		}
+		out = append(out, f)
+	}
+	for _, tower := range response.Strangers(b.estate, n.members(n.member.Status().Seats)) {
+		if b.snap.Estate.Version > 0 {
+			out = append(out, web.Finding{Subject: string(tower), Level: web.Warn, Text: "it is a member of the towers' cluster, and the estate does not name it", Do: "name it under towers: in the estate"})
+		}
+	}
+	return out
 }
 
 // slowElection says that the towers find a new leader later than the profile calls a site lost,

@@ -69,7 +69,7 @@ func (i *isolation) own(e estate.Estate) estate.Estate {
 
 // consider starts what the beliefs ask for, beside the mind.
 func (i *isolation) consider(ctx context.Context, b *beliefs) {
-	if i.n.now().UnixNano() < i.next.Load() || b.snap.Estate.Version == 0 {
+	if i.n.now().UnixNano() < i.next.Load() || b.snap.Estate.Version == 0 || b.snap.Line.Foreign(b.snap.Cluster) {
 		return
 	}
 	quorum := i.n.quorum().Have

@@ -163,6 +163,9 @@ func (m *mind) replay(s state.Snapshot) {
 		r, err := run.Replay(events)
 		if err != nil {
 			m.n.log.Error("a run in the records cannot be read", "run", id, "error", err)
+			info := s.Index[id]
+			// Of a newer release, perhaps: what it is about is left to it.
+			runs[id] = response.OpenRun{ID: id, Kind: info.Kind, Subject: info.Subject, Status: run.StatusRunning, Closed: info.Closed}
 			continue
 		}
 		runs[id] = openRun(r)
@@ -199,6 +202,9 @@ func (m *mind) believe() {
 func (m *mind) decide(ctx context.Context) {
 	m.n.isolation.consider(ctx, m.n.believed.Load())
 	quorum := m.n.quorum().Have
+	if by := m.n.outlived(); by != "" {
+		m.n.standDown(by)
+	}
 	drive, driving := m.n.driving()
 	if quorum && !driving && !m.n.trusted(m.b.snap.Drive) {
 		m.n.claimSoon(ctx, m.b.snap.Drive)
@@ -211,7 +217,9 @@ func (m *mind) decide(ctx context.Context) {
 	if m.busy || m.n.held.Load() != nil {
 		return
 	}
-	decisions := response.Decide(m.b.input(quorum, m.runs, m.opened))
+	in := m.b.input(quorum, m.runs, m.opened)
+	in.Seats = m.n.seated(&m.b)
+	decisions := response.Decide(in)
 	m.forget(decisions)
 	for _, d := range decisions {
 		switch d.Act {

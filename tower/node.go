@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"path/filepath"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -55,17 +54,19 @@ type Node struct {
 	rate      *rate
 	audits    *auditor
 	ifs       *ifs
+	others    lines
 
-	views    chan situation.View
-	believed atomic.Pointer[beliefs]
-	seen     atomic.Pointer[estate.Estate] // that the eyes look by
-	logins   atomic.Pointer[map[string]string]
-	held     atomic.Pointer[string] // why a person stopped this tower, where the records may not know
-	broken   chan error             // see Broken
-	claiming atomic.Bool
-	answered atomic.Bool   // an external cluster has a quorum
-	opening  chan struct{} // holds one while a run is planned and opened; guards newest
-	newest   run.ID        // the last run that this process opened
+	views     chan situation.View
+	believed  atomic.Pointer[beliefs]
+	seen      atomic.Pointer[estate.Estate] // that the eyes look by
+	logins    atomic.Pointer[map[string]string]
+	held      atomic.Pointer[string] // why a person stopped this tower, where the records may not know
+	broken    chan error             // see Broken
+	claiming  atomic.Bool
+	leftAlone atomic.Value  // run.ID as text: the last run that is not this release's to carry
+	answered  atomic.Bool   // an external cluster has a quorum
+	opening   chan struct{} // holds one while a run is planned and opened; guards newest
+	newest    run.ID        // the last run that this process opened
 
 	mu        sync.Mutex // guards what follows
 	mine      state.Drive
@@ -177,14 +178,7 @@ func (n *Node) startEtcd() (func() error, error) {
 		n.spawn(n.ctx, n.askExternal)
 		return c.Close, nil
 	}
-	peers := map[string]string{}
-	for name, seat := range n.cfg.Cluster {
-		peers[name] = seat.Etcd
-	}
-	m, err := etcd.Start(n.ctx, etcd.Config{
-		Name: n.cfg.Name, DataDir: filepath.Join(n.cfg.Data, "etcd"), PeerListen: peers[n.cfg.Name], InitialCluster: peers,
-		ClientListen: n.cfg.Listen.EtcdClient, Heartbeat: n.cfg.Etcd.Heartbeat, Election: n.cfg.Etcd.Election, TLS: n.cfg.TLS.pki(), Log: n.log,
-	})
+	m, err := etcd.Start(n.ctx, n.cfg.etcd(n.log))
 	if err != nil {
 		return nil, err
 	}
@@ -227,9 +221,11 @@ func (n *Node) startPeers() (func() error, error) {
 }
 
 func (n *Node) startMind() (func() error, error) {
+	n.askOthers()
 	m := newMind(n)
 	n.spawn(n.ctx, m.think)
 	n.spawn(n.ctx, n.keepMandates)
+	n.spawn(n.ctx, n.keepLine)
 	n.spawn(n.ctx, n.audits.run)
 	return nothing, nil
 }
@@ -239,6 +235,7 @@ func (n *Node) beliefs() *beliefs { return n.believed.Load() }
 
 // hear hands a view to the mind. A mind that is behind misses the oldest: newer ones follow.
 func (n *Node) hear(v situation.View) {
+	n.others.heard(v)
 	for {
 		select {
 		case n.views <- v:

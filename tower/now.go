@@ -12,6 +12,7 @@ import (
 	"github.com/haechi/haechi/agent"
 	"github.com/haechi/haechi/core/estate"
 	"github.com/haechi/haechi/core/run"
+	"github.com/haechi/haechi/core/seats"
 	"github.com/haechi/haechi/core/situation"
 	"github.com/haechi/haechi/tower/web"
 )
@@ -35,9 +36,9 @@ func (n *Node) Now() web.Now {
 		h := b.snap.Holds[id]
 		out.Holds = append(out.Holds, web.Hold{By: h.By, Why: h.Why, Since: h.At})
 	}
-	recovering := b.recovering()
+	recovering, stand := b.recovering(), stand(n.seated(b))
 	for _, id := range b.estate.SiteIDs() {
-		s := b.webSite(id)
+		s := b.webSite(id, stand)
 		if recovering[id] {
 			s.Missing = b.missing(id)
 		}
@@ -72,7 +73,25 @@ func (n *Node) Now() web.Now {
 	return out
 }
 
-func (b *beliefs) webSite(id estate.SiteID) web.Site {
+// stand says what towers are that do not simply vote.
+func stand(all []seats.Tower) map[string]string {
+	out := map[string]string{}
+	for _, t := range all {
+		switch {
+		case t.Waits && t.Is != seats.Outside:
+			out[string(t.ID)] = "lost its data, waits to be seated"
+		case t.Waits:
+			out[string(t.ID)] = "waits to be seated"
+		case t.Is == seats.Learner:
+			out[string(t.ID)] = "stands by"
+		case t.Is == seats.Outside:
+			out[string(t.ID)] = "no vote"
+		}
+	}
+	return out
+}
+
+func (b *beliefs) webSite(id estate.SiteID, stand map[string]string) web.Site {
 	v := b.now.Sites[id]
 	out := web.Site{
 		ID: string(id), Title: b.estate.Sites[id].Title, State: string(cmp.Or(v.State, situation.Unknown)),
@@ -87,8 +106,9 @@ func (b *beliefs) webSite(id estate.SiteID) web.Site {
 		if thing.State != situation.Up {
 			row.Why = strings.Join(thing.Because, "; ")
 		}
-		if t.Kind == situation.KindTower && thing.State == situation.Up {
-			out.TowerUp = true
+		if t.Kind == situation.KindTower {
+			out.TowerUp = out.TowerUp || thing.State == situation.Up
+			row.Seat = stand[t.Component]
 		}
 		out.Targets = append(out.Targets, row)
 	}

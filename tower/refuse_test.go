@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/haechi/haechi/pki"
+	"github.com/haechi/haechi/tower/etcd"
 )
 
 // place makes certificates and the configuration of a tower that is alone.
@@ -58,13 +59,15 @@ func taken(t *testing.T) net.Listener {
 
 func (p place) config() Config {
 	peer := free(p.t)
-	return Config{
+	c := Config{
 		Name: "tower-a", Site: "a", Data: p.t.TempDir(),
 		Cluster: map[string]Seat{"tower-a": {Site: "a", Peer: peer, Etcd: free(p.t)}},
 		Listen:  Listen{Peer: peer, Page: free(p.t)},
 		TLS:     p.files(pki.Tower, "tower-a"),
 		Etcd:    Etcd{Heartbeat: 10 * time.Millisecond, Election: 100 * time.Millisecond},
 	}
+	must(p.t, etcd.Prepare(c.etcd(nil).DataDir))
+	return c
 }
 
 // A tower that cannot start says which line of its file is to blame and what to do,

@@ -56,9 +56,9 @@ When one is lost it moves databases and traffic to the others, in the right orde
 	)
 	add(root, seeing, statusCommand(o), planCommand(o), auditCommand(o), blastCommand(o), simulateCommand(o), replayCommand(o), runsCommand(o), runCommand(o), historyCommand(o), journalCommand(o), doctorCommand(o))
 	add(root, acting, evacuateCommand(o), failoverCommand(o), failbackCommand(o), rejoinCommand(o), serveCommand(o), adoptCommand(o), salvageCommand(o), verifyCommand(o), pauseCommand(o), resumeCommand(o),
-		armCommand(o), disarmCommand(o), holdCommand(o))
+		armCommand(o), disarmCommand(o), holdCommand(o), reseatCommand(o), waiveCommand(o))
 	add(root, describing, estateCommand(o), pkiCommand(o))
-	add(root, serving, towerCommand(), observerCommand(), labCommand())
+	add(root, serving, towerCommand(o), observerCommand(), labCommand())
 	root.SetHelpCommandGroupID(describing)
 	root.SetCompletionCommandGroupID(describing)
 	return root

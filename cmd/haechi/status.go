@@ -43,6 +43,11 @@ func drawNow(w io.Writer, n web.Now) {
 		for _, lack := range s.Missing {
 			fmt.Fprintf(t, "  missing\t\t\t\t%s\n", lack)
 		}
+		for _, target := range s.Targets {
+			if target.Seat != "" {
+				fmt.Fprintf(t, "  tower\t%s\t%s\t%s\n", target.Component, target.State, target.Seat)
+			}
+		}
 	}
 	for _, s := range n.Stores {
 		fmt.Fprintf(t, "store\t%s\tepoch %d\twrites\t%s\n", s.ID, s.Epoch, s.Writes)

@@ -34,7 +34,7 @@ func (m *maker) recover() *Stuck {
 		last = append(last, m.verify(s.id, Compare, after))
 	}
 	last = append(last, m.home(at)...)
-	last = append(last, m.seats(at)...)
+	last = append(last, m.seatSteps(at)...)
 	if len(last) == 0 {
 		return nil
 	}

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/haechi/haechi/core/estate"
+	"github.com/haechi/haechi/core/seats"
 	"github.com/haechi/haechi/core/situation"
 )
 
@@ -20,7 +21,8 @@ type Input struct {
 	Stores map[estate.StoreID]situation.Store // what the towers have agreed about each store
 	Kind   Kind
 	// Subject is the site (lose-site, evacuate, cut-users, serve, recover), the store (lose-store,
-	// failover, fence-old, go-alone, end-alone, let-go, adopt, rejoin, verify, close-reads, open-reads, apply-salvage, discard-salvage) or the name server's host (level-dns).
+	// failover, fence-old, go-alone, end-alone, let-go, adopt, rejoin, verify, close-reads, open-reads, apply-salvage,
+	// discard-salvage), the name server's host (level-dns) or "towers" (reseat).
 	Subject string
 	// Lost are the sites that a lose-site plan is about; Subject alone where it is empty.
 	Lost []estate.SiteID
@@ -32,6 +34,7 @@ type Input struct {
 	Withdrawn map[estate.NameID][]estate.SiteID // answers that are already out
 	Returning map[estate.NameID][]estate.SiteID // of these, the ones that some name servers may give: a run was bringing them back
 	Intents   map[estate.SiteID]situation.Intent
+	Seats     []seats.Tower // reseat, recover: who votes among the towers, and who should
 	Because   []string
 	Choice    Choice // apply-salvage, discard-salvage
 }
@@ -48,7 +51,7 @@ func Make(in Input) (Plan, error) {
 	if stuck := m.fill(); stuck != nil {
 		m.blocked = append(m.blocked, *stuck)
 	}
-	p := Plan{Version: 1, Kind: in.Kind, Subject: in.Subject, Lost: []string{}, Steps: m.steps,
+	p := Plan{Version: needs(in.Kind, m.steps), Kind: in.Kind, Subject: in.Subject, Lost: []string{}, Steps: m.steps,
 		Because: append([]string{}, in.Because...), Blocked: m.blocked}
 	for _, s := range slices.Sorted(maps.Keys(m.gone)) {
 		p.Lost = append(p.Lost, string(s))
@@ -124,6 +127,8 @@ func (m *maker) fill() *Stuck {
 		return m.reads()
 	case LetGo:
 		return m.letGo()
+	case Reseat:
+		return m.reseat()
 	case AdoptNew, GoAlone, EndAlone:
 		return m.wholeStore()
 	case Recover:

@@ -76,9 +76,9 @@ const (
 //  3. every step has a Reason and a Limit;
 //  4. at most one promote for each store, and every name keeps at least one answer.
 type Plan struct {
-	Version int      `json:"version"` // of this format, 1
+	Version int      `json:"version"` // the release that a tower has to be of to carry it, see Release
 	Kind    Kind     `json:"kind"`
-	Subject string   `json:"subject"` // the site, store or name server that it is about
+	Subject string   `json:"subject"` // the site, store, name server or "towers" that it is about
 	Lost    []string `json:"lost"`    // sites that no step may need
 	Steps   []Step   `json:"steps"`
 	Because []string `json:"because"`           // the verdict or the person's words
@@ -91,8 +91,8 @@ type Plan struct {
 type Step struct {
 	ID        int               `json:"id"`
 	Verb      Verb              `json:"verb"`
-	Driver    string            `json:"driver"`            // "postgres", "dns", "eyes", "estate"
-	Component string            `json:"component"`         // store, name, name server, or site
+	Driver    string            `json:"driver"`            // "postgres", "dns", "towers", "eyes", "estate"
+	Component string            `json:"component"`         // store, name, name server, tower, or site
 	Site      estate.SiteID     `json:"site,omitempty"`    // where it acts, if in one place; of withdraw and announce: whose answers
 	Members   []string          `json:"members,omitempty"` // store members (or name servers) that it may touch
 	Args      map[string]string `json:"args,omitempty"`

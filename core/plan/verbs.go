@@ -70,7 +70,7 @@ func shapeOf(v Verb) shape {
 	case Discard:
 		return shape{"those whom policy names agree", "the salvage is marked as given up", "", 10 * time.Second}
 	case Seat:
-		return shape{"a majority of voters answers", "the towers agree who votes", "", time.Minute}
+		return shape{"a majority of voters answers", "the towers agree on its seat, and a voter holds what they hold", "", 5 * time.Minute}
 	case Redundant:
 		return shape{"what could be brought back is back", "nothing declared is missing", "", long}
 	case Level:

@@ -28,6 +28,9 @@ func (in Input) decide(w want) (out []Decision) {
 		return nil
 	}
 	base := Decision{Kind: w.kind, Subject: w.subject, Member: w.member, Lost: w.lost, Because: w.because}
+	if in.Older != "" && w.kind.Needs() > 1 && w.refuse == "" {
+		w.refuse = fmt.Sprintf("%s is of an older release and could not carry it on: upgrade it first", in.Older)
+	}
 	if w.refuse != "" {
 		base.Act, base.Stores, base.Because = Refuse, w.stores, append(slices.Clone(w.because), w.refuse)
 		return []Decision{base}
@@ -171,6 +174,8 @@ func (in Input) does(o OpenRun, w want) bool {
 		return same || (o.Kind == plan.LoseSite || o.Kind == plan.Evacuate) && (o.Subject == w.subject || slices.Contains(o.Lost, w.subject))
 	case plan.LevelDNS:
 		return same
+	case plan.Reseat:
+		return same || o.Kind == plan.Recover && o.Subject == string(w.site) // it seats the towers of its site
 	}
 	if returns(o.Kind) || o.Kind == plan.VerifyAll || o.Kind == plan.Restore || o.Kind == plan.GiveUp {
 		return false // they take long, and what saves data or has writes acknowledged does not wait for them

@@ -13,6 +13,7 @@ import (
 	"github.com/haechi/haechi/core/estate"
 	"github.com/haechi/haechi/core/plan"
 	"github.com/haechi/haechi/core/run"
+	"github.com/haechi/haechi/core/seats"
 	"github.com/haechi/haechi/core/situation"
 )
 
@@ -30,7 +31,10 @@ type Input struct {
 	Intents   map[estate.SiteID]situation.Intent
 	Withdrawn map[estate.NameID][]estate.SiteID
 	Returning map[estate.NameID][]estate.SiteID // of these, the answers that some name servers may give
-	Quorum    bool
+	Seats     []seats.Tower                     // see [Towers]
+	// Older is a tower that answers and is of the release before, which does not know every kind of run; "": none is.
+	Older  string
+	Quorum bool
 }
 
 // Hold is a person's order to act on nothing.
@@ -154,7 +158,7 @@ func refuseAll(wants []want) Decision {
 
 // rank orders decisions: what saves data first.
 func rank(k plan.Kind) int {
-	order := []plan.Kind{plan.LoseSite, plan.LoseStore, plan.FenceOld, plan.CutUsers, plan.GoAlone, plan.EndAlone, plan.LetGo, plan.LevelDNS, plan.Recover, plan.BringBack}
+	order := []plan.Kind{plan.LoseSite, plan.LoseStore, plan.FenceOld, plan.CutUsers, plan.GoAlone, plan.EndAlone, plan.LetGo, plan.LevelDNS, plan.Reseat, plan.Recover, plan.BringBack}
 	if i := slices.Index(order, k); i >= 0 {
 		return i
 	}

@@ -42,7 +42,7 @@ func (in Input) wants() []want {
 			out = append(out, w)
 		}
 	}
-	out = append(out, in.lockedServers()...)
+	out = slices.Concat(out, in.lockedServers(), in.reseat())
 	return append(out, in.returns(out)...)
 }
 

@@ -26,7 +26,8 @@ const Tries = 3
 //  5. nothing happens after Closed;
 //  6. it closes only when nothing is in flight, and then no store is left sealed or halted
 //     without its promotion having begun, unless the run that supersedes it takes the store
-//     over, or its undo failed again and again; then the closing words say so;
+//     over, or its undo failed again and again; then the closing words say so. A run that was left
+//     is closed as it stands;
 //  7. users who were sent to a site again are called back before it closes, unless they were
 //     watched to the last stage of their name, another run takes over, or the undo failed.
 type Run struct {

@@ -42,6 +42,7 @@ const (
 	Superseded EventKind = "superseded" // another run takes over; Facts say which stores as they are, others are unsealed
 	Aborted    EventKind = "aborted"    // By a person: what can be undone is undone, what cannot is ended
 	Closed     EventKind = "closed"     // Why: "done", "undone", "superseded", "failed: …"
+	Left       EventKind = "left"       // the towers' records go on from an older copy, or at one tower alone: nobody knows what became of it since, so nobody carries it on
 )
 
 // Facts are what steps learned, for later steps: "sealed" = "b,c", "chosen" = "b",

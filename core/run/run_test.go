@@ -190,3 +190,30 @@ func (l *log) recover(t *testing.T) string {
 	}
 	return b.String()
 }
+
+// A run whose towers' records go on from an older copy is closed as it stands: nobody knows what became of it.
+func TestALeftRunWantsNothing(t *testing.T) {
+	p := plan.Plan{Version: 1, Kind: plan.LoseSite, Subject: "a", Steps: []plan.Step{{ID: 1, Verb: plan.Seal, Driver: "postgres", Component: "db", Undo: plan.Unseal}}}
+	r, err := run.Replay([]run.Event{
+		{Run: "r-1", Seq: 1, Kind: run.Opened, Plan: &p, Term: 4},
+		{Run: "r-1", Seq: 2, Kind: run.Began, Step: 1, Term: 4},
+		{Run: "r-1", Seq: 3, Kind: run.Left, Term: 2, Why: "the records were restored"},
+	})
+	if err != nil || len(r.Next()) != 0 || r.Closed != "left: the records were restored" || r.Status() != run.StatusFailed {
+		t.Fatalf("%v, %q, %v", err, r.Closed, r.Next())
+	}
+	if _, err := r.Apply(run.Event{Run: "r-1", Seq: 4, Kind: run.Claimed, Term: 9}); err == nil {
+		t.Fatal("it was claimed after it was left")
+	}
+}
+
+// An event of a newer release is an error that says so, not a crash.
+func TestAnEventThatIsNotKnown(t *testing.T) {
+	p := plan.Plan{Version: 1, Kind: plan.LevelDNS, Steps: []plan.Step{{ID: 1, Verb: plan.Level, Driver: "dns", Component: "ns"}}}
+	for _, step := range []int{0, 1} {
+		_, err := run.Replay([]run.Event{{Run: "r-1", Seq: 1, Kind: run.Opened, Plan: &p}, {Run: "r-1", Seq: 2, Kind: "quelled", Step: step}})
+		if err == nil || !strings.Contains(err.Error(), "no such kind of event") {
+			t.Fatalf("err = %v", err)
+		}
+	}
+}

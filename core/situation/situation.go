@@ -42,6 +42,11 @@ type View struct {
 	Late     time.Duration `json:"late"`          // longest stall of its own loop within the last silence
 	Looks    []Look        `json:"looks"`         // sorted by target
 	Ends     time.Time     `json:"ends,omitzero"` // the observer's certificate
+	// Line and Cluster say by which records a tower goes: of two that go by different ones, those with the
+	// higher Line count. Speaks is what it understands; see core/plan.Release.
+	Line    uint64 `json:"line,omitempty"`
+	Cluster string `json:"cluster,omitempty"`
+	Speaks  int    `json:"speaks,omitempty"`
 }
 
 // Look is what an observer knows of one target.

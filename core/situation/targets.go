@@ -33,6 +33,11 @@ func DatabaseTarget(e estate.Estate, store estate.StoreID, member estate.MemberI
 	return id(e.Stores[store].Members[member].Site, KindDatabase, fmt.Sprintf("%s/%s", store, member))
 }
 
+// TowerTarget is the ID of the target that is a tower.
+func TowerTarget(e estate.Estate, tower estate.TowerID) string {
+	return id(e.Towers[tower].Site, KindTower, string(tower))
+}
+
 // AgentTarget is the ID of the target that is a host's agent. Hosts that share an
 // agent share its target, which carries the name of the first of them. It is
 // empty for a host without an agent.

@@ -43,6 +43,7 @@ type givenUp struct {
 	at  time.Time
 	why string
 }
+
 // tendSlotsOf keeps the slots of a primary, and none on a follower.
 func (u *Unit) tendSlotsOf(ctx context.Context, m *agent.Memory, may func() bool) {
 	t := time.NewTicker(slotLook)

@@ -51,6 +51,8 @@ func (b *board) apply(kv *mvccpb.KeyValue, gone bool) error {
 	switch key {
 	case keyDrive:
 		return into(&b.snap.Drive, key, value)
+	case keyLine:
+		return into(&b.snap.Line, key, value)
 	case keyHead:
 		return into(&b.head, key, value)
 	case keyEstate:

@@ -24,6 +24,7 @@ const (
 
 	keyNow       = root + "now/"
 	keyDrive     = keyNow + "drive"
+	keyLine      = keyNow + "line"
 	keyHead      = keyNow + "head"     // end of the journal
 	keyActs      = keyNow + "acts"     // written with each act of a person
 	keyNextRun   = keyNow + "next-run" // highest number given

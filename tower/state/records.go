@@ -82,6 +82,8 @@ type Snapshot struct {
 	Revision    int64 // 0: nothing was read yet
 	Acts        int64 // changes with each act of a person; see [Batch.Basis]
 	Drive       Drive
+	Line        Line
+	Cluster     string // that the records were read from, as Line names it
 	Estate      EstateVersion
 	EstateRaw   []byte
 	Stores      map[estate.StoreID]situation.Store

@@ -31,6 +31,7 @@ type Store struct {
 	stopped chan struct{} // closed when the watch has ended
 	ready   chan struct{} // closed when the first snapshot is there
 	latest  atomic.Pointer[Snapshot]
+	cluster atomic.Uint64 // that answered last
 
 	mu       sync.Mutex // guards what follows
 	watchers map[chan Snapshot]struct{}
@@ -84,7 +85,7 @@ func (s *Store) Drive(ctx context.Context) (Drive, error) {
 
 // Claim takes the drive over from whoever holds from, under the next term. It
 // fails with [ErrDeposed] if somebody else was faster; the Drive returned is
-// then the one that holds.
+// then the one that holds. It fails with [ErrOutOfLine] while nobody may drive; see [Line].
 func (s *Store) Claim(ctx context.Context, from Drive) (Drive, error) {
 	nonce := make([]byte, 8)
 	if _, err := rand.Read(nonce); err != nil {
@@ -92,8 +93,11 @@ func (s *Store) Claim(ctx context.Context, from Drive) (Drive, error) {
 	}
 	mine := Drive{Tower: s.tower, Term: from.Term + 1, Claim: hex.EncodeToString(nonce)}
 	var holds Drive
-	_, err := s.commit(ctx, []string{keyDrive}, func(have records) (w writing, err error) {
+	_, err := s.commit(ctx, []string{keyDrive, keyLine}, func(have records) (w writing, err error) {
 		if holds, err = decode[Drive](keyDrive, have[keyDrive].value); err != nil {
+			return w, err
+		}
+		if err := s.inLine(have, &w); err != nil {
 			return w, err
 		}
 		if holds != from {

@@ -52,6 +52,7 @@ func api(d Desk, log *slog.Logger, who func(*http.Request) (pki.Identity, error)
 		"POST estate": a.postEstate, "POST evacuate": a.postEvacuate, "POST failover": a.postFailover, "POST adopt": a.postAdopt,
 		"POST serve": a.postServe, "POST failback": a.postFailback, "POST rejoin": a.postRejoin, "POST verify": a.postVerify,
 		"POST salvages/{id}/apply": a.postApply, "POST salvages/{id}/discard": a.postDiscard,
+		"POST reseat": a.postReseat, "POST waive": a.postWaive, "GET snapshot": a.getSnapshot,
 		"POST arm": a.postArm, "DELETE arm": a.deleteArm, "POST hold": a.postHold, "DELETE hold": a.deleteHold,
 		"POST runs/{id}/pause": a.steer(Pause), "POST runs/{id}/resume": a.steer(Resume), "POST runs/{id}/abort": a.steer(Abort),
 	} {
@@ -133,12 +134,12 @@ func (a desk) getNow(http.ResponseWriter, *http.Request, string) (any, error) {
 
 func (a desk) getPlan(_ http.ResponseWriter, r *http.Request, _ string) (any, error) {
 	q := r.URL.Query()
-	for key, kind := range map[string]plan.Kind{"lose": plan.LoseSite, "evacuate": plan.Evacuate, "failover": plan.Failover, "adopt": plan.AdoptNew} {
+	for key, kind := range map[string]plan.Kind{"lose": plan.LoseSite, "evacuate": plan.Evacuate, "failover": plan.Failover, "adopt": plan.AdoptNew, "reseat": plan.Reseat} {
 		if subject := q.Get(key); subject != "" && len(q) == 1+btoi(q.Has("to")) {
 			return a.Plan(r.Context(), Ask{Kind: kind, Subject: subject, To: q.Get("to")})
 		}
 	}
-	return nil, &Refused{Code: BadRequest, Why: "it is not clear what to plan", Do: "ask with exactly one of lose=SITE, evacuate=SITE, failover=STORE (then also to=MEMBER), adopt=STORE"}
+	return nil, &Refused{Code: BadRequest, Why: "it is not clear what to plan", Do: "ask with exactly one of lose=SITE, evacuate=SITE, failover=STORE (then also to=MEMBER), adopt=STORE, reseat=towers"}
 }
 
 func btoi(b bool) int {

@@ -94,6 +94,25 @@ func (a desk) postFailback(w http.ResponseWriter, r *http.Request, by string) (a
 	return Started{id}, nil
 }
 
+func (a desk) postReseat(_ http.ResponseWriter, r *http.Request, by string) (any, error) {
+	return a.start(r, by, Ask{Kind: plan.Reseat, Subject: plan.Towers}, "towers")
+}
+
+func (a desk) postWaive(w http.ResponseWriter, r *http.Request, by string) (any, error) {
+	var in struct{ Host, Why string }
+	if err := body(w, r, &in); err != nil {
+		return nil, err
+	}
+	for field, value := range map[string]string{"host": in.Host, "why": in.Why} {
+		if value == "" {
+			return nil, missing(field)
+		}
+	}
+	ctx, cancel := acting(r)
+	defer cancel()
+	return accepted(a.Waive(ctx, by, in.Host, in.Why))
+}
+
 func (a desk) start(r *http.Request, by string, ask Ask, field string) (any, error) {
 	if ask.Subject == "" {
 		return nil, missing(field)

@@ -2,6 +2,7 @@ package web
 
 import (
 	"context"
+	"io"
 
 	"github.com/haechi/haechi/core/estate"
 	"github.com/haechi/haechi/core/history"
@@ -70,6 +71,11 @@ type Desk interface {
 
 	// History tells the life of a store; Life.Gap says where some of it cannot be read now.
 	History(ctx context.Context, id estate.StoreID) (history.Life, error)
+	// Snapshot writes the towers' records to w as a file that can be restored.
+	Snapshot(ctx context.Context, by string, w io.Writer) error
+	// Waive goes on without asking the agent of a host what it has seen, where that is waited for after the
+	// records were restored.
+	Waive(ctx context.Context, by, host, why string) error
 
 	// Doctor says what is missing or unsafe, of this tower and of all that it sees.
 	Doctor(ctx context.Context) ([]Finding, error)
@@ -89,8 +95,8 @@ type Applied struct {
 
 // Ask is what a person wants planned or done.
 type Ask struct {
-	Kind    plan.Kind `json:"kind"`         // LoseSite (Plan only), Evacuate, Failover, AdoptNew, Serve, BringBack, Restore or GiveUp
-	Subject string    `json:"subject"`      // the site, the store or the salvage
+	Kind    plan.Kind `json:"kind"`         // LoseSite (Plan only), Evacuate, Failover, AdoptNew, Serve, Reseat, BringBack, Restore or GiveUp
+	Subject string    `json:"subject"`      // the site, the store or the salvage; "towers" of Reseat
 	To      string    `json:"to,omitempty"` // Failover: the member that becomes primary; empty: the best one. BringBack: the one that comes back
 	// Restore: which rows, "1,3-5"; empty: all of them. Overwrite: also where the primary has others.
 	Rows      string `json:"rows,omitempty"`

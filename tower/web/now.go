@@ -101,6 +101,7 @@ type Target struct {
 	SilentMS  int64  `json:"silent_ms"` // since any observer heard it; -1: never
 	Why       string `json:"why,omitempty"`
 	Held      bool   `json:"held,omitempty"` // an agent whose hold file is there
+	Seat      string `json:"seat,omitempty"` // a tower that does not simply vote: what it is instead
 }
 
 // Observer is one that looks from where users are.

@@ -13,12 +13,15 @@ import (
 )
 
 // Config returns the configuration of the only member of a cluster, with its
-// data in a temporary directory.
+// data in a temporary directory that is prepared for a first start.
 func Config(t testing.TB) etcd.Config {
 	t.Helper()
-	addr := FreeAddr(t)
+	addr, dir := FreeAddr(t), t.TempDir()
+	if err := etcd.Prepare(dir); err != nil {
+		t.Fatal(err)
+	}
 	return etcd.Config{
-		Name: "tower-test", DataDir: t.TempDir(), PeerListen: addr,
+		Name: "tower-test", DataDir: dir, PeerListen: addr,
 		InitialCluster: map[string]string{"tower-test": addr},
 		Heartbeat:      10 * time.Millisecond, Election: 100 * time.Millisecond,
 		Log: slog.New(slog.DiscardHandler),

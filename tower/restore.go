@@ -1,0 +1,177 @@
+package tower
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/haechi/haechi/agent"
+	"github.com/haechi/haechi/core/estate"
+	"github.com/haechi/haechi/core/seats"
+	"github.com/haechi/haechi/pki"
+	"github.com/haechi/haechi/tower/etcd"
+	"github.com/haechi/haechi/tower/state"
+)
+
+// Person is who does what no tower does by itself, and why. Both are required.
+type Person struct{ By, Why string }
+
+func (p Person) check() error {
+	if strings.TrimSpace(p.By) == "" || strings.TrimSpace(p.Why) == "" {
+		return errors.New("who does this, and why, is journaled: both are needed")
+	}
+	return nil
+}
+
+// Restore makes this tower's data of a snapshot, in a cluster that is new as a whole: it is done on the host of each tower that votes,
+// from the same file, while none of them runs. When they run again everything is disarmed, and nobody
+// drives before all agents were asked what terms and epochs they have seen. Where it is refused nothing has
+// changed. other allows a snapshot of a cluster with another certificate authority, by its estate's name.
+func Restore(ctx context.Context, cfg Config, file string, p Person, other string) (SnapshotHead, error) {
+	if err := p.check(); err != nil {
+		return SnapshotHead{}, err
+	}
+	if len(cfg.Etcd.Endpoints) > 0 {
+		return SnapshotHead{}, errOwnCluster
+	}
+	c := cfg.etcd(nil)
+	if err := mayRestore(ctx, cfg, c); err != nil {
+		return SnapshotHead{}, err
+	}
+	if err := os.MkdirAll(cfg.Data, 0o700); err != nil {
+		return SnapshotHead{}, err
+	}
+	records, err := os.CreateTemp(cfg.Data, ".records-")
+	if err != nil {
+		return SnapshotHead{}, err
+	}
+	defer os.Remove(records.Name())
+	defer records.Close()
+	h, err := ReadSnapshot(file, records)
+	if err != nil {
+		return h, err
+	}
+	if err := ours(cfg, h, other); err != nil {
+		return h, fmt.Errorf("%s: %w", file, err)
+	}
+	if err := records.Close(); err != nil {
+		return h, err
+	}
+	// All hosts have to make the same cluster of the same file, and another one of another file.
+	return h, cfg.begin(c, records.Name(), fmt.Sprintf("haechi %s %d %s", h.Journal.Hash, h.Line, h.At.UTC().Format(time.RFC3339Nano)),
+		turn{Kind: state.Restored, From: h.String(), By: p.By, Why: p.Why})
+}
+
+// mayRestore refuses what would make a tower forget, or make a second cluster beside one that runs.
+func mayRestore(ctx context.Context, cfg Config, c etcd.Config) error {
+	switch {
+	case !cfg.votesAtFirst():
+		return ErrStandsBy
+	case etcd.HasData(c.DataDir):
+		return fmt.Errorf("%s holds data; where that is no use any more, move it away (mv %s %s.old), then restore", c.DataDir, c.DataDir, c.DataDir)
+	case etcd.Ask(ctx, c).Heard:
+		return errors.New("another tower runs: if it was restored, or never lost its records, start this one without restoring, and it waits until it is seated; else stop all towers, then restore on each host")
+	}
+	return nil
+}
+
+// ours refuses the snapshot of another cluster.
+func ours(cfg Config, h SnapshotHead, other string) error {
+	ca, err := pki.Authorities(cfg.TLS.pki())
+	if err != nil {
+		return err
+	}
+	if !slices.ContainsFunc(ca, func(one string) bool { return slices.Contains(h.CA, one) }) && (other == "" || other != h.Estate) {
+		return fmt.Errorf("it is of another cluster: %s, with towers %v and another certificate authority than this host's (%s); if it is the right one all the same, say so: --of %s",
+			h.Estate, h.Towers, cfg.TLS.CA, h.Estate)
+	}
+	return nil
+}
+
+// begin makes the data of the tower, and leaves word for its start of how it came to that.
+func (c Config) begin(e etcd.Config, records, token string, t turn) error {
+	raw, err := json.Marshal(t)
+	if err != nil {
+		return err
+	}
+	if err := agent.WriteDurably(c.turnFile(), append(raw, '\n'), 0o600); err != nil {
+		return err
+	}
+	if err := etcd.Restore(e, records, token); err != nil {
+		return errors.Join(err, os.Remove(c.turnFile()))
+	}
+	return nil
+}
+
+// Recovery is what is known before a tower goes on alone.
+type Recovery struct {
+	Voters  []string // that the towers' file names as the first
+	Answer  int      // of the others that answer now
+	DataDir string
+}
+
+// MayRecover says whether a stopped tower can be made to go on alone, and what is known of the others. It is
+// refused while a majority of them is there.
+func MayRecover(ctx context.Context, cfg Config) (Recovery, error) {
+	if len(cfg.Etcd.Endpoints) > 0 {
+		return Recovery{}, errOwnCluster
+	}
+	c := cfg.etcd(nil)
+	r := Recovery{Voters: c.Voters, DataDir: c.DataDir}
+	if !etcd.HasData(c.DataDir) {
+		return r, fmt.Errorf("%s holds no data, so there is nothing to go on with; restore a snapshot: haechi tower restore", c.DataDir)
+	}
+	if etcd.Running(c.DataDir) {
+		return r, fmt.Errorf("the tower runs; stop it first, and be sure that nothing starts it meanwhile")
+	}
+	if r.Answer = etcd.Ask(ctx, c).Answers; r.Answer+1 >= seats.Quorum(len(c.Voters)) {
+		return r, fmt.Errorf("%d of the other towers answer: with this one they are a majority, so start it, and nothing has to be recovered", r.Answer)
+	}
+	return r, nil
+}
+
+// Recover makes a stopped tower go on alone, as the only voter of another cluster, with all that it has heard
+// of. lost are sites that are given up: their agents are not waited for, and terms and epochs rise by more than
+// they can have seen. The data as it was is kept beside, and where anything fails it stays in force.
+func Recover(ctx context.Context, cfg Config, p Person, lost []estate.SiteID, at time.Time) (kept string, err error) {
+	if err := p.check(); err != nil {
+		return "", err
+	}
+	if _, err := MayRecover(ctx, cfg); err != nil {
+		return "", err
+	}
+	for _, s := range lost {
+		if s == cfg.Site {
+			return "", fmt.Errorf("%s is this tower's own site; it cannot be lost to it", s)
+		}
+	}
+	c := cfg.etcd(nil)
+	c.Voters = []string{c.Name}
+	records, err := os.CreateTemp(cfg.Data, ".records-")
+	if err != nil {
+		return "", err
+	}
+	defer os.Remove(records.Name())
+	defer records.Close()
+	if err := etcd.Alone(ctx, c, records); err != nil {
+		return "", err
+	}
+	if err := records.Close(); err != nil {
+		return "", err
+	}
+	if kept, err = etcd.SetAside(c.DataDir, "before-recover", at); err != nil {
+		return "", err
+	}
+	err = cfg.begin(c, records.Name(), fmt.Sprintf("haechi %s alone %s", c.Name, at.UTC().Format(time.RFC3339Nano)),
+		turn{Kind: state.Recovered, From: "what " + c.Name + " had heard of", By: p.By, Why: p.Why, Lost: lost})
+	if err != nil {
+		return "", errors.Join(err, os.Rename(kept, filepath.Clean(c.DataDir)))
+	}
+	return kept, nil
+}

@@ -1,0 +1,140 @@
+package state_test
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/haechi/haechi/core/estate"
+	"github.com/haechi/haechi/core/journal"
+	"github.com/haechi/haechi/core/plan"
+	"github.com/haechi/haechi/core/run"
+	"github.com/haechi/haechi/core/situation"
+	"github.com/haechi/haechi/tower/etcd"
+	"github.com/haechi/haechi/tower/state"
+	"github.com/haechi/haechi/tower/state/etcdtest"
+)
+
+// elsewhere copies the records of a member into another cluster, as a restore does.
+func elsewhere(t *testing.T, m *etcd.Member) *state.Store {
+	t.Helper()
+	var b bytes.Buffer
+	must(t, etcd.Copy(ctx(t), m.Client(), &b))
+	file := filepath.Join(t.TempDir(), "copy")
+	must(t, os.WriteFile(file, b.Bytes(), 0o600))
+	c := etcdtest.Config(t)
+	c.DataDir = filepath.Join(t.TempDir(), "etcd")
+	must(t, etcd.Restore(c, file, "another"))
+	return open(t, etcdtest.Start(t, c).Client(), "tower-b")
+}
+
+// lived is a cluster with a history: armed, an open run, a store under epoch 3, a wish of a person.
+func lived(t *testing.T) (*etcd.Member, state.Drive) {
+	t.Helper()
+	m := etcdtest.Start(t, etcdtest.Config(t))
+	s := open(t, m.Client(), "tower-a")
+	d, err := s.Claim(ctx(t), state.Drive{})
+	must(t, err)
+	must(t, s.Arm(ctx(t), "*", "kim"))
+	_, err = s.Append(ctx(t), d, []journal.Entry{{Kind: "note", Text: "a record"}},
+		state.StorePut{ID: "talk-db", Store: situation.Store{Epoch: 3, Primary: "a", Sync: []estate.MemberID{"b"}, Any: 1, LeastAny: 1, Next: 4}})
+	must(t, err)
+	p := plan.Plan{Version: 1, Kind: plan.LevelDNS, Subject: "ns-a", Steps: []plan.Step{{ID: 1, Verb: plan.Level, Driver: "dns", Component: "ns-a"}}}
+	must(t, s.AppendBatch(ctx(t), d, state.Batch{Events: []run.Event{{Run: "r-000001", Seq: 1, Kind: run.Opened, Plan: &p, Term: d.Term}}}))
+	_, err = s.Ask(ctx(t), state.Ask{Verb: "abort", Run: "r-000001", By: "kim"})
+	must(t, err)
+	return m, d
+}
+
+func TestTheFirstClaimBeginsTheLine(t *testing.T) {
+	m, _ := lived(t)
+	s := open(t, m.Client(), "tower-a")
+	snap := until(t, s, func(s state.Snapshot) bool { return s.Line.Number > 0 })
+	if snap.Line.Number != 1 || snap.Line.Cluster != s.Cluster() && s.Cluster() != "" || snap.Line.Kind != "" {
+		t.Fatalf("line = %+v", snap.Line)
+	}
+	must(t, s.BeginLine(ctx(t), state.Line{Kind: state.Restored})) // its own records: nothing happens
+	if again := s.Snapshot(); len(again.Armed) != 1 || again.Line.Number != 1 {
+		t.Fatalf("a line began over its own records: %+v", again.Line)
+	}
+}
+
+// Records that turn up in another cluster: nobody drives, nothing is armed, no run goes on, before the
+// agents were asked; and then term and epochs are above all that they have seen.
+func TestRestoredRecordsBeginANewLine(t *testing.T) {
+	m, d := lived(t)
+	s := elsewhere(t, m)
+	until(t, s, func(s state.Snapshot) bool { return len(s.Index) == 1 })
+	_, err := s.Claim(ctx(t), d)
+	wantIs(t, err, state.ErrOutOfLine)
+
+	must(t, s.BeginLine(ctx(t), state.Line{Kind: state.Restored, From: "a copy", By: "kim", Why: "disks lost", Unasked: []estate.HostID{"db-a", "db-b"}}))
+	snap := until(t, s, func(s state.Snapshot) bool { return s.Line.Number == 2 })
+	if len(snap.Armed) != 0 || len(snap.Asks) != 0 || len(snap.OpenRuns()) != 0 || snap.Drive != (state.Drive{Term: d.Term}) {
+		t.Fatalf("armed %v, asks %v, open %v, drive %+v", snap.Armed, snap.Asks, snap.OpenRuns(), snap.Drive)
+	}
+	if diff := cmp.Diff(situation.Store{Next: 4}, snap.Stores["talk-db"]); diff != "" {
+		t.Fatal("what a store's record said of yesterday still counts:", diff)
+	}
+	r, err := run.Replay(snap.Runs["r-000001"])
+	must(t, err)
+	if !strings.HasPrefix(r.Closed, "left: ") || len(r.Next()) != 0 {
+		t.Fatalf("the run is %q and wants %v", r.Closed, r.Next())
+	}
+	_, err = s.Claim(ctx(t), snap.Drive)
+	wantIs(t, err, state.ErrOutOfLine)
+
+	must(t, s.Learn(ctx(t), state.Heard{Host: "db-a", Term: 70, Epochs: map[estate.StoreID]uint64{"talk-db": 9}}))
+	must(t, s.Learn(ctx(t), state.Heard{Host: "db-a", Term: 99})) // it was asked already
+	must(t, s.Learn(ctx(t), state.Heard{Host: "new", Term: 65}))  // the estate names it since
+	must(t, s.Learn(ctx(t), state.Heard{Host: "db-b", Term: 60, Epochs: map[estate.StoreID]uint64{"talk-db": 2}}))
+	snap = until(t, s, func(s state.Snapshot) bool { return len(s.Line.Unasked) == 0 && s.Line.Number == 2 })
+	if snap.Drive.Term != 70 || snap.Stores["talk-db"].Next != 9 {
+		t.Fatalf("term %d, epoch %d", snap.Drive.Term, snap.Stores["talk-db"].Next)
+	}
+	now, err := s.Claim(ctx(t), snap.Drive)
+	must(t, err)
+	if now.Term != 71 {
+		t.Fatalf("term %d", now.Term)
+	}
+	entries, err := s.Journal(ctx(t), 1, 0)
+	must(t, err)
+	must(t, journal.Verify(entries))
+	if !slices.ContainsFunc(entries, func(e journal.Entry) bool {
+		return strings.Contains(e.Text, "kim restored the towers' records from a copy: disks lost")
+	}) {
+		t.Fatal("the journal does not say where it was restored from")
+	}
+}
+
+// One tower that goes on alone keeps what it knows of the stores, above all that those can have seen
+// who are not asked.
+func TestRecoveredRecordsKeepTheStores(t *testing.T) {
+	m, d := lived(t)
+	s := elsewhere(t, m)
+	until(t, s, func(s state.Snapshot) bool { return len(s.Index) == 1 })
+	must(t, s.BeginLine(ctx(t), state.Line{Kind: state.Recovered, By: "kim", Why: "two sites burned", Waived: []estate.HostID{"db-a"}, Unasked: []estate.HostID{"db-b"}}))
+	must(t, s.Waive(ctx(t), "db-b", []estate.StoreID{"talk-db"}, "kim", "its host burned too"))
+	err := s.Waive(ctx(t), "db-b", nil, "kim", "again")
+	wantIs(t, err, state.ErrNotFound)
+	snap := until(t, s, func(s state.Snapshot) bool { return len(s.Line.Waived) == 2 })
+	rec := snap.Stores["talk-db"]
+	if rec.Epoch != 3 || rec.Primary != "a" || rec.Next != 4+1000+1000 || snap.Drive.Term != d.Term+2000 {
+		t.Fatalf("record %+v, drive %+v", rec, snap.Drive)
+	}
+	now, err := s.Claim(ctx(t), snap.Drive)
+	must(t, err)
+	// One that was not waited for is back, and has seen more than anybody thought: the driver is deposed.
+	must(t, s.Learn(ctx(t), state.Heard{Host: "db-a", Term: now.Term + 5, Epochs: map[estate.StoreID]uint64{"talk-db": 9000}}))
+	_, err = s.Append(ctx(t), now, []journal.Entry{{Text: "late"}})
+	wantIs(t, err, state.ErrDeposed)
+	snap = until(t, s, func(s state.Snapshot) bool { return len(s.Line.Waived) == 1 })
+	if snap.Drive.Term != now.Term+5 || snap.Stores["talk-db"].Next != 9000 {
+		t.Fatalf("%+v, %+v", snap.Drive, snap.Stores["talk-db"])
+	}
+}
