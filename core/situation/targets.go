@@ -64,11 +64,6 @@ func Gateways(e estate.Estate, service estate.ServiceID, site estate.SiteID) []T
 	return instances(site, service, e.Services[service].Probes, answers(e, service)[site])
 }
 
-// TowerTarget is the ID of the target that is a tower.
-func TowerTarget(e estate.Estate, tower estate.TowerID) string {
-	return id(e.Towers[tower].Site, KindTower, string(tower))
-}
-
 // Units lists the units that an agent serves, by any of the hosts that share it, sorted.
 func Units(e estate.Estate, host estate.HostID) []string {
 	at := AgentTarget(e, host)
