@@ -167,9 +167,6 @@ func (in Input) does(o OpenRun, w want) bool {
 	case plan.LevelDNS:
 		return same
 	}
-	if o.Kind == plan.Restore || o.Kind == plan.GiveUp {
-		return false // people decide about rows of the past; what has to be done now does not wait for them
-	}
 	if o.Kind == plan.FenceOld && o.Status == run.StatusAsked && w.kind != o.Kind {
 		return false // whether a former primary is to be stopped holds nothing else up
 	}
@@ -205,7 +202,7 @@ func (in Input) yields(o OpenRun, w want) bool {
 	switch o.Kind {
 	case plan.LoseSite:
 		return w.kind == plan.LoseSite && !o.knows(w.lost) || moves(w.kind) && slices.ContainsFunc(w.stores, ours)
-	case plan.LoseStore, plan.GoAlone, plan.EndAlone, plan.FenceOld, plan.LetGo, plan.AdoptNew, plan.Restore, plan.GiveUp:
+	case plan.LoseStore, plan.GoAlone, plan.EndAlone, plan.FenceOld, plan.LetGo, plan.AdoptNew:
 		return moves(w.kind) && slices.ContainsFunc(w.stores, ours)
 	case plan.Evacuate, plan.Failover:
 		return in.passes(o, w) || w.kind == plan.LoseSite && (lost(o.Subject) || slices.ContainsFunc(in.storeIDs(), hit))

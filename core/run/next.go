@@ -171,7 +171,7 @@ func (r Run) unasked(s plan.Step, p Progress) (why string, people int) {
 // hangs on it, and while it were open nobody could order anything else. The agent of a former primary
 // may be out of reach because its site has burned: the next look at it is a new cause.
 func ends(k plan.Kind) bool {
-	return k == plan.Evacuate || k == plan.Failover || k == plan.Serve || k == plan.LetGo || k == plan.FenceOld || k == plan.Restore || k == plan.GiveUp
+	return k == plan.Evacuate || k == plan.Failover || k == plan.Serve || k == plan.LetGo || k == plan.FenceOld
 }
 
 // closing says whether the run is at its end, and with which words.

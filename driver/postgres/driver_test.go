@@ -45,6 +45,7 @@ type fakeMember struct {
 	heard    []agent.Order
 	holds    []situation.Salvage // what it finds when it is read, in turn
 	applied  bool
+	broken   bool // it is being rewritten
 	files    map[string]string
 }
 
@@ -179,6 +180,9 @@ func (m *fakeMember) facts() map[string]string {
 		}
 	}
 	m.mem.facts(f)
+	if m.broken {
+		f["broken"] = "copy"
+	}
 	return f
 }
 
