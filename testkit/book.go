@@ -185,6 +185,13 @@ func (b *Book) Salvage(_ context.Context, id string) (situation.Salvage, error) 
 	return b.salvages[id], nil
 }
 
+// Found puts a salvage into the records.
+func (b *Book) Found(s situation.Salvage) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.salvages[s.ID] = s
+}
+
 // Store implements executor.Book.
 func (b *Book) Store(_ context.Context, id estate.StoreID) (situation.Store, error) {
 	b.mu.Lock()

@@ -451,7 +451,7 @@ func salvaged(id string, from int) (web.SalvageRows, error) {
 }
 
 func TestASalvageIsShownPageByPage(t *testing.T) {
-	tn := newTown(t, pki.Viewer)
+	tn := newTown(t, pki.Viewer, pki.Operator)
 	tn.tower(desk{SalvageFunc: salvaged})
 	out, err := tn.haechi("salvage", "list")
 	if err != nil || !strings.Contains(out, "r-000012-a") || !strings.Contains(out, "250") {

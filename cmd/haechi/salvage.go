@@ -62,7 +62,7 @@ const rowsShown = 100
 func showSalvageCommand(o *options) *cobra.Command {
 	var from, limit int
 	c := &cobra.Command{
-		Use: "show ID", Short: "One salvage: its rows, and what stands in their places now", Args: cobra.ExactArgs(1),
+		Use: "show ID", Short: "One salvage: its rows, and what stands in their places now (role operator or approver)", Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			if from < 1 || limit < 0 {
 				return &misused{errors.New("--from counts from 1, --limit from 0 (all)")}

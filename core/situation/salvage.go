@@ -99,7 +99,7 @@ func ParseRows(text string) ([]int, error) {
 }
 
 // maxRows is how many rows are chosen at once.
-const maxRows = 1_000_000
+const maxRows = 10_000_000
 
 // FormatRows writes sorted numbers as [ParseRows] reads them.
 func FormatRows(rows []int) string {

@@ -21,7 +21,7 @@ func TestRowsArePickedAsPeopleWriteThem(t *testing.T) {
 			t.Errorf("%q: %q is read as %v, %v", text, situation.FormatRows(got), again, err)
 		}
 	}
-	for _, text := range []string{"", "0", "-1", "3-1", "a", "1,", "1-", "1-1000000000", "1-2-3", "1 2"} {
+	for _, text := range []string{"", "0", "-1", "3-1", "a", "1,", "1-", "1-1000000000", "1-9999999,1-9999999", "1-2-3", "1 2"} {
 		if got, err := situation.ParseRows(text); err == nil {
 			t.Errorf("%q was read as %v", text, got)
 		}

@@ -111,16 +111,22 @@ func (u *Unit) endApart(ctx context.Context) error {
 	if pid == 0 || !u.isApart() {
 		return nil
 	}
+	if err := u.endOrKill(ctx, pid, endApart); err != nil {
+		return fmt.Errorf("apart: %w", err)
+	}
+	return nil
+}
+
+// endOrKill has a server end by itself, so that it can be rewound, and kills it where that takes too long.
+func (u *Unit) endOrKill(ctx context.Context, pid int, patience time.Duration) error {
+	u.local.drop()
 	_ = syscall.Kill(pid, syscall.SIGINT)
-	soon, cancel := context.WithTimeout(ctx, endApart)
+	soon, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	if u.awaitGone(soon, pid) == nil {
 		return nil
 	}
-	if err := u.kill(ctx, fencePatience); err != nil {
-		return fmt.Errorf("apart: %w", err)
-	}
-	return nil
+	return u.kill(ctx, fencePatience)
 }
 
 // readable are the settings under which values are read and written: the same text everywhere, and

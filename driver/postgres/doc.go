@@ -70,6 +70,23 @@
 // A member that counts is never rewritten. Where it would have to be, it is first taken off the primary's list and,
 // once others hold all that was acknowledged, off the record.
 //
+// # How what only a former primary holds is found
+//
+// On each primary the agent keeps a logical slot for each database and moves it on to what the rule's
+// number of listed members has flushed. Any such place is on at least one of the sealed, so the next primary
+// leaves the timeline there or later: a slot that never went beyond reaches back to the fork. pg_waldump
+// proves before that whether any transaction ended beyond the fork at all. The member is then started apart:
+// nobody but the agent reaches it, and it reaches nobody. Where a slot does not reach back (it was given up,
+// a promotion was accepted with a loss, the member was a follower) rows are found by the transactions that wrote them,
+// which the log names, or the horizon of the promotion: the record remembers with each one which transactions had ended.
+//
+// A backend that waits for other members still shows its transaction. Fencing looks for these before it
+// stops the server in a way that answers nobody, so of their clients it is known that they were told nothing.
+//
+// What was found is remembered together with the place at which the data directory stood then. A member
+// whose data moved since was started by other hands and is read again; one whose salvage does not lie in two sites is
+// never rewritten.
+//
 // # How a mandate ends
 //
 // A primary that is to acknowledge alone gets an nftables table first, which lets nothing pass to

@@ -47,6 +47,7 @@ type fakeMember struct {
 	heard    []agent.Order
 	holds    []situation.Salvage // what it finds when it is read, in turn
 	applied  bool
+	broken   bool // it is being rewritten
 	files    map[string]string
 	told     func(agent.Order) (map[string]string, error) // answers digest and check
 }
@@ -192,6 +193,9 @@ func (m *fakeMember) facts() map[string]string {
 		}
 	}
 	m.mem.facts(f)
+	if m.broken {
+		f["broken"] = "copy"
+	}
 	return f
 }
 

@@ -2,12 +2,14 @@ package postgres
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"hash"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -44,11 +46,35 @@ type reader struct {
 	say     func(string)
 }
 
+// mostNotes bounds what is said of a salvage: it stands in the towers' records.
+const mostNotes = 100
+
 // note remembers what could not be found out, in words; once.
 func (r *reader) note(format string, args ...any) {
-	if text := fmt.Sprintf(format, args...); !slices.Contains(r.unknown, text) {
+	text := fmt.Sprintf(format, args...)
+	switch {
+	case slices.Contains(r.unknown, text):
+	case len(r.unknown) < mostNotes:
 		r.unknown = append(r.unknown, text)
+	case len(r.unknown) == mostNotes:
+		r.unknown = append(r.unknown, "and more of the kind")
 	}
+}
+
+// fewest keeps the tables with the most rows, so that a record stays small.
+func fewest(tables map[string]int) map[string]int {
+	if len(tables) <= mostNotes {
+		return tables
+	}
+	names := slices.SortedFunc(maps.Keys(tables), func(a, b string) int { return cmp.Or(tables[b]-tables[a], cmp.Compare(a, b)) })
+	out := map[string]int{}
+	for i, n := range names {
+		if i >= mostNotes {
+			n = "others"
+		}
+		out[n] += tables[names[i]]
+	}
+	return out
 }
 
 // missed remembers what may hold rows and could not be read: people have to accept that.
@@ -195,7 +221,7 @@ func (r *reader) done(ctx context.Context, out *salvage.Writer) (readResult, err
 		if err != nil {
 			return readResult{}, err
 		}
-		s.State, s.Tables, s.Told = situation.SalvageOpen, foot.Tables, foot.Told
+		s.State, s.Tables, s.Told = situation.SalvageOpen, fewest(foot.Tables), foot.Told
 		if s.Bytes, err = r.publish(s.ID); err != nil {
 			return readResult{}, fmt.Errorf("salvage: %w", err)
 		}

@@ -100,7 +100,7 @@ func (u *Unit) open(s agent.Salvaging) (*os.File, *salvage.Reader, error) {
 	if err != nil {
 		return nil, nil, fmt.Errorf("salvage %s: %w", s.ID, err)
 	}
-	r, err := u.check(f, s)
+	r, err := u.checkFile(f, s)
 	if err != nil {
 		f.Close()
 		return nil, nil, err
@@ -108,8 +108,8 @@ func (u *Unit) open(s agent.Salvaging) (*os.File, *salvage.Reader, error) {
 	return f, r, nil
 }
 
-// check makes sure that a file is the salvage that the towers' record speaks of, whole and of this store.
-func (u *Unit) check(f *os.File, s agent.Salvaging) (*salvage.Reader, error) {
+// checkFile makes sure that a file is the salvage that the towers' record speaks of, whole and of this store.
+func (u *Unit) checkFile(f *os.File, s agent.Salvaging) (*salvage.Reader, error) {
 	sum := sha256.New()
 	if n, err := io.Copy(sum, f); err != nil {
 		return nil, fmt.Errorf("salvage %s: %w", s.ID, err)

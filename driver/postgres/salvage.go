@@ -45,6 +45,10 @@ func (u *Unit) salvage(ctx context.Context, o agent.Order, mem memory, m *agent.
 	case over:
 		mem.Read.Salvage, mem.Read.Stand = &result.salvage, result.stand
 		mem.Read.Kept = !result.partial && result.salvage.Rows == 0
+		if err := u.stillRead(ctx, mem); err != nil { // other hands were at it before anybody asked
+			u.reading.forget()
+			return nil, fmt.Errorf("salvage: %w", err)
+		}
 		if err := m.Save(mem); err != nil {
 			return nil, err
 		}
@@ -93,7 +97,11 @@ func (u *Unit) beginReading(ctx context.Context, o agent.Order, mem memory, m *a
 		return nil, err
 	}
 	if running {
-		if err := u.kill(ctx, fencePatience); err != nil {
+		stop := func() error { return u.kill(ctx, fencePatience) } // a primary waits for followers that it does not have
+		if mem.Role == asFollower {
+			stop = func() error { return u.endOrKill(ctx, u.postmaster(), fencePatience) }
+		}
+		if err := stop(); err != nil {
 			return nil, fmt.Errorf("salvage: %w", err)
 		}
 	}

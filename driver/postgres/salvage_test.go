@@ -58,7 +58,7 @@ func TestASalvageLiesInTwoSitesBeforeItIsDone(t *testing.T) {
 			t.Errorf("%s holds %v", m, w.members[m].files)
 		}
 	}
-	o := w.members["pangyo"].heard[0]
+	o := w.members["pangyo"].heard[1] // the first asks what it is
 	want := []agent.Turn{{Timeline: 1, End: "0/3000100", Oldest: 731, Next: 740}, {Timeline: 2}}
 	if diff := cmp.Diff(want, o.Salvage.Turns); diff != "" || o.Upstream.Member != "ansan" {
 		t.Error(diff, o.Upstream)
@@ -84,12 +84,31 @@ func TestASalvageInOneSiteIsNotDone(t *testing.T) {
 		}
 		return w.members[address], nil
 	}
-	res, err := d.Do(t.Context(), w.task(plan.Salvage, nil, "pangyo"))
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	res, err := d.Do(ctx, w.task(plan.Salvage, nil, "pangyo"))
 	if err == nil || res.Outcome != run.NotDone || res.Salvage != nil || w.members["pangyo"].mem.Read.Kept || !strings.Contains(err.Error(), "one site alone") {
 		t.Errorf("%+v, %v", res, err)
 	}
 	if l, err := d.Look(t.Context(), w.task(plan.Salvage, nil, "pangyo")); l.Outcome != run.NotDone {
 		t.Errorf("%+v, %v", l, err)
+	}
+}
+
+// A member that is being rewritten is for no order but that; what it held was kept before.
+func TestAMemberThatIsBeingRewrittenIsNotReadAgain(t *testing.T) {
+	w := newFakeWorld(t)
+	w.moved()
+	d := w.driver()
+	first, err := d.Do(t.Context(), w.task(plan.Salvage, nil, "pangyo"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.members["pangyo"].broken = true
+	before := len(w.members["pangyo"].heard)
+	again, err := d.Do(t.Context(), w.task(plan.Salvage, nil, "pangyo"))
+	if err != nil || !cmp.Equal(again.Salvage, first.Salvage) || len(w.members["pangyo"].heard) != before+1 {
+		t.Errorf("%+v, %v", again, err)
 	}
 }
 
@@ -372,5 +391,19 @@ func TestHowFarTheRulesNumberOfMembersHasFlushed(t *testing.T) {
 func TestWhyAReadingIsTriedAgain(t *testing.T) {
 	if !worthRetrying(t.Context(), fmt.Errorf("row: %w", errNotWritten)) || worthRetrying(t.Context(), errors.New("invalid page")) {
 		t.Error("a full disk of the agent is no unreadable one of the member")
+	}
+}
+
+// What is said of a salvage stays small, whatever was found.
+func TestARecordOfASalvageStaysSmall(t *testing.T) {
+	r := &reader{}
+	tables := map[string]int{}
+	for i := range 5000 {
+		r.note("%d", i)
+		tables[fmt.Sprint(i)] = i
+	}
+	few := fewest(tables)
+	if len(r.unknown) != mostNotes+1 || len(few) != mostNotes+1 || few["4999"] != 4999 || few["others"] == 0 {
+		t.Errorf("%d notes, %d tables", len(r.unknown), len(few))
 	}
 }

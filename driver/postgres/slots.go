@@ -20,7 +20,9 @@ import (
 const (
 	slotPrefix = "haechi_salvage_" // then the database's OID
 	slotPlugin = "test_decoding"   // needs no publication: one for all tables would refuse updates where there is no key
-	slotEvery  = 5 * time.Second
+	// slotEvery is how often slots are moved on. Each time the server reads its log again from where the
+	// oldest transaction began when it last said so, which it does four times a minute.
+	slotEvery  = 10 * time.Second
 	slotLook   = time.Second      // how soon it is seen that the member was made something else
 	slotMost   = 2 << 30          // bytes of log that a slot may hold back
 	slotLittle = 64 << 20         // what it may hold back however full the disk is
@@ -69,18 +71,22 @@ func (u *Unit) tendSlotsOf(ctx context.Context, m *agent.Memory, may func() bool
 		if is == was && time.Since(last) < slotEvery {
 			continue
 		}
-		was, last = is, time.Now()
-		u.keepSlots(ctx, mem)
+		if u.keepSlots(ctx, mem) {
+			was, last = is, time.Now()
+		}
 	}
 }
 
-// keepSlots does what is due, and remembers for a look what there is to say.
-func (u *Unit) keepSlots(ctx context.Context, mem memory) {
+// keepSlots does what is due, and remembers for a look what there is to say. False: it could not, and
+// is to be tried again soon.
+func (u *Unit) keepSlots(ctx context.Context, mem memory) bool {
 	var f map[string]string
 	var err error
 	switch {
-	case mem.Fenced || mem.Sealed || mem.Halted != nil || !u.up():
-		return // what is kept is kept
+	case mem.Fenced || mem.Sealed || mem.Halted != nil:
+		return true // what is kept is kept
+	case !u.up():
+		return false
 	case mem.Role == asPrimary:
 		f, err = u.tendSlots(ctx, mem)
 	case mem.Role == asFollower:
@@ -93,6 +99,7 @@ func (u *Unit) keepSlots(ctx context.Context, mem memory) {
 	u.slots.mu.Lock()
 	u.slots.facts = f
 	u.slots.mu.Unlock()
+	return true
 }
 
 // slotFacts adds to a look what is known of the slots.

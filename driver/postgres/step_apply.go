@@ -20,6 +20,9 @@ func (s *step) doApply(ctx context.Context) (driver.Result, error) {
 	if err := s.undecided(); err != nil {
 		return driver.Result{Outcome: run.NotDone}, fmt.Errorf("apply: %w", err)
 	}
+	if _, err := s.appliedNow(""); err != nil { // before anything is written
+		return driver.Result{Outcome: run.NotDone}, err
+	}
 	if err := s.bring(ctx); err != nil {
 		return driver.Result{Outcome: run.NotDone}, fmt.Errorf("apply: nothing was written: %w", err)
 	}

@@ -20,8 +20,9 @@ const (
 	// pollSoon and pollLate bound how often a member that is read is asked how far it is.
 	pollSoon = 100 * time.Millisecond
 	pollLate = time.Second
-	// pollLost is for how long its agent may be silent before the step says that it does not know.
-	pollLost = 15 * time.Second
+	// pollLost is for how long its agent, or those of all other sites, may be out of reach before the step
+	// says so.
+	pollLost = time.Minute
 )
 
 // doSalvage has a member read what only it holds, takes what was found to another site, and tells the
@@ -31,6 +32,12 @@ func (s *step) doSalvage(ctx context.Context) (driver.Result, error) {
 		return driver.Result{Outcome: run.NotDone}, fmt.Errorf("salvage: of %s, beside the primary %s: it is one member that is read", listed(s.Step.Members), s.Store.Primary)
 	}
 	member := s.Step.Members[0]
+	if res, ok := s.keptBefore(ctx, member); ok {
+		return res, nil
+	}
+	if ctx.Err() != nil {
+		return driver.Result{Outcome: run.Unknown}, fmt.Errorf("salvage: member %s does not answer: %w", member, context.Cause(ctx))
+	}
 	o, err := s.salvaging(ctx, member)
 	if err != nil {
 		return driver.Result{Outcome: outcome(err)}, fmt.Errorf("salvage: %w", err)
@@ -46,12 +53,30 @@ func (s *step) doSalvage(ctx context.Context) (driver.Result, error) {
 	if a.Facts[factReading] == readingAsks {
 		return s.asksSalvage(found)
 	}
-	if a.Facts[factSalvageOK] != "true" {
-		if found, err = s.keep(ctx, member, o, found); err != nil {
+	for tried := time.Now(); a.Facts[factSalvageOK] != "true"; {
+		kept, err := s.keep(ctx, member, o, found)
+		if err == nil {
+			return s.salvaged(kept), nil
+		}
+		if time.Since(tried) > pollLost || pause(ctx, pollLate) != nil {
 			return driver.Result{Outcome: run.NotDone}, fmt.Errorf("salvage: %w", err)
 		}
 	}
 	return s.salvaged(found), nil
+}
+
+// keptBefore says that a member which is being rewritten was read before that began: nothing else can
+// be done with it until that ends, and nothing has to be.
+func (s *step) keptBefore(ctx context.Context, member string) (driver.Result, bool) {
+	a, err := s.call(ctx, member, s.order(agent.Status, member))
+	if err != nil || a.Facts["broken"] == "" || a.Facts[factSalvageOK] != "true" {
+		return driver.Result{}, false
+	}
+	found, err := parseSalvage(a.Facts[factSalvage])
+	if err != nil {
+		return driver.Result{}, false
+	}
+	return s.salvaged(found), true
 }
 
 // salvaging is the order: under which name, and by which way the primary came.

@@ -19,14 +19,11 @@ import (
 type waiting struct {
 	At   time.Time `json:"at"`
 	XIDs []uint32  `json:"xids,omitempty"` // of the transactions, which stand on this member alone
-	Log  int64     `json:"log,omitempty"`  // how long the server's log was then
+	Log  int64     `json:"log,omitempty"`  // how long the server's log was then; -1: a wait that was cancelled would not show there
 }
 
 // watchFence bounds the look before a fence: a server that hangs is stopped unseen.
 const watchFence = 500 * time.Millisecond
-
-// maxWaiting bounds what is remembered of it; no more sessions can wait than a server has.
-const maxWaiting = 10_000
 
 // whoWaits looks who waits for other members now; nil where the server does not say.
 func (u *Unit) whoWaits(ctx context.Context) *waiting {
@@ -36,16 +33,27 @@ func (u *Unit) whoWaits(ctx context.Context) *waiting {
 	if info, err := os.Stat(u.set.Log); err == nil {
 		w.Log = info.Size()
 	}
-	rows, err := u.local.rows(ctx, "SELECT backend_xid FROM pg_stat_activity WHERE wait_event = 'SyncRep' AND backend_xid IS NOT NULL LIMIT "+number(maxWaiting))
+	rows, err := u.local.rows(ctx, whoWaitsSQL)
 	if err != nil {
 		return nil
 	}
 	for _, r := range rows {
-		w.XIDs = append(w.XIDs, uint32(toNumber(r[0])))
+		switch {
+		case r[0] != "log":
+			w.XIDs = append(w.XIDs, uint32(toNumber(r[0])))
+		case r[1] != "true":
+			w.Log = -1
+		}
 	}
 	slices.Sort(w.XIDs)
 	return w
 }
+
+// whoWaitsSQL also asks whether the log that the agent can read would show a wait that is cancelled.
+const whoWaitsSQL = `
+SELECT 'log', (current_setting('logging_collector') = 'off' AND current_setting('log_destination') ~ 'stderr'
+  AND current_setting('log_min_messages') NOT IN ('error', 'log', 'fatal', 'panic') AND current_setting('lc_messages') ~ '^(C|POSIX|en)')::text
+UNION ALL (SELECT backend_xid::text, '' FROM pg_stat_activity WHERE wait_event = 'SyncRep' AND backend_xid IS NOT NULL LIMIT 10000)`
 
 // teller knows what can be known of whether a client was told that its commit is safe.
 type teller struct {
@@ -75,7 +83,7 @@ func (t teller) of(xid uint32) (salvage.Told, string) {
 	}
 	switch {
 	case !t.cancel.known:
-		return salvage.Unknown, "its session waited when the server was stopped, but the server's log cannot be read, so that a wait that was cancelled just then would not show"
+		return salvage.Unknown, "its session waited when the server was stopped, but its log cannot be read here, so that a wait that was cancelled just then would not show"
 	case t.cancel.late > 0:
 		return salvage.Unknown, fmt.Sprintf("its session waited when the server was stopped, but the log shows waits that were cancelled just then (%d), of which this may be one", t.cancel.late)
 	}
@@ -89,7 +97,7 @@ func (t teller) more() string {
 		out = append(out, fmt.Sprintf("the log shows waits that were cancelled (%d), which answers a client with a warning", t.cancel.all))
 	}
 	if !t.cancel.known {
-		out = append(out, "the server's log cannot be read")
+		out = append(out, "its log cannot be read here")
 	}
 	if len(t.loose) > 0 {
 		out = append(out, strings.Join(t.loose, " and ")+" do not wait for other members")
@@ -108,6 +116,9 @@ const cancelMark = "canceling wait for synchronous replication"
 
 // findCancelled searches the end of the server's log.
 func findCancelled(path string, seen *waiting) (cancelled, error) {
+	if seen != nil && seen.Log < 0 {
+		return cancelled{}, nil
+	}
 	f, err := os.Open(path)
 	if err != nil {
 		return cancelled{}, fmt.Errorf("server's log: %w", err)

@@ -49,6 +49,9 @@ func TestCancelledWaitsShowInTheLog(t *testing.T) {
 			t.Errorf("%+v: %+v, %v", seen, c, err)
 		}
 	}
+	if c, err := findCancelled(path, &waiting{Log: -1}); err != nil || c.known {
+		t.Errorf("a log that would not show it: %+v, %v", c, err)
+	}
 	if c, err := findCancelled(path+"x", nil); err == nil || c.known {
 		t.Errorf("a log that is not there: %+v", c)
 	}

@@ -83,6 +83,7 @@ func TestRolesAreRefused(t *testing.T) {
 		{person("viewer"), "POST hold"},
 		{person("viewer"), "DELETE hold"},
 		{person("viewer"), "POST runs/r-1/abort"},
+		{person("viewer"), "GET salvages/r-1-a"},
 		{person("viewer"), "POST salvages/r-1-a/apply"},
 		{person("viewer", "approver"), "POST salvages/r-1-a/discard"},
 		{person("viewer", "operator"), "POST runs/r-1/approve"},
