@@ -88,7 +88,7 @@ func (s *source) list(ctx context.Context) ([]copied, error) {
 	if err != nil {
 		return nil, err
 	}
-	var out []copied
+	out := []copied{{Path: "pg_wal/archive_status", Dir: true}} // the rest of the log is not looked at
 	for _, r := range rows {
 		size, _ := strconv.ParseInt(r[1], 10, 64)
 		out = append(out, copied{r[0], size, r[2] == "true"})

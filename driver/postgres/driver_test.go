@@ -42,6 +42,7 @@ type fakeMember struct {
 	dies     int                 // how many promotions its server does not survive
 	hang     bool                // its agent takes the order and says nothing
 	rejoins  []map[string]string // what its agent says to orders to rejoin, one after the other; then that it has
+	unsafe   string              // why it is not brought back at all
 	refuses  string              // why it is not rewritten while it counts
 	acts     int
 	heard    []agent.Order
@@ -245,8 +246,11 @@ func (m *fakeMember) Do(_ context.Context, o agent.Order, _ *agent.Memory) (map[
 	case agent.Fence:
 		m.mem.Fenced = true
 	case agent.Rejoin:
+		if m.unsafe != "" {
+			return nil, agent.Refuse(agent.Unsafe, "%s", m.unsafe)
+		}
 		if o.Counted && m.refuses != "" {
-			return nil, agent.Refuse(agent.Unsafe, "%s", m.refuses)
+			return map[string]string{"rejoin/method": byCopy}, agent.Refuse(agent.Unsafe, "%s", m.refuses)
 		}
 		if len(m.rejoins) > 0 {
 			f := m.rejoins[0]

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -27,8 +28,10 @@ var errGivenUp = errors.New("another order took its place")
 
 // returning is the attempt to bring the member back that is under way in this process, at most one.
 type returning struct {
-	mu  sync.Mutex // guards what follows
-	now *attempt
+	mu   sync.Mutex // guards what follows
+	now  *attempt
+	last map[string]string // how the member came back, for whoever did not hear the end of it, and
+	run  string            // in which run
 }
 
 // attempt is one try to bring the member back, in a goroutine of its own. It is begun by an order and asked after
@@ -61,7 +64,16 @@ func (r *returning) over(a *attempt) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.now == a {
-		r.now = nil
+		r.now, r.last, r.run = nil, a.summary(), a.order.Run
+	}
+}
+
+// how says how the member came back in a run, where this process saw it.
+func (r *returning) how(f map[string]string, run string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if run == r.run {
+		maps.Copy(f, r.last)
 	}
 }
 
@@ -141,6 +153,7 @@ func (u *Unit) isBack(ctx context.Context, o agent.Order, mem memory) (map[strin
 		return nil, false
 	}
 	f["rejoined"] = "true"
+	u.back.how(f, o.Run)
 	return f, true
 }
 
@@ -292,12 +305,12 @@ func (a *attempt) by(method, reason string) {
 
 // facts are what people and the tower want to know of an attempt. "rejoin" is a line for people.
 func (a *attempt) facts(f map[string]string) {
+	maps.Copy(f, a.summary())
 	a.mu.Lock()
-	stage, method, reason, corrupt := a.stage, a.method, a.reason, a.corrupt
+	stage, method := a.stage, a.method
 	a.mu.Unlock()
 	seen, of := a.seen.Load(), a.of.Load()
-	f["rejoin/stage"], f["rejoin/method"], f["rejoin/reason"] = stage, method, reason
-	f["rejoin/taken"], f["rejoin/seen"], f["rejoin/of"] = fmt.Sprint(a.taken.bytes.Load()), fmt.Sprint(seen), fmt.Sprint(of)
+	f["rejoin/stage"], f["rejoin/seen"] = stage, fmt.Sprint(seen)
 	line := stage
 	if method != "" && method != stage {
 		line = method + ": " + stage
@@ -319,7 +332,15 @@ func (a *attempt) facts(f map[string]string) {
 		}
 	default:
 	}
-	if len(corrupt) > 0 {
-		f["rejoin/corrupt"] = fmt.Sprint(corrupt)
+}
+
+// summary is what is worth knowing of an attempt after its end.
+func (a *attempt) summary() map[string]string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	f := map[string]string{"rejoin/method": a.method, "rejoin/reason": a.reason, "rejoin/taken": fmt.Sprint(a.taken.bytes.Load()), "rejoin/of": fmt.Sprint(a.of.Load())}
+	if len(a.corrupt) > 0 {
+		f["rejoin/corrupt"] = fmt.Sprint(a.corrupt)
 	}
+	return f
 }

@@ -47,7 +47,7 @@ func (s *step) doRejoin(ctx context.Context) (driver.Result, error) {
 		a, err := s.ask(ctx, back, o, p)
 		refused, no := errors.AsType[*agent.Refused](err)
 		switch {
-		case no && o.Counted && refused.Answer.Code == agent.Unsafe:
+		case no && o.Counted && rewrites(a.Facts["rejoin/method"]):
 			return s.countOut(ctx, back, err)
 		case no && refused.Answer.Code != agent.Busy && refused.Answer.Code != agent.Late:
 			return driver.Result{Outcome: run.NotDone}, fmt.Errorf("rejoin: %w", err)

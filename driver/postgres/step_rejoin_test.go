@@ -113,6 +113,13 @@ func TestAMemberIsCountedOutBeforeItIsMadeAnew(t *testing.T) {
 		t.Errorf("%+v %v", res, err)
 	}
 
+	// What is refused for another reason counts nobody out.
+	w = newFakeWorld(t)
+	w.members["anyang"].unsafe = "the data directory is of another cluster"
+	if res, err := w.driver().Do(t.Context(), w.task(plan.Rejoin, nil, "anyang")); err == nil || res.Store != nil {
+		t.Errorf("%+v %v", res, err)
+	}
+
 	// Nor while the other one is behind.
 	w = newFakeWorld(t)
 	w.members["anyang"].refuses, w.members["ansan"].dead = "it would have to be made anew", true
