@@ -115,6 +115,9 @@ func spans(ctx context.Context, c *pgconn.PgConn, q agent.Question) (verify.Answ
 			known[s.Table] = d
 		}
 		part, err := span(ctx, c, q.Want, s, d, &a)
+		for try := 1; try < spanTries && inTheWay(err); try++ { // replay comes first: it was ended, and is begun again
+			part, err = span(ctx, c, q.Want, s, d, &a)
+		}
 		if err != nil {
 			return a, err
 		}
@@ -122,6 +125,15 @@ func spans(ctx context.Context, c *pgconn.PgConn, q agent.Question) (verify.Answ
 	}
 	a.Took = time.Since(began)
 	return a, nil
+}
+
+// spanTries is how often a part is begun that was in the way of replay.
+const spanTries = 4
+
+// inTheWay says that a follower ended a look since replay needed what it held.
+func inTheWay(err error) bool {
+	pg, ok := errors.AsType[*pgconn.PgError](err)
+	return ok && pg.Code == "40001"
 }
 
 // span looks at one part. What time does not mend is an answer; a table that was altered in the middle is

@@ -1,8 +1,12 @@
 package postgres
 
 import (
+	"errors"
+	"fmt"
 	"strings"
 	"testing"
+
+	"github.com/jackc/pgx/v5/pgconn"
 )
 
 func TestWhatIsHashedDependsOnNoSetting(t *testing.T) {
@@ -42,6 +46,13 @@ func TestOnlyWhatTimeDoesNotMendIsLasting(t *testing.T) {
 		if lasting(code) != want {
 			t.Errorf("%s: %v", code, !want)
 		}
+	}
+}
+
+func TestOnlyALookThatReplayEndedIsBegunAgain(t *testing.T) {
+	conflict := fmt.Errorf("local query: %w", &pgconn.PgError{Code: "40001"})
+	if !inTheWay(conflict) || inTheWay(&pgconn.PgError{Code: "57014"}) || inTheWay(errors.New("40001")) || inTheWay(nil) {
+		t.Error("which errors are replay's is not told apart")
 	}
 }
 

@@ -24,7 +24,7 @@ func badness(l Level) int { return slices.Index([]Level{Fine, Acting, Warn, Bad}
 // headline picks the one thing that a person has to know first.
 func headline(n Now) Headline {
 	for _, say := range []func(Now) (Headline, bool){
-		sayQuorum, sayAsking, sayRunning, sayWrites, saySites, sayAlone, sayDead, sayHeld, sayDisarmed,
+		sayQuorum, sayAsking, sayRunning, sayWrites, saySites, sayAlone, sayDead, sayHeld, sayDisarmed, sayComparing,
 	} {
 		if h, yes := say(n); yes {
 			return h
@@ -62,8 +62,18 @@ func sayAsking(n Now) (Headline, bool) {
 
 func sayRunning(n Now) (Headline, bool) {
 	for _, r := range n.Runs {
-		if r.Open() {
+		if r.Open() && plan.Kind(r.Kind) != plan.VerifyAll {
 			return Headline{urgency(n, r), cause(n, r), join("haechi acts", runStatus(r), progress(r))}, true
+		}
+	}
+	return Headline{}, false
+}
+
+// sayComparing comes last: a comparison takes hours, changes nothing, and must hide nothing.
+func sayComparing(n Now) (Headline, bool) {
+	for _, r := range n.Runs {
+		if r.Open() {
+			return Headline{Acting, allUp(n), join("comparing "+r.Subject, runStatus(r), progress(r))}, true
 		}
 	}
 	return Headline{}, false

@@ -33,6 +33,23 @@ func TestHeadlines(t *testing.T) {
 }
 
 // Each story must say these things without any script.
+// A comparison takes hours: it hides nothing that people have to know first.
+func TestAComparisonHidesNothing(t *testing.T) {
+	n := Now{Quorum: Quorum{Have: true}, Armed: []string{"*"}, Sites: []Site{{ID: "pangyo", State: "up"}}, Runs: []Run{{ID: "r-1", Kind: "verify", Subject: "talk-db", Status: RunRunning}},
+		Stores: []Store{{ID: "talk-db", Epoch: 1, Writes: WritesAcknowledged}}}
+	if h := Describe(n).Headline; h.Text != "ALL SITES UP" || !strings.Contains(h.Detail, "comparing talk-db") {
+		t.Errorf("%+v", h)
+	}
+	n.Stores[0].Writes = WritesWaiting
+	if h := Describe(n).Headline; h.Text != "TALK-DB WRITES WAIT" {
+		t.Errorf("%+v", h)
+	}
+	n.Stores[0].Writes, n.Stores[0].Differs = WritesAcknowledged, "public.orders: missing on ansan: row 4711"
+	if w := Describe(n).Warnings; len(w) != 1 || w[0].Severity != Bad || !strings.Contains(w[0].Text, "row 4711") || !strings.Contains(w[0].Do, "a person decides") {
+		t.Errorf("%+v", w)
+	}
+}
+
 func TestPageSaysIt(t *testing.T) {
 	want := map[string][]string{
 		"peace":     {"ALL SITES UP", "판교", "PRIMARY", "every premise holds", "armed: everything", "10.77.3.5"},
