@@ -11,6 +11,7 @@ import (
 
 	"github.com/haechi/haechi/pki"
 	"github.com/haechi/haechi/tower/etcd"
+	"github.com/haechi/haechi/tower/state/etcdtest"
 )
 
 // place makes certificates and the configuration of a tower that is alone.
@@ -40,11 +41,7 @@ func (p place) files(kind pki.Kind, name string) Files {
 // free is an address on which nobody listens at the moment.
 func free(t *testing.T) string {
 	t.Helper()
-	l := taken(t)
-	if err := l.Close(); err != nil {
-		t.Fatal(err)
-	}
-	return l.Addr().String()
+	return etcdtest.FreeAddr(t)
 }
 
 func taken(t *testing.T) net.Listener {
