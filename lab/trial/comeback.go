@@ -198,15 +198,13 @@ func (c Comeback) salvaged(ctx context.Context, after time.Time) (map[lab.AloneR
 		if string(s.Store) != c.Store || string(s.Member) != string(c.Site) || s.At.Before(after) || s.Rows == 0 {
 			continue
 		}
-		var shown json.RawMessage
+		var shown struct {
+			Rows []salvagedRow `json:"rows"`
+		}
 		if err := c.ask(ctx, &shown, "salvage", "show", s.ID); err != nil {
 			return nil, err
 		}
-		rows, err := rowsOf(shown)
-		if err != nil {
-			return nil, fmt.Errorf("haechi salvage show %s: %w", s.ID, err)
-		}
-		for _, r := range rows {
+		for _, r := range shown.Rows {
 			if r.Database == "talk" && r.Schema == "public" {
 				out[lab.AloneRow{Table: r.Schema + "." + r.Table, Key: r.key()}] = true
 			}
@@ -296,25 +294,4 @@ func (r salvagedRow) key() string {
 		}
 	}
 	return strings.Join(out, ",")
-}
-
-// rowsOf reads what haechi salvage show prints: rows, each beside what it is on the primary now.
-func rowsOf(shown []byte) ([]salvagedRow, error) {
-	var page struct {
-		Rows []struct {
-			salvagedRow
-			Row *salvagedRow `json:"row"`
-		} `json:"rows"`
-	}
-	if err := json.Unmarshal(shown, &page); err != nil {
-		return nil, err
-	}
-	var out []salvagedRow
-	for _, r := range page.Rows {
-		if r.Row != nil {
-			r.salvagedRow = *r.Row
-		}
-		out = append(out, r.salvagedRow)
-	}
-	return out, nil
 }

@@ -1,6 +1,7 @@
 package trial
 
 import (
+	"encoding/json"
 	"strings"
 	"testing"
 	"time"
@@ -8,18 +9,13 @@ import (
 	"github.com/haechi/haechi/lab/talk"
 )
 
-func TestSalvagedRowsAreRead(t *testing.T) {
-	rows, err := rowsOf([]byte(`{"id":"r-3-pangyo","rows":[
+func TestSalvagedRowsAreFoundByTheirKey(t *testing.T) {
+	var rows []salvagedRow
+	err := json.Unmarshal([]byte(`[
 		{"n":1,"database":"talk","schema":"public","table":"messages","op":"insert","key":["id"],"new":[{"column":"id","text":"a"},{"column":"body","text":"x"}]},
-		{"row":{"n":2,"database":"talk","schema":"public","table":"방","op":"delete","key":["room","n"],"old":[{"column":"room","text":"r"},{"column":"n","text":"7"}]},"now":"gone"}]}`))
-	if err != nil || len(rows) != 2 {
-		t.Fatalf("%v %v", rows, err)
-	}
-	if rows[0].key() != "a" || rows[0].Table != "messages" || rows[1].key() != "r,7" || rows[1].Table != "방" {
-		t.Errorf("%+v", rows)
-	}
-	if _, err := rowsOf([]byte(`nothing`)); err == nil {
-		t.Error("what is no JSON was read")
+		{"n":2,"database":"talk","schema":"public","table":"방","op":"delete","key":["room","n"],"old":[{"column":"room","text":"r"},{"column":"n","text":"7"}]}]`), &rows)
+	if err != nil || len(rows) != 2 || rows[0].key() != "a" || rows[0].Table != "messages" || rows[1].key() != "r,7" || rows[1].Table != "방" {
+		t.Errorf("%v: %+v", err, rows)
 	}
 }
 
