@@ -47,7 +47,8 @@ func (p *Prepared) After(lose ...string) (Aftermath, error) {
 		return Aftermath{}, p.down
 	}
 	defer a.l.take(takes...)()
-	out := Aftermath{Survival: a.l.survival(), Components: p.all, Gone: map[string]bool{}, Moves: map[estate.StoreID]bool{}, Grown: map[string]float64{}}
+	r := a.l.rooms()
+	out := Aftermath{Survival: a.l.survivalIn(r), Components: p.all, Gone: map[string]bool{}, Moves: map[estate.StoreID]bool{}, Grown: map[string]float64{}}
 	for n := range g.names {
 		if i := id(n); g.isComponent(i) && a.l.gone[i] {
 			out.Gone[g.names[i]] = true
@@ -59,7 +60,7 @@ func (p *Prepared) After(lose ...string) (Aftermath, error) {
 			out.Moves[estate.StoreID(g.names[s.of])] = true
 		}
 	}
-	for s, n := range a.l.rooms().grown {
+	for s, n := range r.grown {
 		if n > tiny {
 			out.Grown[g.names[s]] = rounded(n)
 		}
