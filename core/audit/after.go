@@ -17,18 +17,38 @@ type Aftermath struct {
 }
 
 // After says how an estate is after the loss of some components.
-func After(e estate.Estate, lose ...string) (Aftermath, error) {
+func After(e estate.Estate, lose ...string) (Aftermath, error) { return Prepare(e).After(lose...) }
+
+// Prepared is an estate of which many losses are asked, one after the other.
+type Prepared struct {
+	a    *audit
+	all  []string
+	down error // services are down with nothing lost
+}
+
+// Prepare does once what every loss of an estate needs.
+func Prepare(e estate.Estate) *Prepared {
 	g := compile(e)
+	a := &audit{Input: Input{Estate: e}, g: g, l: newLoss(g)}
+	return &Prepared{a, slices.Sorted(maps.Keys(g.by)), a.downAlready()}
+}
+
+// Components are all that there are, by name; a member of a store as store/member.
+func (p *Prepared) Components() []string { return p.all }
+
+// After says how the estate is after the loss of some components.
+func (p *Prepared) After(lose ...string) (Aftermath, error) {
+	a, g := p.a, p.a.g
 	takes, err := g.find(lose)
 	if err != nil {
 		return Aftermath{}, err
 	}
-	a := &audit{Input: Input{Estate: e}, g: g, l: newLoss(g)}
-	if err := a.downAlready(); err != nil {
-		return Aftermath{}, err
+	if p.down != nil {
+		return Aftermath{}, p.down
 	}
-	a.l.take(takes...)
-	out := Aftermath{Survival: a.l.survival(), Components: slices.Sorted(maps.Keys(g.by)), Gone: map[string]bool{}, Moves: map[estate.StoreID]bool{}, Grown: map[string]float64{}}
+	defer a.l.take(takes...)()
+	r := a.l.rooms()
+	out := Aftermath{Survival: a.l.survivalIn(r), Components: p.all, Gone: map[string]bool{}, Moves: map[estate.StoreID]bool{}, Grown: map[string]float64{}}
 	for n := range g.names {
 		if i := id(n); g.isComponent(i) && a.l.gone[i] {
 			out.Gone[g.names[i]] = true
@@ -40,7 +60,7 @@ func After(e estate.Estate, lose ...string) (Aftermath, error) {
 			out.Moves[estate.StoreID(g.names[s.of])] = true
 		}
 	}
-	for s, n := range a.l.rooms().grown {
+	for s, n := range r.grown {
 		if n > tiny {
 			out.Grown[g.names[s]] = rounded(n)
 		}

@@ -220,8 +220,9 @@ func (a *audit) look(s scenario) {
 }
 
 // survival is how every service does now.
-func (l *loss) survival() Survival {
-	r := l.rooms()
+func (l *loss) survival() Survival { return l.survivalIn(l.rooms()) }
+
+func (l *loss) survivalIn(r room) Survival {
 	out := Survival{Services: map[string]string{}, Shortfall: map[string]float64{}}
 	for _, s := range l.g.services {
 		n := l.g.names[s]

@@ -57,18 +57,27 @@ type graph struct {
 	storeAt  map[id]int // of the node of copies
 	wants    map[id][]id
 	after    map[id][]id
-	services []id       // by tier, then by name
-	tiers    map[id]int // of services
-	vital    int        // services of tier 0 and 1
-	teams    []team     // by name
+	services []id // by tier, then by name
+	specs    map[id]*estate.Service
+	runs     map[id][]given // servers given to a service, by pool
+	free     []given        // servers that are given to nobody, by pool
+	tiers    map[id]int     // of services
+	vital    int            // services of tier 0 and 1
+	teams    []team         // by name
 	links    map[id][]line
 	ways     map[[2]id][]hop // between sites, while nothing is lost; see way
 	allSites []id
 }
 
+// given is a number of servers of a pool.
+type given struct {
+	pool    id
+	servers int
+}
+
 // compile builds the graph. The estate is one that estate.Load has checked.
 func compile(e estate.Estate) *graph {
-	g := &graph{e: e, by: map[string]id{}, beside: map[[2]id]id{}, storeAt: map[id]int{}, wants: map[id][]id{}, after: map[id][]id{}, tiers: map[id]int{}, ways: map[[2]id][]hop{}}
+	g := &graph{e: e, by: map[string]id{}, beside: map[[2]id]id{}, storeAt: map[id]int{}, wants: map[id][]id{}, after: map[id][]id{}, tiers: map[id]int{}, specs: map[id]*estate.Service{}, runs: map[id][]given{}, ways: map[[2]id][]hop{}}
 	g.declare()
 	g.links = g.lines()
 	for _, n := range slices.Sorted(maps.Keys(e.Domains)) {
@@ -160,18 +169,28 @@ func (g *graph) declareStores() {
 
 // declareServices makes the instances of each service: one for each site in which it has pools.
 func (g *graph) declareServices() {
+	taken := map[id]int{}
 	for _, n := range slices.Sorted(maps.Keys(g.e.Services)) {
 		s := g.component(service, string(n), "")
 		g.services = append(g.services, s)
+		spec := g.e.Services[n]
+		g.specs[s] = &spec
 		pools := map[id][]id{}
-		for _, p := range slices.Sorted(maps.Keys(g.e.Services[n].Runs)) {
+		for _, p := range slices.Sorted(maps.Keys(spec.Runs)) {
 			at := g.sites[g.by[p]]
 			pools[at] = append(pools[at], g.by[p])
+			g.runs[s] = append(g.runs[s], given{g.by[p], spec.Runs[p]})
+			taken[g.by[p]] += spec.Runs[p]
 		}
 		for _, where := range slices.Sorted(maps.Keys(pools)) {
 			in := g.node(instance, string(n)+" in "+g.names[where], where, s)
 			g.edge(in, g.anyOf(ground, s, pools[where], 1))
 			g.beside[[2]id{s, where}] = in
+		}
+	}
+	for _, n := range slices.Sorted(maps.Keys(g.e.Pools)) {
+		if left := g.e.Pools[n].Servers - taken[g.by[n]]; left > 0 {
+			g.free = append(g.free, given{g.by[n], left})
 		}
 	}
 	for _, s := range g.services {
@@ -183,7 +202,7 @@ func (g *graph) declareServices() {
 	slices.SortStableFunc(g.services, func(a, b id) int { return g.tiers[a] - g.tiers[b] })
 }
 
-func (g *graph) spec(s id) estate.Service { return g.e.Services[estate.ServiceID(g.names[s])] }
+func (g *graph) spec(s id) *estate.Service { return g.specs[s] }
 
 func (g *graph) joinStores() {
 	for i := range g.stores {

@@ -76,7 +76,7 @@ func (l *loss) rooms() room {
 }
 
 // share of its load that is enough for a service.
-func share(s estate.Service) float64 {
+func share(s *estate.Service) float64 {
 	if s.AtLeast == 0 {
 		return 1
 	}
@@ -85,16 +85,9 @@ func share(s estate.Service) float64 {
 
 func newMarket(l *loss) *market {
 	m := &market{l: l, byPool: map[id][]int{}}
-	given := map[id]int{}
-	for _, s := range l.g.services {
-		for p, n := range l.g.spec(s).Runs {
-			given[l.g.by[p]] += n
-		}
-	}
-	for _, n := range slices.Sorted(maps.Keys(l.g.e.Pools)) {
-		p := l.g.by[n]
-		if free := l.g.e.Pools[n].Servers - given[p]; free > 0 && !l.gone[p] {
-			m.offer(supply{left: float64(free), victim: none, pool: p})
+	for _, f := range l.g.free {
+		if !l.gone[f.pool] {
+			m.offer(supply{left: float64(f.servers), victim: none, pool: f.pool})
 		}
 	}
 	for level, tier := range l.g.e.Policy.Shed {
@@ -103,9 +96,9 @@ func newMarket(l *loss) *market {
 			if spec.Tier != tier {
 				continue
 			}
-			for _, n := range slices.Sorted(maps.Keys(spec.Runs)) {
-				if p := l.g.by[n]; spec.Runs[n] > 0 && !l.gone[p] {
-					m.offer(supply{left: float64(spec.Runs[n]), victim: v, pool: p, level: level + 1})
+			for _, own := range l.g.runs[v] {
+				if own.servers > 0 && !l.gone[own.pool] {
+					m.offer(supply{left: float64(own.servers), victim: v, pool: own.pool, level: level + 1})
 				}
 			}
 		}
@@ -121,9 +114,9 @@ func (m *market) offer(s supply) {
 // own is what a service has of its own in living pools; useful: only where an instance lives.
 func (m *market) own(s id, useful bool) float64 {
 	total := 0
-	for n, servers := range m.l.g.spec(s).Runs {
-		if p := m.l.g.by[n]; !m.l.gone[p] && (!useful || m.lives(s, p)) {
-			total += servers
+	for _, own := range m.l.g.runs[s] {
+		if !m.l.gone[own.pool] && (!useful || m.lives(s, own.pool)) {
+			total += own.servers
 		}
 	}
 	return float64(total)
@@ -171,8 +164,8 @@ func (m *market) ask(s id, want float64, fits func(pool id) bool, useful bool) (
 	m.claims = append(m.claims, claim{of: s, useful: useful, got: map[int]float64{}})
 	tier := m.l.g.spec(s).Tier
 	for level := 0; level <= len(m.l.g.e.Policy.Shed) && want-got > tiny; level++ {
-		for _, n := range slices.Sorted(maps.Keys(m.l.g.spec(s).Runs)) {
-			p := m.l.g.by[n]
+		for _, own := range m.l.g.runs[s] {
+			p := own.pool
 			if m.l.gone[p] || !fits(p) {
 				continue
 			}

@@ -129,10 +129,10 @@ func (a *audit) yetToStart() []id {
 	var out []id
 	for _, n := range a.g.services {
 		had, has := 0, 0
-		for p, servers := range a.g.spec(n).Runs {
-			had += servers
-			if !a.l.gone[a.g.by[p]] {
-				has += servers
+		for _, own := range a.g.runs[n] {
+			had += own.servers
+			if !a.l.gone[own.pool] {
+				has += own.servers
 			}
 		}
 		if had > 0 && has == 0 && !a.l.gone[n] {

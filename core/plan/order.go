@@ -33,6 +33,17 @@ func named(needs []estate.Need) []string {
 	return out
 }
 
+// backwards turns edges around: what stands on each.
+func backwards(on map[string][]string) map[string][]string {
+	out := map[string][]string{}
+	for name, needs := range on {
+		for _, n := range needs {
+			out[n] = append(out[n], name)
+		}
+	}
+	return out
+}
+
 // under is everything that a component stands on, directly or not. Rings of services
 // are legal, so a component may stand under itself.
 func under(on map[string][]string, from string) map[string]bool {
@@ -64,15 +75,16 @@ type ranked struct {
 // waits: a store of tier 1 that waited for one of tier 0 would hang behind its question.
 func inOrder(e estate.Estate, ids []estate.StoreID) []ranked {
 	on := edges(e)
-	below := map[string]map[string]bool{}
-	for name := range on {
-		below[name] = under(on, name)
+	of := backwards(on)
+	below := map[string]map[string]bool{} // of the stores alone: an estate has many more services
+	for _, id := range ids {
+		below[string(id)] = under(on, string(id))
 	}
 	var todo []ranked
 	for _, id := range ids {
 		r := ranked{id: id, tier: e.Stores[id].Tier}
-		for name, svc := range e.Services {
-			if below[string(name)][string(id)] {
+		for name := range under(of, string(id)) {
+			if svc, ok := e.Services[estate.ServiceID(name)]; ok {
 				r.tier = min(r.tier, svc.Tier)
 			}
 		}

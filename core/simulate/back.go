@@ -22,11 +22,15 @@ const smooth = 0.04
 // Back answers the audit's rule rto. luck is that of the n-th case. What it returns keeps what it found of
 // the scenario that it was asked last, so it is for one audit at a time.
 func Back(e estate.Estate, m Model, luck func(n int) Chance) audit.Back {
+	var g *ground
 	var last *returns
 	return func(name string, scenario []string) (audit.Return, bool) {
 		if last == nil || !slices.Equal(last.scenario, scenario) {
 			last = &returns{scenario: scenario, luck: luck}
-			if s, err := New(e, scenario, m); err == nil { // an audit asks of what there is
+			if g == nil {
+				g = onGround(e, m)
+			}
+			if s, err := g.lose(scenario); err == nil { // an audit asks of what there is
 				last.s = s
 			}
 		}

@@ -25,6 +25,7 @@ import (
 // use it at once.
 type Simulation struct {
 	e        estate.Estate
+	manned   estate.Estate // the same, with an agent on each host
 	model    Model
 	lose     []string
 	after    audit.Aftermath
@@ -101,33 +102,67 @@ type need struct {
 // New prepares the loss of some components. Errors: a component that does not exist, a model that
 // cannot be, an estate in which services are down with nothing lost.
 func New(e estate.Estate, lose []string, m Model) (*Simulation, error) {
+	return onGround(e, m).lose(lose)
+}
+
+// ground is what all losses of an estate have in common.
+type ground struct {
+	Simulation // with nothing lost: only what does not depend on the loss
+	prepared   *audit.Prepared
+	tier       map[string]int // of pools: the best of what runs there
+}
+
+// onGround numbers all that can be needed, and says what stands on what.
+func onGround(e estate.Estate, m Model) *ground {
+	g := &ground{prepared: audit.Prepare(e), tier: map[string]int{}}
+	g.e, g.model, g.by, g.names = e, m, map[string]int{}, g.prepared.Components()
+	for i, n := range g.names {
+		g.by[n] = i
+	}
+	g.declareStores()
+	g.declareServices()
+	g.manned = e
+	g.manned.Hosts = withAgents(e.Hosts)
+	for _, svc := range e.Services {
+		for p := range svc.Runs {
+			if t, ok := g.tier[p]; !ok || svc.Tier < t {
+				g.tier[p] = svc.Tier
+			}
+		}
+	}
+	return g
+}
+
+// lose prepares one loss.
+func (g *ground) lose(lose []string) (*Simulation, error) {
 	if len(lose) == 0 {
 		return nil, errors.New("nothing is lost; name a site or another component")
 	}
-	if err := m.Validate(); err != nil {
+	if err := g.model.Validate(); err != nil {
 		return nil, err
 	}
-	after, err := audit.After(e, lose...)
+	after, err := g.prepared.After(lose...)
 	if err != nil {
 		return nil, err
 	}
-	s := &Simulation{e: e, model: m, lose: slices.Clone(lose), after: after, by: map[string]int{}}
-	s.declare()
-	s.declareStores()
-	s.declareServices()
-	s.decide()
-	s.declarePools()
-	s.declareStands()
-	return s, nil
-}
-
-// declare numbers all that can be needed.
-func (s *Simulation) declare() {
-	for _, n := range s.after.Components {
-		s.by[n] = len(s.names)
-		s.names = append(s.names, n)
-		s.gone = append(s.gone, s.after.Gone[n])
+	s := g.Simulation
+	s.lose, s.after, s.gone = slices.Clone(lose), after, make([]bool, len(g.names))
+	for i, n := range s.names {
+		s.gone[i] = after.Gone[n]
 	}
+	s.stores, s.services = slices.Clone(g.stores), slices.Clone(g.services)
+	for i := range s.stores {
+		s.stores[i].moves = after.Moves[s.stores[i].id]
+	}
+	named := s.leaving()
+	for i := range s.services {
+		svc := &s.services[i]
+		svc.grows, svc.names = after.Grown[svc.id], named[estate.ServiceID(svc.id)]
+	}
+	s.decide()
+	s.declarePools(g.tier)
+	s.declareStands()
+	return &s, nil
 }
 
 func (s *Simulation) needs(in []estate.Need) []need {
@@ -145,7 +180,7 @@ func (s *Simulation) needs(in []estate.Need) []need {
 func (s *Simulation) declareStores() {
 	for _, id := range s.e.StoreIDs() {
 		spec := s.e.Stores[id]
-		st := store{at: s.by[string(id)], id: id, moves: s.after.Moves[id], requires: s.needs(spec.Requires), after: s.needs(spec.After), primary: s.by[string(id)+"/"+string(spec.Primary)]}
+		st := store{at: s.by[string(id)], id: id, requires: s.needs(spec.Requires), after: s.needs(spec.After), primary: s.by[string(id)+"/"+string(spec.Primary)]}
 		if spec.Any == 0 || spec.Alone == "allow" {
 			st.loses = spec.Lag
 		}
@@ -163,26 +198,29 @@ func (s *Simulation) bestTiers() map[estate.StoreID]int {
 	out := map[estate.StoreID]int{}
 	for id, spec := range s.e.Stores {
 		out[id] = spec.Tier
-		for _, svc := range s.e.Services {
-			if mentions(svc.Requires, string(id)) {
-				out[id] = min(out[id], svc.Tier)
+	}
+	for _, svc := range s.e.Services {
+		each(svc.Requires, func(name string) {
+			if t, ok := out[estate.StoreID(name)]; ok {
+				out[estate.StoreID(name)] = min(t, svc.Tier)
 			}
-		}
+		})
 	}
 	return out
 }
 
-func mentions(needs []estate.Need, name string) bool {
-	return slices.ContainsFunc(needs, func(n estate.Need) bool {
-		return strings.TrimSuffix(n.Name, estate.SameSite) == name || mentions(n.Of, name)
-	})
+// each calls f with every name that needs mention.
+func each(needs []estate.Need, f func(name string)) {
+	for _, n := range needs {
+		f(strings.TrimSuffix(n.Name, estate.SameSite))
+		each(n.Of, f)
+	}
 }
 
 func (s *Simulation) declareServices() {
-	named := s.leaving()
 	for _, id := range slices.Sorted(maps.Keys(s.e.Services)) {
 		spec := s.e.Services[id]
-		svc := service{at: s.by[string(id)], id: string(id), tier: spec.Tier, requires: s.needs(spec.Requires), after: s.needs(spec.After), grows: s.after.Grown[string(id)]}
+		svc := service{at: s.by[string(id)], id: string(id), tier: spec.Tier, requires: s.needs(spec.Requires), after: s.needs(spec.After)}
 		for _, p := range slices.Sorted(maps.Keys(spec.Runs)) {
 			svc.runs = append(svc.runs, supply{s.by[p], float64(spec.Runs[p])})
 			svc.least += float64(spec.Runs[p])
@@ -194,7 +232,6 @@ func (s *Simulation) declareServices() {
 			}
 			svc.least = min(svc.least, spec.Load*share)
 		}
-		svc.names = named[id]
 		s.services = append(s.services, svc)
 	}
 	slices.SortStableFunc(s.services, func(a, b service) int { return a.tier - b.tier })
@@ -218,7 +255,6 @@ func (s *Simulation) decide() {
 	if len(s.e.Towers) == 0 {
 		return // nothing moves anything but people
 	}
-	s.e.Hosts = withAgents(s.e.Hosts)
 	now := situation.Situation{Sites: map[estate.SiteID]situation.Verdict{}, Things: map[string]situation.Verdict{}}
 	for id := range s.e.Sites {
 		v := situation.Verdict{Subject: string(id), Site: id, State: situation.Up}
@@ -258,11 +294,11 @@ func withAgents(hosts map[estate.HostID]estate.Host) map[estate.HostID]estate.Ho
 
 // open makes the plans of what is decided.
 func (s *Simulation) open(now situation.Situation, stores map[estate.StoreID]situation.Store) {
-	for _, d := range response.Decide(response.Input{Now: now, Estate: s.e, Stores: stores, Armed: map[string]bool{"*": true}, Quorum: true}) {
+	for _, d := range response.Decide(response.Input{Now: now, Estate: s.manned, Stores: stores, Armed: map[string]bool{"*": true}, Quorum: true}) {
 		if d.Kind != plan.LoseSite && d.Kind != plan.LoseStore || d.Act != response.Start && d.Act != response.Ask {
 			continue
 		}
-		p, err := plan.Make(plan.Input{Estate: s.e, Now: now, Stores: stores, Kind: d.Kind, Subject: d.Subject, Lost: d.Lost, StoresOnly: d.StoresOnly(), Because: d.Because})
+		p, err := plan.Make(plan.Input{Estate: s.manned, Now: now, Stores: stores, Kind: d.Kind, Subject: d.Subject, Lost: d.Lost, StoresOnly: d.StoresOnly(), Because: d.Because})
 		if err != nil {
 			continue // what cannot be planned is left to people; see hand
 		}
@@ -276,7 +312,7 @@ func (s *Simulation) open(now situation.Situation, stores map[estate.StoreID]sit
 		if !st.moves || s.planned(st.id) {
 			continue
 		}
-		p, err := plan.Make(plan.Input{Estate: s.e, Now: now, Stores: stores, Kind: plan.LoseStore, Subject: string(st.id)})
+		p, err := plan.Make(plan.Input{Estate: s.manned, Now: now, Stores: stores, Kind: plan.LoseStore, Subject: string(st.id)})
 		if err == nil {
 			s.openings = append(s.openings, opening{plan: p, people: response.People(s.e.Policy, s.e.Stores[st.id].Tier)})
 		}
@@ -289,7 +325,7 @@ func (s *Simulation) dead(now *situation.Situation, id estate.StoreID, m estate.
 	if s.after.Gone[string(at.Site)] {
 		return
 	}
-	for _, t := range []string{situation.DatabaseTarget(s.e, id, m), situation.AgentTarget(s.e, at.Host)} {
+	for _, t := range []string{situation.DatabaseTarget(s.manned, id, m), situation.AgentTarget(s.manned, at.Host)} {
 		if t != "" {
 			now.Things[t] = situation.Verdict{Subject: t, Site: at.Site, State: situation.Dead}
 		}
@@ -297,15 +333,7 @@ func (s *Simulation) dead(now *situation.Situation, id estate.StoreID, m estate.
 }
 
 // declarePools lists what is booted once power comes back: what the best tier runs on first.
-func (s *Simulation) declarePools() {
-	tier := map[string]int{}
-	for _, svc := range s.e.Services {
-		for p := range svc.Runs {
-			if t, ok := tier[p]; !ok || svc.Tier < t {
-				tier[p] = svc.Tier
-			}
-		}
-	}
+func (s *Simulation) declarePools(tier map[string]int) {
 	for _, n := range slices.Sorted(maps.Keys(s.e.Pools)) {
 		if !s.after.Gone[n] {
 			continue
@@ -314,12 +342,15 @@ func (s *Simulation) declarePools() {
 		if b := s.e.Pools[n].Boot; b > 0 {
 			p.boot = about(b, 2*b)
 		}
-		if _, used := tier[n]; !used {
-			tier[n] = 100
-		}
 		s.pools = append(s.pools, p)
 	}
-	slices.SortStableFunc(s.pools, func(a, b lostPool) int { return tier[s.names[a.at]] - tier[s.names[b.at]] })
+	rank := func(p lostPool) int {
+		if t, used := tier[s.names[p.at]]; used {
+			return t
+		}
+		return 100
+	}
+	slices.SortStableFunc(s.pools, func(a, b lostPool) int { return rank(a) - rank(b) })
 	total, booted := s.lostServers(), 0
 	for i := range s.pools {
 		p := &s.pools[i]

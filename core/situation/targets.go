@@ -30,7 +30,7 @@ func usersUse(k Kind) bool { return k == KindGateway || k == KindDNS }
 
 // DatabaseTarget is the ID of the target that is a store's member.
 func DatabaseTarget(e estate.Estate, store estate.StoreID, member estate.MemberID) string {
-	return id(e.Stores[store].Members[member].Site, KindDatabase, fmt.Sprintf("%s/%s", store, member))
+	return id(e.Stores[store].Members[member].Site, KindDatabase, string(store)+"/"+string(member))
 }
 
 // TowerTarget is the ID of the target that is a tower.
@@ -87,7 +87,7 @@ func Units(e estate.Estate, host estate.HostID) []string {
 }
 
 func id(site estate.SiteID, k Kind, name string) string {
-	return fmt.Sprintf("%s/%s/%s", site, k, name)
+	return string(site) + "/" + string(k) + "/" + name
 }
 
 func target(site estate.SiteID, k Kind, component, address string) Target {

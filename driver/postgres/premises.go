@@ -43,7 +43,7 @@ type checker struct {
 	rec   situation.Store
 	facts map[estate.MemberID]map[string]string
 	unmet []situation.Premise
-	early bool // what the primary last said is of the time before its epoch
+	early bool // what the primary last said is of the time before it was one
 }
 
 // bad is what forbids a promotion by itself.
@@ -110,7 +110,7 @@ func (c *checker) primary() {
 	c.early = f["in_recovery"] == "true" && c.before(f)
 	switch {
 	case c.early:
-		c.slow("%s: when it was last heard epoch %d had not begun", id, c.rec.Epoch)
+		c.slow("%s: when it was last heard it had not been made primary of epoch %d yet", id, c.rec.Epoch)
 	case f["in_recovery"] == "true" && c.beingPromoted(f):
 		c.slow("%s: when it was last heard it was just being promoted under epoch %d", id, c.rec.Epoch)
 	case f["in_recovery"] == "true":
@@ -137,12 +137,13 @@ func (c *checker) beingPromoted(f map[string]string) bool {
 	return toNumber(f["sealed_epoch"]) == c.rec.Epoch && (f["sealed"] == "true" || told)
 }
 
-// before says that a standby's facts are older than the record's epoch: an agent that was told to promote
-// its member keeps that for good, so this one had not been told. A site may burn in the moment in
-// which its member became primary, before anybody has looked at it again.
+// before says that a standby's facts are older than the promotion that made it the record's primary: an agent
+// that was told to promote its member keeps that for good, so this one had not been told. A site may
+// burn in the moment in which its member became primary, before anybody has looked at it again; the last
+// look may have met it long before, in the middle of being sealed for that promotion, or between two seals.
 func (c *checker) before(f map[string]string) bool {
 	reign := toNumber(f["agent/upstream_reign"])
-	return f["agent/role"] == asFollower && reign > 0 && reign < c.rec.Epoch && toNumber(f["sealed_epoch"]) < c.rec.Epoch && toNumber(f["agent/reign"]) < c.rec.Epoch
+	return f["agent/role"] == asFollower && reign > 0 && reign < c.rec.Epoch && toNumber(f["sealed_epoch"]) <= c.rec.Epoch && toNumber(f["agent/reign"]) < c.rec.Epoch
 }
 
 // weak says whether a level of synchronous_commit does not wait for another member's disk.

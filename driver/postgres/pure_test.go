@@ -317,6 +317,12 @@ func TestPremisesOfAPrimaryThatWasJustPromoted(t *testing.T) {
 		"not even sealed for it": {func(f map[string]string) {
 			f["in_recovery"], f["agent/role"], f["sealed_epoch"], f["agent/reign"], f["agent/upstream_reign"] = "true", asFollower, "0", "0", "3"
 		}, 0},
+		"in the middle of being sealed for it": {func(f map[string]string) {
+			f["in_recovery"], f["agent/role"], f["sealed"], f["agent/reign"], f["agent/upstream_reign"] = "true", asFollower, "begun", "0", "3"
+		}, 0},
+		"let go between two seals for it": {func(f map[string]string) {
+			f["in_recovery"], f["agent/role"], f["agent/reign"], f["agent/upstream_reign"] = "true", asFollower, "0", "3"
+		}, 0},
 		"a follower of this epoch": {func(f map[string]string) {
 			f["in_recovery"], f["agent/role"], f["sealed_epoch"], f["agent/reign"], f["agent/upstream_reign"] = "true", asFollower, "0", "0", "4"
 		}, 1},
