@@ -206,7 +206,7 @@ func (s *Server) admit(o Order) (Unit, error) {
 		return nil, Refuse(BadOrder, "order of version %d; this agent knows version 1", o.Version)
 	}
 	switch o.Verb {
-	case Status, Position, Digest, Seal, Unseal, Follow, Promote, Start, Stop, Fence, Salvage, Rejoin, Apply, Check:
+	case Status, Position, Seal, Unseal, Follow, Promote, Start, Stop, Fence:
 	default:
 		return nil, Refuse(UnknownVerb, "verb %q is not on the list", o.Verb)
 	}
