@@ -57,7 +57,7 @@ func Start(ctx context.Context, c Config) (*Member, error) {
 		return nil, fmt.Errorf("etcd member %s: %w", c.Name, explain(err, c))
 	}
 	m.client = v3client.New(m.etcd.Server)
-	m.gate = &gate{KV: m.client.KV, leaderChanged: m.LeaderChanged}
+	m.gate = &gate{KV: m.client.KV, failed: m.failed, leaderChanged: m.LeaderChanged}
 	m.gate.stopping, m.close = context.WithCancel(context.Background())
 	m.client.KV = m.gate
 	return m, nil
