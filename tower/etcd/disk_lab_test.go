@@ -29,7 +29,8 @@ func TestFullDisk(t *testing.T) {
 	p := spawn(t, c)
 	p.ask("put")
 	fill(t, filepath.Join(dir, "ballast"))
-	if says := p.ask("health"); !strings.Contains(says, "0 MB left") {
+	// What etcd writes by itself may have met the full disk already.
+	if says := p.ask("health"); !strings.Contains(says, "0 MB left") && !strings.Contains(says, "etcd gave up") {
 		t.Fatalf("health with a full disk: %q", says)
 	}
 	// What etcd has allocated already lasts for a while, and then not.

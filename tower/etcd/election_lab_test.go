@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -102,9 +103,13 @@ func (p *process) kill() {
 
 func (p *process) ask(what string) string {
 	p.t.Helper()
+	stuck := time.AfterFunc(time.Minute, func() { _ = p.cmd.Process.Signal(syscall.SIGQUIT) }) // shows where
+	defer stuck.Stop()
 	fmt.Fprintln(p.in, what)
 	line, err := p.out.ReadString('\n')
-	must(p.t, err)
+	if err != nil {
+		p.t.Fatalf("%s has no answer to %q: %v", p.name, what, err)
+	}
 	return strings.TrimSpace(line)
 }
 

@@ -3,6 +3,7 @@ package etcd
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
@@ -14,6 +15,7 @@ import (
 type gate struct {
 	clientv3.KV
 	stopping      context.Context
+	failed        <-chan struct{} // closed when etcd gave up
 	leaderChanged func() <-chan struct{}
 
 	mu sync.RWMutex // held for reading by each call, for writing by close
@@ -37,15 +39,46 @@ func (g *gate) wait() {
 	defer g.mu.Unlock()
 }
 
+// call makes one call, and waits no longer than ctx and the member last. A member that gave
+// up keeps its database locked for ever, so a call into it may never return.
+func call[T any](g *gate, ctx context.Context, f func(context.Context) (T, error)) (T, error) {
+	type answer struct {
+		v   T
+		err error
+	}
+	var none T
+	ctx, leave, err := g.enter(ctx)
+	if err != nil {
+		return none, err
+	}
+	done := make(chan answer, 1)
+	go func() {
+		defer leave() // which ends ctx, too
+		v, err := f(ctx)
+		done <- answer{v, err}
+	}()
+	select {
+	case a := <-done:
+		return a.v, a.err
+	case <-g.failed:
+		return none, errGaveUp
+	case <-ctx.Done():
+	}
+	select { // what was answered counts
+	case a := <-done:
+		return a.v, a.err
+	default:
+		return none, ctx.Err()
+	}
+}
+
+// errGaveUp is the answer to every call once etcd gave up, and to those under way then;
+// what becomes of their writes is unknown.
+var errGaveUp = fmt.Errorf("etcd gave up: %w", rpctypes.ErrUnhealthy)
+
 // write makes one write. What was handed to a leader that died is never answered,
 // so it is given up as soon as another one leads, with an error that says that its outcome is unknown.
 func write[T any](g *gate, ctx context.Context, f func(context.Context) (T, error)) (T, error) {
-	ctx, leave, err := g.enter(ctx)
-	if err != nil {
-		var none T
-		return none, err
-	}
-	defer leave()
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	changed := g.leaderChanged()
@@ -56,7 +89,7 @@ func write[T any](g *gate, ctx context.Context, f func(context.Context) (T, erro
 		case <-ctx.Done():
 		}
 	}()
-	v, err := f(ctx)
+	v, err := call(g, ctx, f)
 	if err != nil && errors.Is(context.Cause(ctx), rpctypes.ErrLeaderChanged) {
 		err = rpctypes.ErrLeaderChanged
 	}
@@ -75,12 +108,7 @@ func (g *gate) Put(ctx context.Context, key, val string, opts ...clientv3.OpOpti
 
 // Get implements clientv3.KV.
 func (g *gate) Get(ctx context.Context, key string, opts ...clientv3.OpOption) (*clientv3.GetResponse, error) {
-	ctx, leave, err := g.enter(ctx)
-	if err != nil {
-		return nil, err
-	}
-	defer leave()
-	return g.KV.Get(ctx, key, opts...)
+	return call(g, ctx, func(ctx context.Context) (*clientv3.GetResponse, error) { return g.KV.Get(ctx, key, opts...) })
 }
 
 // Delete implements clientv3.KV.

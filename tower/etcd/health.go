@@ -77,10 +77,10 @@ func (h Health) OK() bool { return h.Quorum && len(h.Problems) == 0 }
 // Health asks the quorum, within ctx and 2 s at most, and looks at what may
 // soon go wrong: alarms, the quota, the disk.
 func (m *Member) Health(ctx context.Context) Health {
-	if why := m.Failure(); why != "" {
+	h := clientHealth(ctx, m.client)
+	if why := m.Failure(); why != "" { // before it was asked, or meanwhile
 		return Health{Problems: []string{fmt.Sprintf("etcd gave up: %s; the tower starts nothing until it is restarted", why)}}
 	}
-	h := clientHealth(ctx, m.client)
 	st := m.Status()
 	if st.FreeBytes < LeastFree {
 		h.Problems = append(h.Problems, fmt.Sprintf("the disk of %s has %d MB left; etcd stops when it is full", m.cfg.DataDir, st.FreeBytes>>20))

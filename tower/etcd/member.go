@@ -65,7 +65,7 @@ func Start(ctx context.Context, c Config) (*Member, error) {
 		c.Log.Warn("the mark of a first start stays; remove it", "error", err)
 	}
 	m.client = v3client.New(m.etcd.Server)
-	m.gate = &gate{KV: m.client.KV, leaderChanged: m.LeaderChanged}
+	m.gate = &gate{KV: m.client.KV, failed: m.failed, leaderChanged: m.LeaderChanged}
 	m.gate.stopping, m.close = context.WithCancel(context.Background())
 	m.client.KV = m.gate
 	go m.watch()
