@@ -20,8 +20,8 @@ import (
 // Pages are read from the files as they lie on the disk, beside the server: that needs no checkpoint, no
 // backup that other backups would have to wait for, and can stop and go on anywhere.
 
-// relationFile is a file of a relation's pages: number, fork, segment.
-var relationFile = regexp.MustCompile(`^(\d+)(_(?:fsm|vm|init))?(?:\.(\d+))?$`)
+// relationName is the name of a file of pages: number, fork, segment.
+var relationName = regexp.MustCompile(`^(\d+)(_(?:fsm|vm|init))?(?:\.(\d+))?$`)
 
 // slice is how many pages are read at once.
 const slice = 128
@@ -109,7 +109,7 @@ func (u *Unit) relationFiles() ([]dataFile, error) {
 				return nil, err
 			}
 			for _, e := range entries {
-				m := relationFile.FindStringSubmatch(e.Name())
+				m := relationName.FindStringSubmatch(e.Name())
 				info, err := e.Info()
 				if m == nil || err != nil || !info.Mode().IsRegular() {
 					continue
@@ -198,7 +198,7 @@ func (u *Unit) relationOf(ctx context.Context, path string) string {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
 	dir, file := filepath.Split(path)
-	m := relationFile.FindStringSubmatch(file)
+	m := relationName.FindStringSubmatch(file)
 	parts := strings.Split(strings.Trim(dir, "/"), "/")
 	if m == nil {
 		return path

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/haechi/haechi/agent"
+	"github.com/haechi/haechi/core/situation"
 )
 
 func TestTheLeastThatDoesIsChosen(t *testing.T) {
@@ -56,6 +57,8 @@ func TestTheLeastThatDoesIsChosen(t *testing.T) {
 func TestWhatMayBeRewritten(t *testing.T) {
 	beyond, clean := evidence{Beyond: "it wrote"}, evidence{}
 	follower, primary := memory{Role: asFollower}, memory{Role: asPrimary, Fenced: true}
+	kept := primary
+	kept.Read = read{Salvage: &situation.Salvage{Method: situation.Unreadable}, Kept: true}
 	for name, tt := range map[string]struct {
 		o      agent.Order
 		mem    memory
@@ -70,15 +73,16 @@ func TestWhatMayBeRewritten(t *testing.T) {
 		"FollowerOfAnotherWay":     {agent.Order{}, follower, evidence{Strange: "x"}, byCopy, false},
 		"FormerPrimary":            {agent.Order{}, primary, beyond, byRewind, false},
 		"FormerPrimaryWithoutMore": {agent.Order{}, primary, clean, byCopy, false},
-		"Salvaged":                 {agent.Order{Kept: "r-1-a"}, primary, beyond, byRewind, true},
-		"SalvagedAndCounted":       {agent.Order{Kept: "r-1-a", Counted: true}, primary, beyond, byRewind, false},
+		"Salvaged":                 {agent.Order{Kept: "r-1-a"}, kept, beyond, byRewind, true},
+		"SalvagedSaysTheTowerOnly": {agent.Order{Kept: "r-1-a"}, primary, beyond, byRewind, false},
+		"SalvagedAndCounted":       {agent.Order{Kept: "r-1-a", Counted: true}, kept, beyond, byRewind, false},
 		"Empty":                    {agent.Order{}, primary, evidence{Empty: true}, byCopy, true},
 		"BegunBefore":              {agent.Order{}, primary, evidence{Broken: byCopy}, byCopy, true},
 	} {
 		mem := tt.mem
 		mem.Rebuild = &rebuild{Stage: choosing, Kept: tt.o.Kept}
 		j := &backJob{attempt: &attempt{order: tt.o}, u: &Unit{set: Settings{Member: "a"}}, mem: mem}
-		if err := j.mayRewrite(tt.e, tt.method, "reason"); (err == nil) != tt.ok {
+		if err := j.mayRewrite(t.Context(), tt.e, tt.method, "reason"); (err == nil) != tt.ok {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

@@ -109,7 +109,7 @@ func (o *folder) contents(_ context.Context, path string, at []int64, n int64) (
 }
 
 // page is a whole page of a block, with a checksum.
-func page(block uint32, fill byte) []byte {
+func somePage(block uint32, fill byte) []byte {
 	p := make([]byte, pageSize)
 	for i := 24; i < pageSize; i++ {
 		p[i] = fill
@@ -126,10 +126,10 @@ func newFolder(t *testing.T) *folder {
 	o := &folder{dir: t.TempDir(), torn: map[string]bool{}, backup: 0x2000028, eras: []era{{1, 0x300}, {2, 0}}}
 	var rel []byte
 	for b := range uint32(40) {
-		rel = append(rel, page(b, byte(b))...)
+		rel = append(rel, somePage(b, byte(b))...)
 	}
-	for name, data := range map[string]string{"PG_VERSION": "15\n", "base/5/1259": string(rel), "base/5/1260": string(page(0, 7)), "base/5/empty": "",
-		"global/pg_control": "control of the source", "global/1262": string(page(0, 1)), "pg_xact/0000": strings.Repeat("x", 300), "pg_wal/00000002.history": "1\t0/300\t\n",
+	for name, data := range map[string]string{"PG_VERSION": "15\n", "base/5/1259": string(rel), "base/5/1260": string(somePage(0, 7)), "base/5/empty": "",
+		"global/pg_control": "control of the source", "global/1262": string(somePage(0, 1)), "pg_xact/0000": strings.Repeat("x", 300), "pg_wal/00000002.history": "1\t0/300\t\n",
 		"pg_wal/000000020000000000000002": "log", "postgresql.conf": "port = 1 # the source's\n", "postgresql.auto.conf": "primary_conninfo = ''\n"} {
 		write(t, filepath.Join(o.dir, name), data)
 	}
@@ -218,7 +218,7 @@ func (b *back) old(o *folder) {
 	}
 	_, _ = f.WriteAt([]byte("written beyond the fork"), 20*pageSize+500)
 	f.Close()
-	write(b.t, b.path("base/5/1260"), string(page(0, 7))+string(page(1, 8)))
+	write(b.t, b.path("base/5/1260"), string(somePage(0, 7))+string(somePage(1, 8)))
 	for name, data := range map[string]string{"base/5/9999": "only here", "base/77/1": "a database that is gone", "pg_wal/000000010000000000000009": "beyond", "pg_replslot/s/state": "x",
 		"global/pg_control": "control of before", "backup_label": "old", "postgresql.conf": "port = 5499 # own\n", "conf.d/a.conf": "x = 1\n", "server.key": "secret", "log/pg.log": "said"} {
 		write(b.t, b.path(name), data)
@@ -381,7 +381,7 @@ func TestPagesAreChecked(t *testing.T) {
 	}
 	b.level(o)
 	o, b = newFolder(t), newBack(t, fenced)
-	raw := page(0, 7)
+	raw := somePage(0, 7)
 	raw[5000] ^= 1
 	write(t, filepath.Join(o.dir, "base/5/1260"), string(raw))
 	if err := b.copy(o); err == nil || err.Error() != "corrupt: [base/5/1260 block 0]" {
