@@ -15,7 +15,7 @@ import (
 
 // chain is the plan of one or more stores and a name, as plan.Make writes it. A planned
 // one halts and returns the primary, and its name waits for the promotions. One that brings
-// users home has names in the stores' place, each in two stages.
+// users home has names, which end in a dot, in the stores' place, each in two stages.
 func chain(kind plan.Kind, stores ...string) plan.Plan {
 	p := plan.Plan{Version: 1, Kind: kind, Subject: "pangyo"}
 	add := func(v plan.Verb, component string, undo plan.Verb, limit time.Duration, after ...int) int {
@@ -34,16 +34,16 @@ func chain(kind plan.Kind, stores ...string) plan.Plan {
 	if kind == plan.Serve || kind == plan.Recover {
 		var last []int
 		for _, s := range stores {
-			first := add(plan.Watch, s+".", "", time.Minute, add(plan.Announce, s+".", plan.Withdraw, 2*time.Second))
-			last = append(last, add(plan.Watch, s+".", "", time.Minute, add(plan.Announce, s+".", plan.Withdraw, 2*time.Second, first)))
-		}
-		if kind == plan.Serve {
-			return p
-		}
-		for _, s := range stores {
+			if kind == plan.Serve || strings.HasSuffix(s, ".") {
+				first := add(plan.Watch, s, "", time.Minute, add(plan.Announce, s, plan.Withdraw, 2*time.Second))
+				add(plan.Watch, s, "", time.Minute, add(plan.Announce, s, plan.Withdraw, 2*time.Second, first))
+				continue
+			}
 			last = append(last, add(plan.Verify, s, "", time.Hour, add(plan.Return, s, "", time.Minute, add(plan.Rejoin, s, "", time.Hour, add(plan.Salvage, s, "", time.Hour)))))
 		}
-		add(plan.Redundant, "pangyo", "", time.Hour, last...)
+		if last != nil {
+			add(plan.Redundant, "pangyo", "", time.Hour, append(last, add(plan.Announce, "talk.", plan.Withdraw, 2*time.Second))...)
+		}
 		return p
 	}
 	planned := kind == plan.Evacuate

@@ -22,9 +22,12 @@ const (
 	// Canary is the table of the canary, in the database postgres. It is haechi's own: what a former
 	// primary alone holds of it is nobody's loss.
 	Canary = OwnSchema + ".canary"
-	// OwnSchema holds what haechi keeps in a store.
+	// OwnSchema holds what haechi keeps in a store, in the database postgres.
 	OwnSchema = "haechi"
 )
+
+// isOurs says whether the rows of a schema are haechi's own, and not people's.
+func isOurs(database, schema string) bool { return database == "postgres" && schema == OwnSchema }
 
 // canary is what is known of the row that this agent writes.
 type canary struct {

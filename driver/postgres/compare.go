@@ -32,7 +32,7 @@ func (r *reader) compare(ctx context.Context, c *pgconn.PgConn, db string, table
 	narrow := r.narrows(tables)
 	for _, t := range tables {
 		did := r.did(t)
-		if narrow && !did.wrote {
+		if narrow && !did.wrote || isOurs(db, t.Schema) {
 			continue
 		}
 		err := r.written(ctx, c, primary, db, t)

@@ -394,6 +394,9 @@ func (r *reader) unread(ctx context.Context, db string, err error) error {
 func (r *reader) change(db string, xid uint32, at time.Time, c salvage.Change, tables map[salvage.Relation]table) error {
 	told, why := r.of(xid)
 	for _, rel := range c.Tables {
+		if isOurs(db, rel.Schema) {
+			continue
+		}
 		row := salvage.Row{Database: db, Schema: rel.Schema, Table: rel.Table, Op: c.Op, XID: xid, At: at, Told: told, Why: why, Old: c.Old, New: c.New}
 		t, known := tables[rel]
 		if c.Op != salvage.Truncate {
