@@ -198,7 +198,7 @@ func (c *cluster) run(name string, args ...string) {
 
 func (m *member) conf() {
 	text := fmt.Sprintf("listen_addresses = '%s'\nport = %d\nunix_socket_directories = '%s'\ncluster_name = '%s'\n"+
-		"wal_log_hints = on\nwal_level = logical\nmax_wal_senders = 10\nhot_standby = on\nwal_keep_size = 128MB\nwal_retrieve_retry_interval = 100ms\nlogging_collector = off\n"+
+		"wal_log_hints = on\nwal_level = logical\nmax_wal_senders = 10\nhot_standby = on\nwal_keep_size = 128MB\nwal_retrieve_retry_interval = 100ms\nlogging_collector = off\nlc_messages = 'C'\n"+
 		"shared_buffers = 16MB\nmax_connections = 50\nautovacuum = on\nlog_line_prefix = '%%m [%%p] %%b '\nmax_standby_streaming_delay = 30s\n", m.c.listen, m.port, m.set.Socket, m.name)
 	path := filepath.Join(m.set.Data, "postgresql.conf")
 	must(m.c.t, os.WriteFile(path, []byte(text), 0o600))

@@ -83,7 +83,7 @@ func (u *Unit) keepSlots(ctx context.Context, mem memory) bool {
 	var f map[string]string
 	var err error
 	switch {
-	case mem.Fenced || mem.Sealed || mem.Halted != nil:
+	case mem.Fenced || mem.Sealed || mem.Role == asPrimary && mem.Halted != nil:
 		return true // what is kept is kept
 	case !u.up():
 		return false
