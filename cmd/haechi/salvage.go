@@ -108,7 +108,7 @@ func drawSalvage(w io.Writer, shown web.SalvageRows) {
 	s := shown.Salvage
 	fmt.Fprintf(w, "%s: %s of %s, %s\n", s.ID, s.Member, s.Store, s.State)
 	fmt.Fprintf(w, "  timeline %d, which the primary left at %s; the member went on to %s\n", s.Timeline, s.Fork, s.End)
-	fmt.Fprintf(w, "  %d rows, %s at %s; of %d it is not known that no client was told they are saved\n", s.Rows, s.Method, s.At.Local().Format(time.DateTime), s.Told)
+	fmt.Fprintf(w, "  %d rows, %s at %s; of %d a client may have been told that they are saved\n", s.Rows, s.Method, s.At.Local().Format(time.DateTime), s.Told)
 	if s.Applied > 0 {
 		fmt.Fprintf(w, "  written back: %s\n", s.Written)
 	}

@@ -24,7 +24,7 @@ type Salvage struct {
 	Method   SalvageMethod     `json:"method"`
 	Rows     int               `json:"rows"`
 	Tables   map[string]int    `json:"tables,omitempty"`   // rows by table
-	Told     int               `json:"told,omitempty"`     // rows of which it is not known that no client was told they are saved
+	Told     int               `json:"told,omitempty"`     // rows of which a client may have been told that they are saved
 	Unknown  []string          `json:"unknown,omitempty"`  // what could not be found out, in words
 	Partial  bool              `json:"partial,omitempty"`  // something that may hold rows could not be read, see Unknown
 	Accepted string            `json:"accepted,omitempty"` // by whom it was accepted that this is not known, joined by ","

@@ -137,7 +137,7 @@ func (s *step) doDiscard(ctx context.Context) (driver.Result, error) {
 	accepted := s.Facts[run.FactAccepted+string(plan.Discard)]
 	if accepted == "" {
 		rec := s.Salvage
-		err := fmt.Errorf("discard: salvage %s has %d rows that only %s held, of which %d stand on the primary again; of %d it is not known that no client was told they are saved", rec.ID, rec.Rows, rec.Member, rec.Applied, rec.Told)
+		err := fmt.Errorf("discard: salvage %s has %d rows that only %s held, of which %d stand on the primary again; of %d a client may have been told that they are saved", rec.ID, rec.Rows, rec.Member, rec.Applied, rec.Told)
 		return driver.Result{Outcome: run.NotDone, Ask: fmt.Sprintf("%v. Whoever agrees gives the others up, by name", err)}, err
 	}
 	rec := s.Salvage

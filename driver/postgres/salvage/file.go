@@ -43,7 +43,7 @@ type Header struct {
 type Footer struct {
 	Rows    int            `json:"rows"`
 	Tables  map[string]int `json:"tables,omitempty"`  // rows by table
-	Told    int            `json:"told,omitempty"`    // rows of which it is not known that no client was told
+	Told    int            `json:"told,omitempty"`    // rows of which a client may have been told that they are saved
 	Unknown []string       `json:"unknown,omitempty"` // what could not be found out, in words
 	Sum     string         `json:"sum"`               // sha256 of all the lines before, in hex
 }
