@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -242,7 +244,10 @@ func TestReadingGoesOnBesideOrders(t *testing.T) {
 }
 
 func TestOrdersThatSalvageNothing(t *testing.T) {
-	u := &Unit{set: Settings{Member: "a"}}
+	u := stopped(t, nil)
+	if err := os.WriteFile(filepath.Join(u.set.Data, "x"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
 	up := &agent.Upstream{Member: "b", Host: "10.0.0.1", Port: "5432", Credential: 2, Reign: 2}
 	good := agent.Order{Reign: 2, Upstream: up, Salvage: &agent.Salvaging{ID: "r-1-a", Turns: []agent.Turn{{Timeline: 1}}}}
 	for what, c := range map[string]struct {
