@@ -106,16 +106,15 @@ func (u *Unit) rejoin(ctx context.Context, o agent.Order, mem memory, m *agent.M
 			return nil, err
 		}
 		a = nil
-		var err error
-		if mem, err = recall(m); err != nil {
-			return nil, err
-		}
 	}
 	if a == nil {
+		var err error
+		if mem, err = recall(m); err != nil { // an attempt that has just ended wrote it
+			return nil, err
+		}
 		if f, ok := u.isBack(ctx, o, mem); ok {
 			return f, nil
 		}
-		var err error
 		if a, err = u.beginAttempt(ctx, o, mem, m); err != nil {
 			return nil, err
 		}
