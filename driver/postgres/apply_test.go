@@ -5,8 +5,11 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -20,6 +23,23 @@ import (
 // Two databases may have a table of the same name: what one of them lost says nothing of the other's rows.
 func TestRowsAreComparedWithThoseOfTheirOwnDatabase(t *testing.T) {
 	u := stopped(t, nil)
+	file := u.writes(t, 2, func(i int) salvage.Row {
+		return salvage.Row{Database: []string{"mail", "talk"}[i], Schema: "public", Table: "item", Op: salvage.Insert, Key: []string{"id"}, Told: salvage.Never,
+			New: []salvage.Value{salvage.NewValue("id", "integer", "1")}}
+	})
+	file.Rows = "2"
+	p, err := u.pick(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if others := p.others[tableOfRow(p.chosen[0])]; len(others) != 1 || others[0].Database != "talk" {
+		t.Errorf("beside row 2 of talk: %+v", others)
+	}
+}
+
+// writes makes a salvage of n rows that lies here, and returns what an order says of it.
+func (u *Unit) writes(t *testing.T, n int, row func(i int) salvage.Row) agent.Salvaging {
+	t.Helper()
 	if err := os.MkdirAll(u.Files(), 0o700); err != nil {
 		t.Fatal(err)
 	}
@@ -28,9 +48,8 @@ func TestRowsAreComparedWithThoseOfTheirOwnDatabase(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, db := range []string{"mail", "talk"} {
-		row := salvage.Row{Database: db, Schema: "public", Table: "item", Op: salvage.Insert, Key: []string{"id"}, Told: salvage.Never, New: []salvage.Value{salvage.NewValue("id", "integer", "1")}}
-		if err := w.Add(row); err != nil {
+	for i := range n {
+		if err := w.Add(row(i)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -41,12 +60,24 @@ func TestRowsAreComparedWithThoseOfTheirOwnDatabase(t *testing.T) {
 		t.Fatal(err)
 	}
 	sum := sha256.Sum256(b.Bytes())
-	p, err := u.pick(agent.Salvaging{ID: "r-1-a", Rows: "2", Bytes: int64(b.Len()), SHA256: hex.EncodeToString(sum[:])})
+	return agent.Salvaging{ID: "r-1-a", Bytes: int64(b.Len()), SHA256: hex.EncodeToString(sum[:])}
+}
+
+// What is longest as JSON within JSON still goes into an answer that a tower reads.
+func TestAPageOfRowsFitsIntoAnAnswer(t *testing.T) {
+	u := stopped(t, nil)
+	long := strings.Repeat("\x01", 4*shownValue)
+	file := u.writes(t, 2000, func(i int) salvage.Row {
+		return salvage.Row{Database: "talk", Schema: "public", Table: "item", Op: salvage.Insert, Key: []string{"id"}, Told: salvage.Never,
+			New: []salvage.Value{salvage.NewValue("id", "integer", fmt.Sprint(i)), salvage.NewValue("v", "text", long)}}
+	})
+	f, err := u.salvageRows(t.Context(), agent.Order{Salvage: &file})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if others := p.others[tableOfRow(p.chosen[0])]; len(others) != 1 || others[0].Database != "talk" {
-		t.Errorf("beside row 2 of talk: %+v", others)
+	raw, err := json.Marshal(agent.Answer{Facts: f})
+	if err != nil || len(raw) > 1<<20 {
+		t.Errorf("%d bytes, %v", len(raw), err)
 	}
 }
 
