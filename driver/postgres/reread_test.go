@@ -157,3 +157,15 @@ func TestALookDoesNotTakeTheSalvageOfAnotherPrimary(t *testing.T) {
 		}
 	}
 }
+
+// Towers whose records are older than the store, since they were restored or one went on alone, must not have the
+// primary made a follower of the one before it.
+func TestAPrimaryOfALaterEpochIsNotMadeAFollower(t *testing.T) {
+	u := &Unit{set: Settings{Member: "a"}}
+	o := agent.Order{Reign: 2, Upstream: &agent.Upstream{Member: "b", Host: "10.0.0.1", Port: "5432", Credential: 2, Reign: 2}}
+	for reign, may := range map[uint64]bool{1: true, 2: false, 3: false} {
+		if err := u.mayRejoin(o, memory{Role: asPrimary, Reign: reign, Fenced: true}); (err == nil) != may {
+			t.Errorf("of epoch %d: %v", reign, err)
+		}
+	}
+}

@@ -100,6 +100,8 @@ func (u *Unit) maySalvage(o agent.Order, mem memory) error {
 		return agent.Refuse(agent.Unsafe, "nobody here knows what %s was, and its data directory %s holds files: find out whose they are, then move them away", u.set.Member, u.set.Data)
 	case mem.Role == asPrimary && mem.Reign == o.Reign:
 		return agent.Refuse(agent.Unsafe, "%s is the primary of epoch %d, which stands: there is nothing that only it should hold", u.set.Member, mem.Reign)
+	case mem.Role == asPrimary && mem.Reign > o.Reign:
+		return agent.Refuse(agent.Unsafe, "%s was made primary under epoch %d, and the towers know of epoch %d only: their records are older than the store", u.set.Member, mem.Reign, o.Reign)
 	}
 	return checkUpstream(o.Upstream, u.set.Member)
 }

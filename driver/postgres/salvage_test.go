@@ -135,10 +135,12 @@ func TestWhatCannotBeReadIsAskedAbout(t *testing.T) {
 	}
 }
 
-func TestTheRecordsPrimaryIsNotSalvaged(t *testing.T) {
-	w := newFakeWorld(t)
-	if res, err := w.driver().Do(t.Context(), w.task(plan.Salvage, nil, "pangyo")); err == nil || res.Outcome != run.NotDone || w.acts() > 0 {
-		t.Errorf("%+v, %v", res, err)
+func TestWhoCountsIsNotSalvaged(t *testing.T) {
+	for _, member := range []string{"pangyo", "ansan"} { // the primary, and one that acknowledges for it
+		w := newFakeWorld(t)
+		if res, err := w.driver().Do(t.Context(), w.task(plan.Salvage, nil, member)); err == nil || res.Outcome != run.NotDone || w.acts() > 0 {
+			t.Errorf("%s: %+v, %v", member, res, err)
+		}
 	}
 }
 
@@ -256,6 +258,7 @@ func TestOrdersThatSalvageNothing(t *testing.T) {
 		ok   bool
 	}{
 		"a former primary":     {func(*agent.Order) {}, memory{Role: asPrimary, Reign: 1}, true},
+		"one of a later epoch": {func(*agent.Order) {}, memory{Role: asPrimary, Reign: 3, Fenced: true}, false},
 		"the standing one":     {func(*agent.Order) {}, memory{Role: asPrimary, Reign: 2}, false},
 		"nobody knows it":      {func(*agent.Order) {}, memory{}, false},
 		"a path for a name":    {func(o *agent.Order) { o.Salvage.ID = "../x" }, memory{Role: asPrimary, Reign: 1}, false},

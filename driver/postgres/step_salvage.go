@@ -32,6 +32,9 @@ func (s *step) doSalvage(ctx context.Context) (driver.Result, error) {
 		return driver.Result{Outcome: run.NotDone}, fmt.Errorf("salvage: of %s, beside the primary %s: it is one member that is read", listed(s.Step.Members), s.Store.Primary)
 	}
 	member := s.Step.Members[0]
+	if slices.Contains(s.Store.Sync, estate.MemberID(member)) && !s.former(member) {
+		return driver.Result{Outcome: run.NotDone}, fmt.Errorf("salvage: %s counts for acknowledgement, and to read it would stop it", member)
+	}
 	if res, ok := s.keptBefore(ctx, member); ok {
 		return res, nil
 	}
