@@ -165,7 +165,7 @@ func (n *Node) Start(ctx context.Context, by string, ask web.Ask) (run.ID, error
 		if err != nil {
 			return "", err
 		}
-		if err := beside(s, p); err != nil {
+		if err := errors.Join(beside(s, p), n.beliefs().understood(p)); err != nil {
 			return "", err
 		}
 		return n.exec.Open(ctx, d.Term, executor.Opening{Plan: p, Estate: in.Estate, Version: s.Estate.Version, By: by, Basis: s.Acts})

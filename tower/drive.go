@@ -15,6 +15,7 @@ import (
 	"github.com/haechi/haechi/core/situation"
 	"github.com/haechi/haechi/tower/executor"
 	"github.com/haechi/haechi/tower/state"
+	"github.com/haechi/haechi/tower/web"
 )
 
 // claimFor is how long one attempt to claim may take.
@@ -86,6 +87,16 @@ func (b *beliefs) older() string {
 		}
 	}
 	return ""
+}
+
+// understood refuses a plan that a tower of the release before, which answers, could not carry on: for
+// those that nobody ordered core/response does, before they are made.
+func (b *beliefs) understood(p plan.Plan) error {
+	tower := b.older()
+	if tower == "" || p.Version < plan.Release {
+		return nil
+	}
+	return &web.Refused{Code: web.Unmet, Why: fmt.Sprintf("%s is of an older release and could not carry %s %s on", tower, p.Kind, p.Subject), Do: "upgrade it first, or stop it"}
 }
 
 // claimSoon claims beside the mind; one attempt at a time. A tower that was deposed a moment

@@ -197,6 +197,9 @@ func TestRunsOfAnotherRelease(t *testing.T) {
 			if got := b.older(); got != tt.older {
 				t.Errorf("older: %q", got)
 			}
+			if err := b.understood(plan.Plan{Version: tt.version}); (err != nil) != (tt.older != "" && tt.version > 1) {
+				t.Errorf("a person's order: %v", err)
+			}
 			if err := carried(b.snap, "r-1"); (err != nil) != (tt.version > plan.Release) {
 				t.Errorf("carried: %v", err)
 			}

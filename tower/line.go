@@ -82,7 +82,7 @@ func (n *Node) lineUp(ctx context.Context) error {
 	if s.Revision == 0 || !n.quorum().Have {
 		return nil
 	}
-	if s.Line.Foreign(s.Cluster) {
+	if n.store.Foreign() {
 		return n.beginLine(ctx, s)
 	}
 	if err := os.Remove(n.cfg.turnFile()); err != nil && !errors.Is(err, fs.ErrNotExist) {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -188,7 +189,11 @@ func (n *Node) startEtcd() (func() error, error) {
 }
 
 func (n *Node) startState() (func() error, error) {
-	n.store = state.Open(n.client, n.cfg.Name, state.WithLog(n.log))
+	opts := []state.Option{state.WithLog(n.log)}
+	if _, err := os.Stat(n.cfg.turnFile()); err == nil {
+		opts = append(opts, state.OfCopy())
+	}
+	n.store = state.Open(n.client, n.cfg.Name, opts...)
 	n.tail, n.rate = newTail(n.store), newRate()
 	n.spawn(n.ctx, n.tail.follow)
 	return func() error { n.store.Close(); return nil }, nil

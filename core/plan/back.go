@@ -86,13 +86,15 @@ func (m *maker) cannotServe(id estate.StoreID) *Stuck {
 }
 
 // back plans the return of one member after step after, and returns the last step. What is not counted
-// may hold what nobody else does, and is read before anything on it is rewritten. share is how many
-// members come back beside each other.
+// may hold what nobody else does, and is read before anything on it is rewritten; but for one that is new.
+// share is how many members come back beside each other.
 func (m *maker) back(id estate.StoreID, member estate.MemberID, share, after int) int {
 	at := m.in.Estate.Stores[id].Members[member].Site
 	rec, r := m.in.Stores[id], MemberDown
 	if !slices.Contains(rec.Sync, member) || slices.Contains(rec.Former, member) {
 		r = Returned
+	}
+	if r == Returned && !m.isNew(id, member) {
 		read := m.storeStep(Salvage, id, r, append([]estate.MemberID{member}, m.beside(id, member)...))
 		read.Site = at
 		after = m.add(read, after)
@@ -106,6 +108,13 @@ func (m *maker) back(id estate.StoreID, member estate.MemberID, share, after int
 	list := m.storeStep(Return, id, r, []estate.MemberID{member})
 	list.Site = at
 	return m.add(list, after)
+}
+
+// isNew says that a member never belonged to its store: no record names it, and its agent made nothing of it yet. An
+// agent that has forgotten what a former member was says the same, and the record does not.
+func (m *maker) isNew(id estate.StoreID, member estate.MemberID) bool {
+	f := m.in.Now.Facts[situation.DatabaseTarget(m.in.Estate, id, member)]
+	return !slices.Contains(m.in.Stores[id].Former, member) && f[situation.FactRunning] != "" && f[situation.FactMade] == ""
 }
 
 // beside are the other members that can be reached, in which a salvage may lie; sorted.

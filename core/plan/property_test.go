@@ -158,7 +158,9 @@ func checkReturns(t *rapid.T, in plan.Input, p plan.Plan) {
 			if s.Verb != plan.Verify && m == rec.Primary {
 				t.Fatalf("the primary comes back to itself: %s", s)
 			}
-			if s.Verb == plan.Rejoin && !counted && !before(plan.Salvage) {
+			facts := in.Now.Facts[situation.DatabaseTarget(in.Estate, estate.StoreID(s.Component), m)]
+			isNew := !slices.Contains(rec.Former, m) && facts[situation.FactRunning] != "" && facts[situation.FactMade] == ""
+			if s.Verb == plan.Rejoin && !counted && !isNew && !before(plan.Salvage) {
 				t.Fatalf("%s is rewritten before it was read:\n%s", m, p)
 			}
 			if last[s.Component].ID != 0 && !waits {

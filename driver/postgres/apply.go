@@ -55,8 +55,13 @@ type picked struct {
 	head   salvage.Header
 	chosen []salvage.Row
 	// others are all rows of the salvage, by table: they tell what a chosen one was meant to replace.
-	others map[salvage.Relation][]salvage.Row
+	others map[tableAt][]salvage.Row
 }
+
+// tableAt is a table of one database: another one may have a table of the same name.
+type tableAt struct{ database, schema, table string }
+
+func tableOfRow(r salvage.Row) tableAt { return tableAt{r.Database, r.Schema, r.Table} }
 
 // pick reads the file. Rows that can never be written are refused here.
 func (u *Unit) pick(s agent.Salvaging) (picked, error) {
@@ -75,7 +80,7 @@ func (u *Unit) pick(s agent.Salvaging) (picked, error) {
 			wanted[n] = true
 		}
 	}
-	p := picked{head: r.Header, others: map[salvage.Relation][]salvage.Row{}}
+	p := picked{head: r.Header, others: map[tableAt][]salvage.Row{}}
 	for {
 		row, err := r.Next()
 		if errors.Is(err, io.EOF) {
@@ -84,8 +89,8 @@ func (u *Unit) pick(s agent.Salvaging) (picked, error) {
 		if err != nil {
 			return picked{}, agent.Refuse(agent.Unsafe, "salvage %s: %v", s.ID, err)
 		}
-		if rel := (salvage.Relation{Schema: row.Schema, Table: row.Table}); row.Op != salvage.Truncate {
-			p.others[rel] = append(p.others[rel], row)
+		if at := tableOfRow(row); row.Op != salvage.Truncate {
+			p.others[at] = append(p.others[at], row)
 		}
 		if s.Rows == "" || wanted[row.N] {
 			p.chosen = append(p.chosen, row)
@@ -234,7 +239,7 @@ func (a *applier) place(ctx context.Context, row salvage.Row, lock string) (*tab
 
 // decide says what is to be done about a row.
 func (a *applier) decide(p salvage.Place) (salvage.Act, string) {
-	return salvage.Decide(p, a.p.others[salvage.Relation{Schema: p.Row.Schema, Table: p.Row.Table}])
+	return salvage.Decide(p, a.p.others[tableOfRow(p.Row)])
 }
 
 // row decides about one and writes it.

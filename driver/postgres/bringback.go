@@ -83,6 +83,8 @@ func (j *backJob) mayRewrite(ctx context.Context, e evidence, method, reason str
 		return nil // it only ever received, and no more than its primary has
 	case j.mem.Rebuild.Kept == "":
 		return agent.Refuse(agent.Unsafe, "%s may hold what nobody else does (%s), and no salvage of it is named: salvage it first", j.u.set.Member, reason)
+	case !e.wasRead(j.mem):
+		return agent.Refuse(agent.Unsafe, "salvage %s of %s was made for another primary, or before it received more (%s): salvage it again", j.mem.Read.Salvage.ID, j.u.set.Member, reason)
 	}
 	return j.u.mayRewrite(ctx, j.mem)
 }

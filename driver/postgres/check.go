@@ -89,17 +89,6 @@ func (u *Unit) check(ctx context.Context, o agent.Order, mem memory) (map[string
 	return map[string]string{agent.FactCheck: string(raw), "member": u.set.Member}, nil
 }
 
-// stopCheck ends the job that runs, and waits for its end.
-func (u *Unit) stopCheck(why error) {
-	u.checks.mu.Lock()
-	j := u.checks.job
-	u.checks.mu.Unlock()
-	if j != nil {
-		j.cancel(why)
-		<-j.done
-	}
-}
-
 func (u *Unit) beginCheck(from cursor, p pace, primary bool) *checkJob {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	j := &checkJob{pace: p, cancel: cancel, done: make(chan struct{}), asked: time.Now()}

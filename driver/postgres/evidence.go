@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/haechi/haechi/agent"
+	"github.com/haechi/haechi/core/situation"
 )
 
 // The ways in which a member becomes a follower again, the least first.
@@ -76,6 +77,19 @@ func (e evidence) choose() (method, reason string, err error) {
 	return byFollow, "it holds nothing that " + e.Source + " does not", nil
 }
 
+// wasRead says whether what was read of the member, if anything was, is all that goes another way than this primary:
+// another one may have left it at another place, and one that was seen to hold nothing may have received more.
+func (e evidence) wasRead(mem memory) bool {
+	switch s := mem.Read.Salvage; {
+	case s == nil || s.Method == situation.Unreadable:
+		return true
+	case s.Method == situation.Nothing && !mem.Fenced:
+		return e.Beyond == "" && e.Strange == ""
+	default:
+		return e.Beyond == "" || toLSN(s.Fork) <= e.Fork
+	}
+}
+
 // gather finds out what the member holds, and what of that its primary has.
 func (u *Unit) gather(ctx context.Context, s *source, o agent.Order, mem memory) (evidence, error) {
 	e := evidence{Source: o.Upstream.Member, SourceSystem: s.system, SourceVersion: number(s.version / 10000), Standby: u.standbySignal(),
@@ -84,13 +98,8 @@ func (u *Unit) gather(ctx context.Context, s *source, o agent.Order, mem memory)
 		e.Broken = mem.Rebuild.Stage
 		return e, nil
 	}
-	entries, err := os.ReadDir(u.set.Data)
-	if len(entries) == 0 && (err == nil || errors.Is(err, os.ErrNotExist)) {
-		e.Empty = true
+	if e.Empty = u.empty(); e.Empty {
 		return e, nil
-	}
-	if err != nil {
-		return e, fmt.Errorf("the data directory cannot be read: %w", err)
 	}
 	if _, err := os.Stat(u.controlPath()); errors.Is(err, os.ErrNotExist) {
 		e.NoControl = true
@@ -110,6 +119,12 @@ func (u *Unit) gather(ctx context.Context, s *source, o agent.Order, mem memory)
 		return e, nil
 	}
 	return e, u.gatherLog(ctx, s, c, &e)
+}
+
+// empty says that there is nothing in the member's data directory.
+func (u *Unit) empty() bool {
+	entries, err := os.ReadDir(u.set.Data)
+	return len(entries) == 0 && (err == nil || errors.Is(err, os.ErrNotExist))
 }
 
 // heldLog is what a control file says of where a member stands.

@@ -106,16 +106,15 @@ func (u *Unit) rejoin(ctx context.Context, o agent.Order, mem memory, m *agent.M
 			return nil, err
 		}
 		a = nil
-		var err error
-		if mem, err = recall(m); err != nil {
-			return nil, err
-		}
 	}
 	if a == nil {
+		var err error
+		if mem, err = recall(m); err != nil { // an attempt that has just ended wrote it
+			return nil, err
+		}
 		if f, ok := u.isBack(ctx, o, mem); ok {
 			return f, nil
 		}
-		var err error
 		if a, err = u.beginAttempt(ctx, o, mem, m); err != nil {
 			return nil, err
 		}
@@ -133,6 +132,8 @@ func (u *Unit) mayRejoin(o agent.Order, mem memory) error {
 		return agent.Refuse(agent.BadOrder, "rejoin: %s is primary under epoch %d, the promotion that stands is of epoch %d", o.Upstream.Member, o.Upstream.Reign, o.Reign)
 	case mem.Role == asPrimary && mem.Reign == o.Reign:
 		return agent.Refuse(agent.Unsafe, "rejoin: %s is itself the primary of epoch %d", u.set.Member, o.Reign)
+	case mem.Role == asPrimary && mem.Reign > o.Reign:
+		return agent.Refuse(agent.Unsafe, "rejoin: %s was made primary under epoch %d, and the towers know of epoch %d only: their records are older than the store", u.set.Member, mem.Reign, o.Reign)
 	case mem.Role == asPrimary && !mem.Fenced && mem.Halted == nil && u.back.current() == nil && u.postmaster() != 0:
 		return agent.Refuse(agent.Unsafe, "rejoin: %s runs as a primary of epoch %d: fence it first", u.set.Member, mem.Reign)
 	case mem.Sealed && o.Counted:

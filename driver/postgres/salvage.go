@@ -31,7 +31,7 @@ func (u *Unit) salvage(ctx context.Context, o agent.Order, mem memory, m *agent.
 		return nil, err
 	}
 	if mem.Read.Salvage != nil {
-		if err := u.stillRead(ctx, mem); err == nil {
+		if u.stillRead(ctx, mem) == nil && u.readFor(ctx, o, mem) {
 			return u.found(o, mem, m)
 		}
 		mem.Read = read{Waiting: mem.Read.Waiting}
@@ -49,6 +49,11 @@ func (u *Unit) salvage(ctx context.Context, o agent.Order, mem memory, m *agent.
 			u.reading.forget()
 			return nil, fmt.Errorf("salvage: %w", err)
 		}
+		if !u.readFor(ctx, o, mem) { // it was begun for another run
+			u.reading.forget()
+			mem.Read = read{Waiting: mem.Read.Waiting}
+			break
+		}
 		if err := m.Save(mem); err != nil {
 			return nil, err
 		}
@@ -58,6 +63,32 @@ func (u *Unit) salvage(ctx context.Context, o agent.Order, mem memory, m *agent.
 	return u.beginReading(ctx, o, mem, m)
 }
 
+// readFor says whether what was read is what an order asks for. Since then a primary may have taken over that
+// left this member earlier than the one before it did: then more of it stands nowhere else. And what could
+// not be read is tried again by another run, since people may have mended the disk.
+func (u *Unit) readFor(ctx context.Context, o agent.Order, mem memory) bool {
+	s := mem.Read.Salvage
+	switch {
+	case (s.Method == situation.Unreadable || s.Partial) && s.Accepted == "" && s.ID != o.Salvage.ID:
+		return false
+	case s.Method == situation.Unreadable:
+		return true
+	case s.Method == situation.Nothing && !mem.Fenced: // it was seen without reading it, and it may have gone on
+		_, ok := u.nothingBeyond(ctx, o, mem)
+		return ok
+	}
+	c, err := u.control(ctx)
+	if err != nil {
+		return false
+	}
+	past, err := u.past(c)
+	if err != nil {
+		return false
+	}
+	f, err := findFork(o.Salvage.Turns, past)
+	return err == nil && f.at.String() == s.Fork
+}
+
 // maySalvage refuses what is no order for one that went another way.
 func (u *Unit) maySalvage(o agent.Order, mem memory) error {
 	switch s := o.Salvage; {
@@ -65,10 +96,12 @@ func (u *Unit) maySalvage(o agent.Order, mem memory) error {
 		return agent.Refuse(agent.BadOrder, "salvage: under which name?")
 	case len(s.Turns) == 0:
 		return agent.Refuse(agent.BadOrder, "salvage: the order does not say which timelines the primary came by, so where this member left it cannot be told")
-	case mem.Role == "":
-		return agent.Refuse(agent.Unsafe, "nothing is known of %s: let haechi adopt the store first", u.set.Member)
+	case mem.Role == "" && !u.empty(): // an empty one is said to be unreadable, and people decide
+		return agent.Refuse(agent.Unsafe, "nobody here knows what %s was, and its data directory %s holds files: find out whose they are, then move them away", u.set.Member, u.set.Data)
 	case mem.Role == asPrimary && mem.Reign == o.Reign:
 		return agent.Refuse(agent.Unsafe, "%s is the primary of epoch %d, which stands: there is nothing that only it should hold", u.set.Member, mem.Reign)
+	case mem.Role == asPrimary && mem.Reign > o.Reign:
+		return agent.Refuse(agent.Unsafe, "%s was made primary under epoch %d, and the towers know of epoch %d only: their records are older than the store", u.set.Member, mem.Reign, o.Reign)
 	}
 	return checkUpstream(o.Upstream, u.set.Member)
 }
@@ -128,7 +161,8 @@ func (u *Unit) nothingBeyond(ctx context.Context, o agent.Order, mem memory) (re
 	var end LSN
 	switch {
 	case u.postmaster() != 0 && !u.isApart() && mem.Role == asFollower:
-		rows, err := u.local.rows(ctx, "SELECT greatest(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn())")
+		// One that has received nothing since it was started may have more on its disk than it has replayed.
+		rows, err := u.local.rows(ctx, "SELECT greatest(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn()) WHERE pg_last_wal_receive_lsn() IS NOT NULL")
 		if err != nil || len(rows) != 1 {
 			return readResult{}, false
 		}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -133,10 +135,12 @@ func TestWhatCannotBeReadIsAskedAbout(t *testing.T) {
 	}
 }
 
-func TestTheRecordsPrimaryIsNotSalvaged(t *testing.T) {
-	w := newFakeWorld(t)
-	if res, err := w.driver().Do(t.Context(), w.task(plan.Salvage, nil, "pangyo")); err == nil || res.Outcome != run.NotDone || w.acts() > 0 {
-		t.Errorf("%+v, %v", res, err)
+func TestWhoCountsIsNotSalvaged(t *testing.T) {
+	for _, member := range []string{"pangyo", "ansan"} { // the primary, and one that acknowledges for it
+		w := newFakeWorld(t)
+		if res, err := w.driver().Do(t.Context(), w.task(plan.Salvage, nil, member)); err == nil || res.Outcome != run.NotDone || w.acts() > 0 {
+			t.Errorf("%s: %+v, %v", member, res, err)
+		}
 	}
 }
 
@@ -242,7 +246,10 @@ func TestReadingGoesOnBesideOrders(t *testing.T) {
 }
 
 func TestOrdersThatSalvageNothing(t *testing.T) {
-	u := &Unit{set: Settings{Member: "a"}}
+	u := stopped(t, nil)
+	if err := os.WriteFile(filepath.Join(u.set.Data, "x"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
 	up := &agent.Upstream{Member: "b", Host: "10.0.0.1", Port: "5432", Credential: 2, Reign: 2}
 	good := agent.Order{Reign: 2, Upstream: up, Salvage: &agent.Salvaging{ID: "r-1-a", Turns: []agent.Turn{{Timeline: 1}}}}
 	for what, c := range map[string]struct {
@@ -251,6 +258,7 @@ func TestOrdersThatSalvageNothing(t *testing.T) {
 		ok   bool
 	}{
 		"a former primary":     {func(*agent.Order) {}, memory{Role: asPrimary, Reign: 1}, true},
+		"one of a later epoch": {func(*agent.Order) {}, memory{Role: asPrimary, Reign: 3, Fenced: true}, false},
 		"the standing one":     {func(*agent.Order) {}, memory{Role: asPrimary, Reign: 2}, false},
 		"nobody knows it":      {func(*agent.Order) {}, memory{}, false},
 		"a path for a name":    {func(o *agent.Order) { o.Salvage.ID = "../x" }, memory{Role: asPrimary, Reign: 1}, false},

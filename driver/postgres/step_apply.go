@@ -31,6 +31,10 @@ func (s *step) doApply(ctx context.Context) (driver.Result, error) {
 	if err != nil {
 		return driver.Result{Outcome: outcome(err)}, fmt.Errorf("apply: %w", err)
 	}
+	// Rows that were found there may be of a try whose wait for the others was cut short.
+	if err := s.othersHold(ctx, primary); err != nil {
+		return driver.Result{Outcome: run.Unknown}, err
+	}
 	return s.appliedNow(fmt.Sprintf("%s of %s rows were written on %s, the others stood there; other members hold them", a.Facts["written"], a.Facts["stand"], primary))
 }
 
@@ -113,14 +117,22 @@ func (s *step) lookApply(ctx context.Context) (driver.Result, error) {
 	if a.Facts["stand"] != a.Facts["of"] {
 		return driver.Result{Outcome: run.NotDone, Note: fmt.Sprintf("%s of %s rows stand on %s", a.Facts["stand"], a.Facts["of"], primary)}, nil
 	}
-	st, err := s.call(ctx, primary, s.order(agent.Status, primary))
-	if err != nil {
+	if err := s.othersHold(ctx, primary); err != nil {
 		return driver.Result{Outcome: run.Unknown}, err
 	}
-	if proven, have := s.prove(ctx, primary, s.helpers(), s.rule(), st.Facts); !proven {
-		return driver.Result{Outcome: run.Unknown}, fmt.Errorf("apply: the rows stand on %s, and only %s hold what it holds", primary, have)
-	}
 	return s.appliedNow("the rows stand on " + primary + ", and other members hold them")
+}
+
+// othersHold waits until as many others as the rule asks for hold what the primary holds now.
+func (s *step) othersHold(ctx context.Context, primary string) error {
+	st, err := s.call(ctx, primary, s.order(agent.Status, primary))
+	if err != nil {
+		return fmt.Errorf("apply: the rows stand on %s, and who else holds them is not known: %w", primary, err)
+	}
+	if proven, have := s.prove(ctx, primary, s.helpers(), s.rule(), st.Facts); !proven {
+		return fmt.Errorf("apply: the rows stand on %s, and only %s hold what it holds", primary, have)
+	}
+	return nil
 }
 
 // doDiscard gives a salvage up, once as many people as accept-data-loss names have agreed to it by name.

@@ -32,6 +32,9 @@ func (s *step) doSalvage(ctx context.Context) (driver.Result, error) {
 		return driver.Result{Outcome: run.NotDone}, fmt.Errorf("salvage: of %s, beside the primary %s: it is one member that is read", listed(s.Step.Members), s.Store.Primary)
 	}
 	member := s.Step.Members[0]
+	if slices.Contains(s.Store.Sync, estate.MemberID(member)) && !s.former(member) {
+		return driver.Result{Outcome: run.NotDone}, fmt.Errorf("salvage: %s counts for acknowledgement, and to read it would stop it", member)
+	}
 	if res, ok := s.keptBefore(ctx, member); ok {
 		return res, nil
 	}
@@ -65,12 +68,15 @@ func (s *step) doSalvage(ctx context.Context) (driver.Result, error) {
 	return s.salvaged(found), nil
 }
 
-// keptBefore says that a member which is being rewritten was read before that began: nothing else can
-// be done with it until that ends, and nothing has to be.
+// keptBefore says that a member which is being rewritten was read before that began, or had only ever
+// received and was not: nothing else can be done with it until that ends, and nothing has to be.
 func (s *step) keptBefore(ctx context.Context, member string) (driver.Result, bool) {
 	a, err := s.call(ctx, member, s.order(agent.Status, member))
-	if err != nil || a.Facts["broken"] == "" || a.Facts[factSalvageOK] != "true" {
+	if err != nil || a.Facts["broken"] == "" {
 		return driver.Result{}, false
+	}
+	if a.Facts[factSalvageOK] != "true" {
+		return driver.Result{Outcome: run.Done, Note: fmt.Sprintf("%s is being made anew by a %s, which began only because it held nothing of its own", member, a.Facts["broken"])}, true
 	}
 	found, err := parseSalvage(a.Facts[factSalvage])
 	if err != nil {
@@ -256,7 +262,7 @@ func (s *step) salvaged(found situation.Salvage) driver.Result {
 	return driver.Result{Outcome: run.Done, Note: note, Salvage: &found, Facts: run.Facts{"salvaged/" + string(found.Member): found.ID, "fork/" + string(found.Member): found.Fork}}
 }
 
-// lookSalvage says whether the member knows that what only it holds is kept.
+// lookSalvage says whether the member knows that what only it holds, beside the record's primary, is kept.
 func (s *step) lookSalvage(ctx context.Context) (driver.Result, error) {
 	if len(s.Step.Members) != 1 {
 		return driver.Result{Outcome: run.NotDone}, nil
@@ -273,5 +279,19 @@ func (s *step) lookSalvage(ctx context.Context) (driver.Result, error) {
 	if err != nil {
 		return driver.Result{Outcome: run.Unknown}, err
 	}
+	if left, err := s.leftAt(ctx, found); !left {
+		return driver.Result{Outcome: run.NotDone}, err
+	}
 	return s.salvaged(found), nil
+}
+
+// leftAt says whether the record's primary left a member where a salvage of it begins. It may be of a primary before.
+func (s *step) leftAt(ctx context.Context, found situation.Salvage) (bool, error) {
+	primary := string(s.Store.Primary)
+	a, err := s.call(ctx, primary, s.order(agent.Status, primary))
+	if err != nil {
+		return false, err
+	}
+	past, err := parseTurns(a.Facts["history"])
+	return slices.ContainsFunc(past, func(t turn) bool { return t.end != 0 && t.end == toLSN(found.Fork) }), err
 }

@@ -147,6 +147,8 @@ func (d Driver) next(ctx context.Context, t driver.Task) (func(context.Context) 
 		return nil, err
 	case waits:
 		return remove, nil // it has lost its data, and comes back as another one
+	case to == seats.Learner && !all[i].Learner:
+		return remove, nil // a vote is not taken alone: it leaves, and comes back without
 	case to == seats.Voter && all[i].Learner:
 		return func(ctx context.Context) error { return d.Cluster.Promote(ctx, all[i]) }, nil
 	}

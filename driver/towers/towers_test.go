@@ -26,6 +26,7 @@ type fake struct {
 	acts   []string
 	term   uint64
 	hang   bool
+	leaves bool  // whoever is taken out waits for a seat
 	fail   error // of the next act, which happens all the same
 }
 
@@ -65,6 +66,7 @@ func (f *fake) Promote(_ context.Context, s Seat) error {
 
 func (f *fake) Remove(_ context.Context, s Seat) error {
 	f.seats = slices.Delete(f.seats, f.at(s), f.at(s)+1)
+	f.waits[s.Tower] = f.waits[s.Tower] || f.leaves
 	return f.act("remove %s", s.Tower)
 }
 
@@ -117,6 +119,7 @@ func TestSeating(t *testing.T) {
 		"DataLost":       {func(f *fake) { f.waits["a"] = true }, task("a", seats.Voter), "remove a, invite a, promote a"},
 		"LearnerOnly":    {func(f *fake) { f.waits["d"] = true }, task("d", seats.Learner), "invite d"},
 		"LearnerLost":    {func(f *fake) { f.seats = append(f.seats, Seat{4, "d", true, true}); f.waits["d"] = true }, task("d", seats.Learner), "remove d, invite d"},
+		"VoteTaken":      {func(f *fake) { f.leaves = true }, task("c", seats.Learner), "remove c, invite c"},
 		"HasIt":          {func(*fake) {}, task("a", seats.Voter), ""},
 		"Out":            {func(*fake) {}, task("a", seats.Outside), "remove a"},
 		"AnswerWasLost":  {func(f *fake) { f.waits["d"] = true; f.fail = errors.New("no answer") }, task("d", seats.Voter), "invite d, promote d"},

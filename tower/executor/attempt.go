@@ -202,14 +202,20 @@ func (c *carrier) before(s plan.Step) {
 	case plan.Alone:
 		c.prior[s.ID] = rec
 		rec.Alone, rec.LeastAny = true, 0
-	case plan.Return: // it will be listed: one more that may help to acknowledge
-		rec.Sync = slices.Clone(rec.Sync)
+	case plan.Return: // it will be listed: one more that may help to acknowledge, and that counts once it surely is
+		rec.Sync, rec.Former = slices.Clone(rec.Sync), slices.Clone(rec.Former)
 		for _, m := range s.Members {
-			if id := estate.MemberID(m); !slices.Contains(rec.Sync, id) && id != rec.Primary {
-				rec.Sync = append(rec.Sync, id)
+			id := estate.MemberID(m)
+			if slices.Contains(rec.Sync, id) || id == rec.Primary {
+				continue
+			}
+			rec.Sync = append(rec.Sync, id)
+			if !slices.Contains(rec.Former, id) {
+				rec.Former = append(rec.Former, id)
 			}
 		}
 		slices.Sort(rec.Sync)
+		slices.Sort(rec.Former)
 	default:
 		return
 	}

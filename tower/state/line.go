@@ -1,6 +1,7 @@
 package state
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -68,16 +69,24 @@ func (l Line) Foreign(cluster string) bool {
 	return l.Cluster != "" && cluster != "" && l.Cluster != cluster
 }
 
+// foreign says the same of records that are of a copy and may not say whose they are. See [OfCopy].
+func (s *Store) foreign(l Line) bool {
+	return l.Foreign(s.Cluster()) || l.Number == 0 && s.copied && s.Cluster() != ""
+}
+
+// Foreign says that the records are not this cluster's own: nobody drives before a new line has begun.
+func (s *Store) Foreign() bool { return s.foreign(s.Snapshot().Line) }
+
 // inLine refuses a claim while nobody may drive, and begins the first line.
 func (s *Store) inLine(have records, w *writing) error {
 	l, err := decode[Line](keyLine, have[keyLine].value)
 	switch {
 	case err != nil:
 		return err
+	case s.foreign(l):
+		return fmt.Errorf("state: claim: %w: the records were made in another cluster (%s)", ErrOutOfLine, cmp.Or(l.Cluster, "of the release before"))
 	case l.Number == 0:
 		return w.put(keyLine, Line{Number: 1, Cluster: s.Cluster()})
-	case l.Foreign(s.Cluster()):
-		return fmt.Errorf("state: claim: %w: the records were made in another cluster (%s)", ErrOutOfLine, l.Cluster)
 	case len(l.Unasked) > 0:
 		return fmt.Errorf("state: claim: %w: nobody knows yet what terms and epochs the agents of %v have seen", ErrOutOfLine, l.Unasked)
 	}
@@ -105,14 +114,14 @@ func (s *Store) BeginLine(ctx context.Context, next Line) error {
 		if err != nil {
 			return w, err
 		}
-		if !l.Foreign(s.Cluster()) {
+		if !s.foreign(l) {
 			return w, errBegun
 		}
 		d, err := decode[Drive](keyDrive, have[keyDrive].value)
 		if err != nil {
 			return w, err
 		}
-		next.Number, next.Cluster, next.At = l.Number+1, s.Cluster(), time.Now()
+		next.Number, next.Cluster, next.At = max(l.Number, 1)+1, s.Cluster(), time.Now()
 		e := s.entry(d.Term, "line", "towers", next.text(len(open)))
 		if e.Data, err = raw(next); err != nil {
 			return w, err

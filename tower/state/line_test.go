@@ -21,7 +21,7 @@ import (
 )
 
 // elsewhere copies the records of a member into another cluster, as a restore does.
-func elsewhere(t *testing.T, m *etcd.Member) *state.Store {
+func elsewhere(t *testing.T, m *etcd.Member, opts ...state.Option) *state.Store {
 	t.Helper()
 	var b bytes.Buffer
 	must(t, etcd.Copy(ctx(t), m.Client(), &b))
@@ -30,7 +30,7 @@ func elsewhere(t *testing.T, m *etcd.Member) *state.Store {
 	c := etcdtest.Config(t)
 	c.DataDir = filepath.Join(t.TempDir(), "etcd")
 	must(t, etcd.Restore(c, file, "another"))
-	return open(t, etcdtest.Start(t, c).Client(), "tower-b")
+	return open(t, etcdtest.Start(t, c).Client(), "tower-b", opts...)
 }
 
 // lived is a cluster with a history: armed, an open run, a store under epoch 3, a wish of a person.
@@ -137,4 +137,28 @@ func TestRecoveredRecordsKeepTheStores(t *testing.T) {
 	if snap.Drive.Term != now.Term+5 || snap.Stores["talk-db"].Next != 9000 {
 		t.Fatalf("%+v, %+v", snap.Drive, snap.Stores["talk-db"])
 	}
+}
+
+// The release before wrote no line. Where its records are known to be of a copy, one begins all the same, and it is
+// above the first, by which those go who were left behind.
+func TestACopyOfRecordsWithoutALineBeginsOne(t *testing.T) {
+	m, d := lived(t)
+	_, err := m.Client().Delete(ctx(t), "/haechi/now/line")
+	must(t, err)
+	s := elsewhere(t, m)
+	until(t, s, func(s state.Snapshot) bool { return len(s.Index) == 1 })
+	if s.Foreign() {
+		t.Fatal("of a cluster that was upgraded nobody said that it is a copy")
+	}
+	s = elsewhere(t, m, state.OfCopy())
+	until(t, s, func(s state.Snapshot) bool { return len(s.Index) == 1 })
+	_, err = s.Claim(ctx(t), d)
+	wantIs(t, err, state.ErrOutOfLine)
+	must(t, s.BeginLine(ctx(t), state.Line{Kind: state.Recovered, By: "kim", Why: "two sites burned"}))
+	snap := until(t, s, func(s state.Snapshot) bool { return s.Line.Number == 2 })
+	if len(snap.Armed) != 0 || len(snap.OpenRuns()) != 0 || s.Foreign() {
+		t.Fatalf("armed %v, open %v, foreign %v", snap.Armed, snap.OpenRuns(), s.Foreign())
+	}
+	_, err = s.Claim(ctx(t), snap.Drive)
+	must(t, err)
 }

@@ -41,8 +41,8 @@ func ctx(t testing.TB) context.Context {
 	return c
 }
 
-func open(t testing.TB, c *clientv3.Client, tower string) *state.Store {
-	s := state.Open(c, tower)
+func open(t testing.TB, c *clientv3.Client, tower string, opts ...state.Option) *state.Store {
+	s := state.Open(c, tower, opts...)
 	t.Cleanup(s.Close)
 	return s
 }

@@ -32,6 +32,7 @@ type Store struct {
 	ready   chan struct{} // closed when the first snapshot is there
 	latest  atomic.Pointer[Snapshot]
 	cluster atomic.Uint64 // that answered last
+	copied  bool          // see [OfCopy]
 
 	mu       sync.Mutex // guards what follows
 	watchers map[chan Snapshot]struct{}
@@ -42,6 +43,10 @@ type Option func(*Store)
 
 // WithLog sets where the watch says that it had to start over.
 func WithLog(l *slog.Logger) Option { return func(s *Store) { s.log = l } }
+
+// OfCopy says that the records were made of a copy. They need not say so themselves: those of the release before
+// do not tell whose they are.
+func OfCopy() Option { return func(s *Store) { s.copied = true } }
 
 // Open begins to follow the records through client, in the name of tower. It
 // does not wait; [Store.Ready] says when the first snapshot is there. Close it before client.
