@@ -40,9 +40,6 @@ func drawNow(w io.Writer, n web.Now) {
 	t := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
 	for _, s := range n.Sites {
 		fmt.Fprintf(t, "site\t%s\t%s\t%s\t%s\n", s.ID, s.State, intended(s), strings.Join(s.Because, "; "))
-		for _, lack := range s.Missing {
-			fmt.Fprintf(t, "  missing\t\t\t\t%s\n", lack)
-		}
 		for _, target := range s.Targets {
 			if target.Seat != "" {
 				fmt.Fprintf(t, "  tower\t%s\t%s\t%s\n", target.Component, target.State, target.Seat)

@@ -124,3 +124,50 @@ func TestARecoveryYieldsToALossAtOnce(t *testing.T) {
 		})
 	}
 }
+
+// Two runs about one store at once: what the one has written is not lost when the other, which read the record
+// before, comes to its end. The other looks again, and goes by the record as it is then.
+func TestARunDoesNotOverwriteWhatAnotherWrote(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := returnHouse(t, "talk-db")
+		x := h.tower("tower-ansan")
+		comparing, returned := make(chan struct{}, 1), make(chan struct{})
+		at := time.Unix(1, 0).UTC()
+		old := h.open(x, 1, plan.VerifyAll, "talk-db")
+		h.world.Before = func(ctx context.Context, verb string, task driver.Task) (driver.Result, error) {
+			if verb != "verify" {
+				return driver.Result{}, nil
+			}
+			if task.Run == old {
+				comparing <- struct{}{}
+				<-returned
+				rec := task.Store
+				rec.Verified = at
+				return driver.Result{Outcome: run.Done, Store: &rec}, nil
+			}
+			return driver.Result{Outcome: run.Done}, nil
+		}
+		end := background(t.Context(), x, old, 1)
+		<-comparing
+		id := h.open(x, 1, plan.Recover, "pangyo")
+		if err := x.Carry(t.Context(), id, 1); err != nil {
+			t.Fatal(err)
+		}
+		close(returned)
+		if err := <-end; !errors.Is(err, executor.ErrRefused) {
+			t.Fatalf("err = %v", err)
+		}
+		if rec, _ := h.book.Store(t.Context(), "talk-db"); !cmp.Equal(back, rec) {
+			t.Fatalf("the one that is listed does not count: %s", cmp.Diff(back, rec))
+		}
+		if err := x.Carry(t.Context(), old, 1); err != nil {
+			t.Fatal(err)
+		}
+		h.closedWith(old, "done")
+		want := back
+		want.Verified = at
+		if rec, _ := h.book.Store(t.Context(), "talk-db"); !cmp.Equal(want, rec) {
+			t.Fatal(cmp.Diff(want, rec))
+		}
+	})
+}
