@@ -203,7 +203,7 @@ func (b *beliefs) webMember(id estate.StoreID, m estate.MemberID, primary map[st
 	rec := b.snap.Stores[id]
 	f := b.facts(id, m)
 	out := web.Member{ID: string(m), Site: string(b.estate.Stores[id].Members[m].Site), Role: web.RoleUnknown, LagBytes: -1, LagMS: -1, CanaryMS: canaryMS(primary, f),
-		Sync: slices.Contains(rec.Sync, m), Jobs: webJobs(f), ReplayBlocked: f["replay_blocked_by"] != "", Note: cmp.Or(f["rejoin"], f["error"])}
+		Sync: slices.Contains(rec.Sync, m), Jobs: webJobs(f), ReplayBlocked: f["replay_blocked_by"] != "", Note: f["error"]}
 	switch {
 	case slices.Contains(rec.Former, m):
 		out.Role = web.RoleFormer
@@ -239,6 +239,10 @@ func webJobs(f map[string]string) (out []web.Job) {
 			continue
 		}
 		j := web.Job{What: what, Phase: phase, ETAS: -1}
+		if f[what+"/over"] == "true" { // all that is left to say is how it ended
+			out = append(out, j)
+			continue
+		}
 		j.Bytes, _ = strconv.ParseInt(f[what+"/bytes"], 10, 64) // 0 where it is not said
 		j.Of, _ = strconv.ParseInt(f[what+"/of"], 10, 64)
 		if eta, err := strconv.ParseFloat(f[what+"/eta_s"], 64); err == nil {

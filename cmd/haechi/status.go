@@ -163,7 +163,7 @@ func memberNotes(m web.Member) string {
 	return strings.Join(notes, ", ")
 }
 
-// storeNotes are what is known of what a store's members hold.
+// storeNotes are what is known of what a store's members hold; that they differ stands among what is missing.
 func storeNotes(s web.Store) []string {
 	var notes []string
 	if s.Canary != "" {
@@ -171,9 +171,6 @@ func storeNotes(s web.Store) []string {
 	}
 	if !s.Verified.IsZero() {
 		notes = append(notes, "all members held the same at "+s.Verified.Local().Format(time.DateTime))
-	}
-	if s.Differs != "" {
-		notes = append(notes, "members differ: "+s.Differs)
 	}
 	return notes
 }

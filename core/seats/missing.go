@@ -40,11 +40,8 @@ func Missing(all []Tower) (out []string) {
 }
 
 // Votes says which towers do all that they should among the voters: they vote, or stand by where as many vote
-// as should, and no site holds too many of the votes. nil: nothing is known of the towers.
+// as should, and no site holds too many of the votes. nil: no voter is known, so nothing is.
 func Votes(all []Tower) map[estate.TowerID]bool {
-	if len(all) == 0 {
-		return nil
-	}
 	at, out := map[estate.TowerID]estate.SiteID{}, map[estate.TowerID]bool{}
 	var v []Tower
 	for _, t := range all {
@@ -52,6 +49,9 @@ func Votes(all []Tower) map[estate.TowerID]bool {
 		if t.Is == Voter && !t.Waits {
 			v, out[t.ID] = append(v, t), true
 		}
+	}
+	if len(v) == 0 {
+		return nil
 	}
 	enough := len(v) >= len(First(at))
 	for _, site := range sitesOf(v) {

@@ -229,7 +229,9 @@ func TestVotes(t *testing.T) {
 			t.Errorf("%s: %q do not, want %q", have, got, want)
 		}
 	}
-	if Votes(nil) != nil {
-		t.Error("what is not known is told")
+	for _, unknown := range [][]Tower{nil, read("a1 outside, b1 outside")} {
+		if Votes(unknown) != nil {
+			t.Errorf("what is not known is told: %v", unknown)
+		}
 	}
 }

@@ -97,7 +97,7 @@ func (s Standing) OfStore(id estate.StoreID) (out []Lack) {
 		out = append(out, Lack{Kind: k, Component: string(id), Member: m, Site: at, Text: string(id) + ": " + fmt.Sprintf(format, args...)})
 	}
 	if rec.Epoch == 0 {
-		lack(LackPrimary, "", "", "it was never adopted, so nobody knows who may acknowledge")
+		lack(LackPrimary, "", "", "it was never adopted, so nobody knows who may acknowledge: haechi adopt %s", id)
 		return out
 	}
 	primary := s.Now.Facts[DatabaseTarget(s.Estate, id, rec.Primary)]
@@ -121,7 +121,7 @@ func (s Standing) OfStore(id estate.StoreID) (out []Lack) {
 	case rec.Differs != "":
 		lack(LackVerified, "", "", "its members differ: %s", rec.Differs)
 	case rec.Verified.IsZero() && rec.Epoch > 1 && len(e.Members) > 1:
-		lack(LackVerified, "", "", "its members were not compared since one of them came back")
+		lack(LackVerified, "", "", "its members were not compared since one of them came back: haechi verify %s", id)
 	}
 	return out
 }
