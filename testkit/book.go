@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"reflect"
 	"slices"
 	"sync"
 
@@ -118,6 +119,11 @@ func (b *Book) write(term uint64, events []run.Event, c executor.Change) error {
 	if b.written(events) {
 		return nil
 	}
+	for id := range c.Stores {
+		if !sameStore(c.Was[id], b.stores[id]) {
+			return fmt.Errorf("another run has changed the record of %s since: %w", id, executor.ErrRefused)
+		}
+	}
 	for _, ev := range events {
 		if have := len(b.runs[ev.Run]); ev.Seq != have+1 {
 			return fmt.Errorf("%s has %d events, so event %d is refused: %w", ev.Run, have, ev.Seq, executor.ErrRefused)
@@ -131,6 +137,12 @@ func (b *Book) write(term uint64, events []run.Event, c executor.Change) error {
 	}
 	b.changeLocked(c)
 	return nil
+}
+
+// sameStore says whether two records are the same, but for the highest epoch that was handed out.
+func sameStore(a, b situation.Store) bool {
+	a.Next, b.Next = 0, 0
+	return reflect.DeepEqual(a, b)
 }
 
 // written says that this very append is there already.

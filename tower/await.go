@@ -34,7 +34,7 @@ func Init(ctx context.Context, cfg Config) error {
 		return err
 	}
 	if found := etcd.Ask(ctx, c); found.Heard {
-		return errors.Join(errors.New("other towers run already, so this is no first start: start this one, and it waits until they seat it"), etcd.Unprepare(c.DataDir))
+		return errors.Join(errors.New("other towers run already, so this is no first start: start this one, and it waits until they seat it; if they were started just now in a cluster that is new, stop them first, and init them all before any of them starts"), etcd.Unprepare(c.DataDir))
 	}
 	return nil
 }
@@ -42,6 +42,10 @@ func Init(ctx context.Context, cfg Config) error {
 // ErrStandsBy: the tower has no vote at first, since the votes of its site would leave no majority, or there
 // would be an even number of them.
 var ErrStandsBy = errors.New("it stands by without a vote: start it, and it waits until the others seat it")
+
+// toBeSeated is what to do about a tower that waits.
+const toBeSeated = "where other towers run, they seat it by themselves if haechi is armed, else: haechi reseat. " +
+	"Where the whole cluster is new: stop all towers; on the host of each, as the user that it runs as: haechi tower init; then start them"
 
 // await returns when the tower has a seat that it can start with: it has data, or is marked for a first
 // start, or the others have invited it. Until then it says to whoever asks that it waits.
@@ -62,8 +66,7 @@ func await(ctx context.Context, cfg Config, log *slog.Logger) error {
 	for said := ""; found.Members == nil; found = etcd.Ask(ctx, c) {
 		if found.Why != said {
 			said = found.Why
-			log.Warn("this tower has no data, and waits for a seat", "tower", cfg.Name, "why", said,
-				"do", "the towers that run seat it by themselves where they are armed, else: haechi reseat; in a cluster that is new as a whole: haechi tower init on each tower's host, before the first of them starts")
+			log.Warn("this tower has no data, and waits for a seat", "tower", cfg.Name, "why", said, "do", toBeSeated)
 		}
 		if pause(ctx, askEvery); ctx.Err() != nil {
 			return context.Cause(ctx)
@@ -82,7 +85,7 @@ func sayThatItWaits(cfg Config, log *slog.Logger) (stop func(), err error) {
 	mux.HandleFunc("GET "+alivePath, func(w http.ResponseWriter, _ *http.Request) {
 		tell(w, map[string]string{response.FactSeat: response.SeatWaits})
 	})
-	no := web.Failure{Code: web.NoQuorum, Why: cfg.Name + " has no data, and waits until the other towers seat it", Do: "ask one of them: haechi doctor, haechi reseat"}
+	no := web.Failure{Code: web.NoQuorum, Why: cfg.Name + " has no data, and waits until the other towers seat it", Do: toBeSeated}
 	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
 		w.WriteHeader(http.StatusServiceUnavailable)

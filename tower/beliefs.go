@@ -102,6 +102,9 @@ func openRun(r run.Run) response.OpenRun {
 		if r.Plan.Kind == plan.BringBack && len(s.Members) > 0 {
 			o.Member = estate.MemberID(s.Members[0])
 		}
+		if s.Verb == plan.Seat && r.Settled(s.Component).IsZero() {
+			o.Seats = true
+		}
 		if id := estate.StoreID(s.Component); s.OfStore() && !seen[id] {
 			seen[id] = true
 			o.Stores = append(o.Stores, id)

@@ -3,7 +3,6 @@ package tower
 import (
 	"fmt"
 
-	"github.com/haechi/haechi/core/estate"
 	"github.com/haechi/haechi/core/plan"
 	"github.com/haechi/haechi/core/run"
 	"github.com/haechi/haechi/tower/state"
@@ -65,23 +64,4 @@ func about(r run.Run, component string) bool {
 
 func conflict(r state.RunInfo, why string) error {
 	return &web.Refused{Code: web.Conflict, Why: fmt.Sprintf("run %s (%s %s) %s", r.ID, r.Kind, r.Subject, why), Do: "wait for its end, or haechi run abort " + string(r.ID)}
-}
-
-// recovering are the sites of which a recovery is open.
-func (b *beliefs) recovering() map[estate.SiteID]bool {
-	out := map[estate.SiteID]bool{}
-	for _, r := range b.snap.OpenRuns() {
-		if r.Kind == plan.Recover {
-			out[estate.SiteID(r.Subject)] = true
-		}
-	}
-	return out
-}
-
-// missing is what is not as declared of what a site can help with, as this tower believes.
-func (b *beliefs) missing(site estate.SiteID) (out []string) {
-	for _, l := range b.input(true, nil, nil).Missing(site) {
-		out = append(out, l.Text)
-	}
-	return out
 }

@@ -80,7 +80,7 @@ func refusedFor(err error) error {
 // changes are written in this order: a record first, then what raises it.
 func changes(c executor.Change) (out []state.Change) {
 	for id, rec := range c.Stores {
-		out = append(out, state.StorePut{ID: id, Store: rec})
+		out = append(out, state.StorePut{ID: id, Was: c.Was[id], Store: rec})
 	}
 	for id, next := range c.Next {
 		out = append(out, state.NextPut{ID: id, Next: next})

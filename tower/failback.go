@@ -32,7 +32,11 @@ func (n *Node) Home(ctx context.Context, by, store string) (run.ID, error) {
 		return "", err
 	}
 	if !f.Possible() {
-		return "", &web.Refused{Code: web.Unmet, Why: fmt.Sprintf("%s stays with %s: %s", store, f.From, strings.Join(f.Against, "; ")), Do: "see to that first; nothing was changed"}
+		do := "see to that first; nothing was changed"
+		if f.From == f.To {
+			do = "nothing was changed"
+		}
+		return "", &web.Refused{Code: web.Unmet, Why: fmt.Sprintf("%s stays with %s: %s", store, f.From, strings.Join(f.Against, "; ")), Do: do}
 	}
 	return n.Start(ctx, by, web.Ask{Kind: plan.Failover, Subject: store, To: string(f.To)})
 }

@@ -63,6 +63,10 @@ func TestWhatTheStoresPageIsToldOf(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}
+	got = webJobs(map[string]string{"rejoin/phase": "not done: the disk is full", "rejoin/over": "true", "rejoin/bytes": "31", "rejoin/of": "100", "rejoin/eta_s": "4.5"})
+	if diff := cmp.Diff([]web.Job{{What: "rejoin", Phase: "not done: the disk is full", ETAS: -1}}, got); diff != "" {
+		t.Error(diff)
+	}
 	at := time.Unix(1000, 0)
 	b := beliefs{snap: state.Snapshot{Salvages: map[string]situation.Salvage{
 		"1": {ID: "1", Store: "talk-db", At: at, State: situation.SalvageOpen}, "2": {ID: "2", Store: "talk-db", At: at.Add(2 * time.Hour), State: situation.SalvageApplied},

@@ -36,13 +36,9 @@ func (n *Node) Now() web.Now {
 		h := b.snap.Holds[id]
 		out.Holds = append(out.Holds, web.Hold{By: h.By, Why: h.Why, Since: h.At})
 	}
-	recovering, stand := b.recovering(), stand(n.seated(b))
+	stand := stand(n.seated(b))
 	for _, id := range b.estate.SiteIDs() {
-		s := b.webSite(id, stand)
-		if recovering[id] {
-			s.Missing = b.missing(id)
-		}
-		out.Sites = append(out.Sites, s)
+		out.Sites = append(out.Sites, b.webSite(id, stand))
 	}
 	for _, id := range slices.Sorted(maps.Keys(b.estate.Observers)) {
 		out.Observers = append(out.Observers, web.Observer{ID: string(id), SilentMS: n.silentMS(string(id), at)})
@@ -54,7 +50,7 @@ func (n *Node) Now() web.Now {
 		out.Names = append(out.Names, b.webName(id))
 	}
 	if b.snap.Estate.Version > 0 {
-		out.Missing = situation.Missing(b.standing())
+		out.Missing = situation.Missing(n.standing(b))
 	}
 	for _, events := range b.snap.Runs {
 		if r, err := webRun(events, at); err == nil {
@@ -150,8 +146,8 @@ func (b *beliefs) webStore(id estate.StoreID) web.Store {
 }
 
 // standing is what the estate's redundancy rests on now.
-func (b *beliefs) standing() situation.Standing {
-	return situation.Standing{Estate: b.estate, Now: b.now, Stores: b.snap.Stores, Withdrawn: b.snap.Withdrawn, Returning: b.snap.Returning, Intents: b.snap.Intents}
+func (n *Node) standing(b *beliefs) situation.Standing {
+	return situation.Standing{Estate: b.estate, Now: b.now, Stores: b.snap.Stores, Withdrawn: b.snap.Withdrawn, Returning: b.snap.Returning, Intents: b.snap.Intents, Votes: seats.Votes(n.seated(b))}
 }
 
 // salvages are a store's: those that people have to look at first, then the newest.
@@ -207,7 +203,7 @@ func (b *beliefs) webMember(id estate.StoreID, m estate.MemberID, primary map[st
 	rec := b.snap.Stores[id]
 	f := b.facts(id, m)
 	out := web.Member{ID: string(m), Site: string(b.estate.Stores[id].Members[m].Site), Role: web.RoleUnknown, LagBytes: -1, LagMS: -1, CanaryMS: canaryMS(primary, f),
-		Sync: slices.Contains(rec.Sync, m), Jobs: webJobs(f), ReplayBlocked: f["replay_blocked_by"] != "", Note: cmp.Or(f["rejoin"], f["error"])}
+		Sync: slices.Contains(rec.Sync, m), Jobs: webJobs(f), ReplayBlocked: f["replay_blocked_by"] != "", Note: f["error"]}
 	switch {
 	case slices.Contains(rec.Former, m):
 		out.Role = web.RoleFormer
@@ -243,6 +239,10 @@ func webJobs(f map[string]string) (out []web.Job) {
 			continue
 		}
 		j := web.Job{What: what, Phase: phase, ETAS: -1}
+		if f[what+"/over"] == "true" { // all that is left to say is how it ended
+			out = append(out, j)
+			continue
+		}
 		j.Bytes, _ = strconv.ParseInt(f[what+"/bytes"], 10, 64) // 0 where it is not said
 		j.Of, _ = strconv.ParseInt(f[what+"/of"], 10, 64)
 		if eta, err := strconv.ParseFloat(f[what+"/eta_s"], 64); err == nil {

@@ -9,6 +9,7 @@ import (
 	"github.com/haechi/haechi/core/estate"
 	"github.com/haechi/haechi/core/plan"
 	"github.com/haechi/haechi/core/run"
+	"github.com/haechi/haechi/core/situation"
 	"github.com/haechi/haechi/driver"
 )
 
@@ -25,8 +26,13 @@ func (w whole) Look(_ context.Context, t driver.Task) (driver.Result, error) {
 	if t.Step.Verb != plan.Redundant {
 		return driver.Result{Outcome: run.NotDone}, fmt.Errorf("estate: no verb %q", t.Step.Verb)
 	}
-	if missing := w.n.beliefs().missing(estate.SiteID(t.Step.Component)); len(missing) > 0 {
-		return driver.Result{Outcome: run.NotDone, Note: "still missing: " + strings.Join(missing, "; ")}, nil
+	site := estate.SiteID(t.Step.Component)
+	if lacks := situation.InSite(situation.Missing(w.n.standing(w.n.beliefs())), site); len(lacks) > 0 {
+		var words []string
+		for _, l := range lacks {
+			words = append(words, l.Text)
+		}
+		return driver.Result{Outcome: run.NotDone, Note: "still missing: " + strings.Join(words, "; ")}, nil
 	}
 	return driver.Result{Outcome: run.Done, Note: fmt.Sprintf("%s has all that is declared of it again", t.Step.Component)}, nil
 }

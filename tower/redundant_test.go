@@ -47,16 +47,16 @@ func TestARecoveryIsOverWhenNothingIsMissing(t *testing.T) {
 		t.Fatal(note)
 	}
 	for want, spoil := range map[string]func(*beliefs){
-		"talk-db/ansan is not counted": func(b *beliefs) {
+		"talk-db: ansan is not counted": func(b *beliefs) {
 			rec := b.snap.Stores["talk-db"]
 			rec.Former = []estate.MemberID{"ansan"}
 			b.snap.Stores["talk-db"] = rec
 		},
-		"talk-db/ansan does not run":              func(b *beliefs) { delete(b.now.Facts, "ansan/database/talk-db/ansan") },
-		"talk-db/ansan does not receive":          func(b *beliefs) { delete(b.now.Facts["pangyo/database/talk-db/pangyo"], "client/ansan") },
-		"talk-db/ansan is being made anew (copy)": func(b *beliefs) { b.now.Facts["ansan/database/talk-db/ansan"]["broken"] = "copy" },
-		"the answers of ansan are out of talk":    func(b *beliefs) { b.snap.Withdrawn["talk.example."] = []estate.SiteID{"ansan"} },
-		"dns ns-ansan does not answer": func(b *beliefs) {
+		"talk-db: ansan does not answer":            func(b *beliefs) { delete(b.now.Facts, "ansan/database/talk-db/ansan") },
+		"talk-db: ansan does not receive":           func(b *beliefs) { delete(b.now.Facts["pangyo/database/talk-db/pangyo"], "client/ansan") },
+		"talk-db: ansan is being made anew (copy)":  func(b *beliefs) { b.now.Facts["ansan/database/talk-db/ansan"]["broken"] = "copy" },
+		"talk.example.: no users are sent to ansan": func(b *beliefs) { b.snap.Withdrawn["talk.example."] = []estate.SiteID{"ansan"} },
+		"the name server ns-ansan is dead": func(b *beliefs) {
 			b.now.Things["ansan/dns/ns-ansan"] = situation.Verdict{State: situation.Dead}
 		},
 	} {
@@ -70,6 +70,13 @@ func TestARecoveryIsOverWhenNothingIsMissing(t *testing.T) {
 		}
 	}
 	b := seen(t)
+	rec := b.snap.Stores["talk-db"]
+	rec.Epoch = 2
+	b.snap.Stores["talk-db"] = rec
+	if o, note := look(b, "ansan"); o != run.NotDone || !strings.Contains(note, "its members were not compared") {
+		t.Errorf("nobody knows whether all hold the same: %v %q", o, note)
+	}
+	b = seen(t)
 	b.snap.Withdrawn["talk.example."], b.snap.Intents["ansan"] = []estate.SiteID{"ansan"}, situation.Drained
 	if o, note := look(b, "ansan"); o != run.Done {
 		t.Errorf("people want it empty: %q", note)
@@ -96,7 +103,7 @@ func TestARecoveryWaits(t *testing.T) {
 		n.believed.Store(&bad)
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		if res, err := (whole{n}).Do(ctx, driver.Task{Step: plan.Step{Verb: plan.Redundant, Component: "ansan"}}); err == nil || res.Outcome != run.NotDone || !strings.Contains(res.Note, "still missing: the answers") {
+		if res, err := (whole{n}).Do(ctx, driver.Task{Step: plan.Step{Verb: plan.Redundant, Component: "ansan"}}); err == nil || res.Outcome != run.NotDone || !strings.Contains(res.Note, "still missing: talk.example.: no users") {
 			t.Errorf("%v %v", res, err)
 		}
 	})

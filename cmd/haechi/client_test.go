@@ -454,12 +454,13 @@ func TestASalvageIsShownPageByPage(t *testing.T) {
 	tn := newTown(t, pki.Viewer, pki.Operator)
 	tn.tower(desk{SalvageFunc: salvaged})
 	out, err := tn.haechi("salvage", "list")
-	if err != nil || !strings.Contains(out, "r-000012-a") || !strings.Contains(out, "250") {
+	if err != nil || !strings.Contains(out, "r-000012-a") || !strings.Contains(out, "250") || !strings.Contains(out, "open: to be decided") {
 		t.Errorf("%v\n%s", err, out)
 	}
 	out, err = tn.haechi("salvage", "show", "r-000012-a", "--from", "2", "--limit", "150")
 	if err != nil || strings.Count(out, "insert talk.") != 150 || !strings.Contains(out, "--from 152") || !strings.Contains(out, "v=NULL") || !strings.Contains(out, "(5000 bytes)") ||
-		!strings.Contains(out, "nobody saw") || !strings.Contains(out, `v="theirs"`) || !strings.Contains(out, "changed definitions") {
+		!strings.Contains(out, "nobody saw") || !strings.Contains(out, `v="theirs"`) || !strings.Contains(out, "changed definitions") || !strings.Contains(out, "of 200 a client may have been told") || !strings.Contains(out, "kept by a,b") ||
+		!strings.Contains(out, "to decide: haechi salvage apply r-000012-a --rows") {
 		t.Errorf("%v\n%.3000s", err, out)
 	}
 	out, err = tn.haechi("salvage", "show", "r-000012-a", "--output", "json")

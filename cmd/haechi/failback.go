@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"net/url"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -35,6 +36,10 @@ func failbackCommand(o *options) *cobra.Command {
 }
 
 func drawFailback(w io.Writer, f response.Failback) {
+	if f.From == f.To {
+		fmt.Fprintf(w, "%s: %s\n", f.Store, strings.Join(f.Against, "; "))
+		return
+	}
 	fmt.Fprintf(w, "%s: %s -> %s", f.Store, f.From, f.To)
 	if f.Possible() {
 		fmt.Fprintf(w, ": possible, when a person says so (haechi failback %s)\n", f.Store)

@@ -76,7 +76,10 @@ func comparedText(l history.Life) string {
 	case !l.Verified.IsZero():
 		return "all members held the same at " + moment(l.Verified)
 	}
-	return "its members were not compared since one of them came back (haechi verify " + string(l.Store) + ")"
+	if len(l.Reigns) <= 1 {
+		return "its members were not compared yet: haechi verify " + string(l.Store)
+	}
+	return "its members were not compared since one of them came back: haechi verify " + string(l.Store)
 }
 
 func salvageText(s situation.Salvage) string {
@@ -85,7 +88,13 @@ func salvageText(s situation.Salvage) string {
 		return fmt.Sprintf("applied (%d rows) by %s", s.Applied, strings.Join(s.By, ", "))
 	case situation.SalvageDiscarded:
 		return "discarded by " + strings.Join(s.By, ", ")
-	case situation.SalvageOpen, situation.SalvageEmpty:
+	case situation.SalvageOpen:
+		if s.Applied > 0 {
+			return fmt.Sprintf("open: %d rows applied, the rest to be decided", s.Applied)
+		}
+		return "open: to be decided"
+	case situation.SalvageEmpty:
+		return "nothing to decide"
 	}
 	return string(s.State)
 }

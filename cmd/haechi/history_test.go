@@ -8,6 +8,7 @@ import (
 
 	"github.com/haechi/haechi/core/estate"
 	"github.com/haechi/haechi/core/history"
+	"github.com/haechi/haechi/core/response"
 	"github.com/haechi/haechi/core/situation"
 	"github.com/haechi/haechi/pki"
 	"github.com/haechi/haechi/tower/web"
@@ -50,11 +51,32 @@ func TestStatusSaysWhatIsMissing(t *testing.T) {
 		t.Errorf("%v\n%s", err, out)
 	}
 	n.Missing = []web.Lack{{Kind: situation.LackMember, Text: "talk-db: b is not counted"}}
+	n.Stores[0].Differs = "1 row of public.w on b"
+	n.Missing[0].Text += "; its members differ: " + n.Stores[0].Differs
 	n.Stores[0].Members = append(n.Stores[0].Members, web.Member{ID: "b", Role: web.RoleFormer, Jobs: []web.Job{{What: "rejoin", Phase: "copies", Bytes: 31, Of: 100, ETAS: 41}}})
 	out, err := tn.haechi("status")
 	for _, want := range []string{"missing until all is as redundant as declared:\n  talk-db: b is not counted", "rejoin: copies, 31%, about 41s more"} {
 		if err != nil || !strings.Contains(out, want) {
 			t.Errorf("%q is missing: %v\n%s", want, err, out)
+		}
+	}
+	// Once below as missing, once in words of what to do about it; not beside the store a third time.
+	if got := strings.Count(out, "1 row of public.w on b"); got > 2 {
+		t.Errorf("it is said %d times:\n%s", got, out)
+	}
+}
+
+// The way home is told by what speaks for it and against it; a primary that is at home has nowhere to go.
+func TestTheWayHomeIsTold(t *testing.T) {
+	for want, f := range map[string]response.Failback{
+		"talk-db: pangyo is its primary: it is at home\n":                                     {From: "pangyo", To: "pangyo", Against: []string{"pangyo is its primary: it is at home"}},
+		"talk-db: ansan -> pangyo: not now\n  against  pangyo is lost\n":                      {From: "ansan", To: "pangyo", Against: []string{"pangyo is lost"}},
+		"talk-db: ansan -> pangyo: possible, when a person says so (haechi failback talk-db)": {From: "ansan", To: "pangyo"},
+	} {
+		var out strings.Builder
+		f.Store = "talk-db"
+		if drawFailback(&out, f); !strings.HasPrefix(out.String(), want) {
+			t.Errorf("got %q, want %q", out.String(), want)
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -49,9 +50,9 @@ func drawSalvages(w io.Writer, all []situation.Salvage) {
 		return
 	}
 	t := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
-	fmt.Fprintln(t, "SALVAGE\tSTORE\tMEMBER\tROWS\tPERHAPS TOLD\tWRITTEN BACK\tSTATE\tFOUND\tREAD")
+	fmt.Fprintln(t, "SALVAGE\tSTORE\tMEMBER\tROWS\tMAYBE TOLD SAVED\tSTATE\tREAD BY\tREAD")
 	for _, s := range all {
-		fmt.Fprintf(t, "%s\t%s\t%s\t%d\t%d\t%d\t%s\t%s\t%s\n", s.ID, s.Store, s.Member, s.Rows, s.Told, s.Applied, s.State, s.Method, s.At.Local().Format(time.DateTime))
+		fmt.Fprintf(t, "%s\t%s\t%s\t%d\t%d\t%s\t%s\t%s\n", s.ID, s.Store, s.Member, s.Rows, s.Told, salvageText(s), s.Method, s.At.Local().Format(time.DateTime))
 	}
 	_ = t.Flush()
 }
@@ -106,24 +107,31 @@ func salvageRows(ctx context.Context, towers *client, id string, from, limit int
 
 func drawSalvage(w io.Writer, shown web.SalvageRows) {
 	s := shown.Salvage
-	fmt.Fprintf(w, "%s: %s of %s, %s\n", s.ID, s.Member, s.Store, s.State)
+	fmt.Fprintf(w, "%s: %s of %s, %s\n", s.ID, s.Member, s.Store, salvageText(s))
 	fmt.Fprintf(w, "  timeline %d, which the primary left at %s; the member went on to %s\n", s.Timeline, s.Fork, s.End)
-	fmt.Fprintf(w, "  %d rows, %s at %s; of %d a client may have been told that they are saved\n", s.Rows, s.Method, s.At.Local().Format(time.DateTime), s.Told)
+	fmt.Fprintf(w, "  %d rows, %s, read at %s; of %d a client may have been told that they are saved\n", s.Rows, s.Method, s.At.Local().Format(time.DateTime), s.Told)
 	if s.Applied > 0 {
 		fmt.Fprintf(w, "  written back: %s\n", s.Written)
 	}
-	if len(s.By) > 0 {
+	if len(s.By) > 0 && s.State == situation.SalvageOpen { // else its state says so
 		fmt.Fprintf(w, "  by %s\n", strings.Join(s.By, ", "))
 	}
 	for _, u := range s.Unknown {
 		fmt.Fprintf(w, "  not known: %s\n", u)
 	}
-	fmt.Fprintf(w, "  the file lies beside %v\n", s.Holders)
+	fmt.Fprintf(w, "  kept by %s\n", cmp.Or(holders(s), "nobody but "+string(s.Member)+" yet"))
 	for _, r := range shown.Rows {
 		drawSalvageRow(w, r)
 	}
 	if shown.Next > 0 {
 		fmt.Fprintf(w, "more: haechi salvage show %s --from %d\n", s.ID, shown.Next)
+	}
+	switch {
+	case s.State != situation.SalvageOpen:
+	case s.Rows > 0:
+		fmt.Fprintf(w, "to decide: haechi salvage apply %s --rows 1,3-5 (or --all); what nobody wants: haechi salvage discard %s\n", s.ID, s.ID)
+	default:
+		fmt.Fprintf(w, "to decide: haechi salvage discard %s\n", s.ID)
 	}
 }
 

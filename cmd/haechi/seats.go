@@ -59,8 +59,9 @@ func person(c *cobra.Command) *tower.Person {
 func towerInitCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use: "init", Short: "Say that the whole cluster is new, before its towers' first start", Args: cobra.NoArgs,
-		Long: `Run it on each tower's host, before the first of the towers starts. A tower without data that was not told so
-takes no vote for itself, since its data may have been lost: it waits until the others seat it.`,
+		Long: `Run it on each tower's host, as the user that the tower runs as, before the first of the towers starts; towers
+that wait already are stopped first. A tower without data that was not told so takes no vote for itself, since its
+data may have been lost: it waits until the others seat it.`,
 	}
 	file := own(c)
 	c.RunE = func(c *cobra.Command, _ []string) error {

@@ -40,9 +40,6 @@ func drawNow(w io.Writer, n web.Now) {
 	t := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
 	for _, s := range n.Sites {
 		fmt.Fprintf(t, "site\t%s\t%s\t%s\t%s\n", s.ID, s.State, intended(s), strings.Join(s.Because, "; "))
-		for _, lack := range s.Missing {
-			fmt.Fprintf(t, "  missing\t\t\t\t%s\n", lack)
-		}
 		for _, target := range s.Targets {
 			if target.Seat != "" {
 				fmt.Fprintf(t, "  tower\t%s\t%s\t%s\n", target.Component, target.State, target.Seat)
@@ -166,7 +163,7 @@ func memberNotes(m web.Member) string {
 	return strings.Join(notes, ", ")
 }
 
-// storeNotes are what is known of what a store's members hold.
+// storeNotes are what is known of what a store's members hold; that they differ stands among what is missing.
 func storeNotes(s web.Store) []string {
 	var notes []string
 	if s.Canary != "" {
@@ -174,9 +171,6 @@ func storeNotes(s web.Store) []string {
 	}
 	if !s.Verified.IsZero() {
 		notes = append(notes, "all members held the same at "+s.Verified.Local().Format(time.DateTime))
-	}
-	if s.Differs != "" {
-		notes = append(notes, "members differ: "+s.Differs)
 	}
 	return notes
 }

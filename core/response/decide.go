@@ -175,7 +175,7 @@ func (in Input) does(o OpenRun, w want) bool {
 	case plan.LevelDNS:
 		return same
 	case plan.Reseat:
-		return same || o.Kind == plan.Recover && o.Subject == string(w.site) // it seats the towers of its site
+		return same || o.Seats // one change at a time
 	}
 	if returns(o.Kind) || o.Kind == plan.VerifyAll || o.Kind == plan.Restore || o.Kind == plan.GiveUp {
 		return false // they take long, and what saves data or has writes acknowledged does not wait for them

@@ -43,9 +43,9 @@ func (in Input) Failback(id estate.StoreID) Failback {
 		no("%s is its primary: it is at home", f.To)
 		return f
 	}
-	for _, m := range e.MemberIDs() {
-		if why := in.unfit(id, m); why != "" {
-			no("%s %s: redundancy is not whole", m, why)
+	for _, l := range in.standing().OfStore(id) {
+		if l.Kind != situation.LackVerified { // of which more is known below
+			no("redundancy is not whole: %s", l.Text)
 		}
 	}
 	if why := in.lags(id, f.To); why != "" {

@@ -43,6 +43,10 @@ func TestFailbackIsPossibleOnlyWhenAllIsWhole(t *testing.T) {
 		},
 		"anyang does not receive from ansan": func(in *response.Input) { says(in, "ansan", "client/anyang", "") },
 		"anyang does not run":                func(in *response.Input) { says(in, "anyang", "running", "false") },
+		"anyang is sealed":                   func(in *response.Input) { says(in, "anyang", "sealed", "true") },
+		"anyang is being made anew (copy)":   func(in *response.Input) { says(in, "anyang", "broken", "copy") },
+		"its primary ansan does not answer":  func(in *response.Input) { says(in, "ansan", "answers", "false") },
+		"ansan acknowledges alone":           func(in *response.Input) { record(in, func(r *situation.Store) { r.Alone = true }) },
 		"pangyo is 9 MB behind":              func(in *response.Input) { says(in, "ansan", "client/pangyo", "streaming quorum bytes=9999999") },
 		"pangyo is 2s behind": func(in *response.Input) {
 			says(in, "ansan", "client/pangyo", "streaming quorum bytes=1 replay_lag_ms=2000")

@@ -57,6 +57,7 @@ type OpenRun struct {
 	Closed  time.Time // zero: it is open
 	Idle    time.Time // since when it does nothing but ask, and nothing of what it did lasts; zero: it does not
 	Short   bool      // of one that is idle: it asks only since too few members could be sealed, or none could follow
+	Seats   bool      // it gives towers their seats, and is not done with that
 	Agreed  bool      // somebody has agreed to what it asks, and others are waited for
 }
 

@@ -3,6 +3,7 @@ package response
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/haechi/haechi/core/estate"
@@ -22,12 +23,14 @@ const recent = 10 * time.Minute
 // of which more than one member is missing; else one for the member. others are the wants besides:
 // while one of them that may be done is about a store, nobody comes back to it.
 func (in Input) returns(others []want) (out []want) {
+	missing := situation.Missing(in.standing())
 	for _, site := range in.Estate.SiteIDs() {
 		v := in.Now.Sites[site]
 		if v.State != situation.Up || in.Now.At.Sub(v.Since) < follow {
 			continue
 		}
-		if in.gathers(site, others) {
+		lacks := situation.InSite(missing, site)
+		if in.gathers(site, lacks, others) {
 			continue
 		}
 		back := in.comeBack(site, slices.Concat(others, out))
@@ -38,9 +41,11 @@ func (in Input) returns(others []want) (out []want) {
 			}
 			whole.because = append(whole.because, w.because...)
 		}
-		for _, id := range in.answersOut(site) {
-			whole.traffic = true
-			whole.because = append(whole.because, fmt.Sprintf("the answers of %s are out of %s", site, id))
+		for _, l := range lacks {
+			if l.Kind == situation.LackAnswers {
+				whole.traffic = true
+				whole.because = append(whole.because, l.Text)
+			}
 		}
 		if !in.recovers(site) && (whole.traffic || len(whole.stores) > 1 || len(back) > 0 && in.wasLost(site)) {
 			whole.because = append([]string{fmt.Sprintf("%s is up since %s", site, v.Since.UTC().Format("15:04:05"))}, whole.because...)
@@ -52,30 +57,37 @@ func (in Input) returns(others []want) (out []want) {
 	return out
 }
 
-// gathers says that more of a site is about to be there: the agent of a member has not spoken yet, or something
-// else is done about one first, or was a moment ago.
-func (in Input) gathers(site estate.SiteID, others []want) bool {
+// standing is what the estate's redundancy rests on, as far as stores and answers go.
+func (in Input) standing() situation.Standing {
+	return situation.Standing{Estate: in.Estate, Now: in.Now, Stores: in.Stores, Withdrawn: in.Withdrawn, Returning: in.Returning, Intents: in.Intents}
+}
+
+// gathers says that more of a site is about to be there: the agent of a member that is missing has not spoken
+// yet, or something else is done about one first, or was a moment ago.
+func (in Input) gathers(site estate.SiteID, lacks []situation.Lack, others []want) bool {
 	v := in.Now.Sites[site]
 	if v.Since.IsZero() || in.Now.At.Sub(v.Since) >= gather {
 		return false
 	}
-	for _, id := range in.storeIDs() {
-		for _, m := range in.Estate.Stores[id].MemberIDs() {
-			if in.siteOf(id, m) != site || in.Stores[id].Epoch == 0 || m == in.Stores[id].Primary || in.unfit(id, m) == "" {
-				continue
-			}
-			first := func(w want) bool { return w.refuse == "" && slices.Contains(w.stores, id) }
-			under := func(o OpenRun) bool {
-				soon := o.open() && o.Idle.IsZero() && o.Status != run.StatusAsked && !returns(o.Kind)
-				return in.concerns(o, id) && (soon || !o.open() && in.Now.At.Sub(o.Closed) < follow)
-			}
-			if in.facts(id, m)[situation.FactRunning] == "" || slices.ContainsFunc(others, first) || slices.ContainsFunc(in.Open, under) {
-				return true
-			}
+	for _, l := range lacks {
+		if l.Member == "" {
+			continue
+		}
+		id := estate.StoreID(l.Component)
+		first := func(w want) bool { return w.refuse == "" && slices.Contains(w.stores, id) }
+		under := func(o OpenRun) bool {
+			soon := o.open() && o.Idle.IsZero() && o.Status != run.StatusAsked && !returns(o.Kind)
+			return in.concerns(o, id) && (soon || !o.open() && in.Now.At.Sub(o.Closed) < follow)
+		}
+		if in.facts(id, l.Member)[situation.FactRunning] == "" || slices.ContainsFunc(others, first) || slices.ContainsFunc(in.Open, under) {
+			return true
 		}
 	}
 	return false
 }
+
+// returns says whether a kind brings back what was lost.
+func returns(k plan.Kind) bool { return k == plan.Recover || k == plan.BringBack }
 
 // recovers says whether a run about the whole site is open.
 func (in Input) recovers(site estate.SiteID) bool {
@@ -153,6 +165,12 @@ func (in Input) canComeBack(id estate.StoreID, m estate.MemberID) (why string, s
 		return fmt.Sprintf("does not receive from %s", r.Primary), since
 	}
 	return "", since
+}
+
+// deaf says that the primary of a store, by its own word, does not send to a member.
+func (in Input) deaf(id estate.StoreID, m estate.MemberID) bool {
+	f := in.facts(id, in.Stores[id].Primary)
+	return f[situation.FactAnswers] == "true" && !strings.HasPrefix(f[situation.FactClient+string(m)], "streaming ")
 }
 
 // settledDown says that no run has been about a store for so long that who receives from whom is what it will be.

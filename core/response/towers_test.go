@@ -73,10 +73,10 @@ func TestReseat(t *testing.T) {
 	want("it was tried", "ask reseat towers people=1")
 	in.Open[0].Closed = at.Add(-2 * time.Hour)
 	want("it was tried before this loss", "start reseat towers")
-	in.Open = []OpenRun{{ID: "r-2", Kind: plan.Recover, Subject: "d", Status: run.StatusRunning}}
+	in.Open = []OpenRun{{ID: "r-2", Kind: plan.Recover, Subject: "d", Status: run.StatusRunning, Seats: true}}
 	want("the site's own run seats it", "")
-	in.Open[0].Subject = "b"
-	want("another site's run does not", "start reseat towers")
+	in.Open[0].Seats = false
+	want("that run has no seat to give, and waits for what is missing", "start reseat towers")
 	in.Open, in.Older = nil, "tower-b"
 	want("a tower could not carry it on", "refuse reseat towers")
 	in.Older, in.Armed = "", nil

@@ -39,6 +39,31 @@ func Missing(all []Tower) (out []string) {
 	return out
 }
 
+// Votes says which towers do all that they should among the voters: they vote, or stand by where as many vote
+// as should, and no site holds too many of the votes. nil: no voter is known, so nothing is.
+func Votes(all []Tower) map[estate.TowerID]bool {
+	at, out := map[estate.TowerID]estate.SiteID{}, map[estate.TowerID]bool{}
+	var v []Tower
+	for _, t := range all {
+		at[t.ID] = t.Site
+		if t.Is == Voter && !t.Waits {
+			v, out[t.ID] = append(v, t), true
+		}
+	}
+	if len(v) == 0 {
+		return nil
+	}
+	enough := len(v) >= len(First(at))
+	for _, site := range sitesOf(v) {
+		left := slices.DeleteFunc(slices.Clone(v), func(t Tower) bool { return t.Site == site })
+		enough = enough && len(left) >= Quorum(len(v))
+	}
+	for _, t := range all {
+		out[t.ID] = out[t.ID] || enough && (t.Is == Outside || !t.Waits)
+	}
+	return out
+}
+
 func sitesOf(towers []Tower) (out []estate.SiteID) {
 	for _, t := range towers {
 		out = append(out, t.Site)

@@ -202,3 +202,36 @@ func TestMissingSaysWhy(t *testing.T) {
 		}
 	}
 }
+
+func TestVotes(t *testing.T) {
+	for have, want := range map[string]string{
+		"a1 voter well, b1 voter well, c1 voter well":                                    "",
+		"a1 voter lost, b1 voter well, c1 voter well":                                    "", // that it is gone is seen
+		"a1 voter waits, b1 voter well, c1 voter well":                                   "a1",
+		"a1 outside waits, b1 voter well, c1 voter well":                                 "a1",
+		"a1 learner well, b1 voter well, c1 voter well":                                  "a1",
+		"a1 voter well, b1 voter well, c1 voter well, d1 learner well":                   "",
+		"a1 voter well, b1 voter well, c1 voter well, d1 learner waits":                  "d1",
+		"a1 outside waits, b1 voter well, c1 voter well, d1 voter well":                  "",
+		"a1 voter well, a2 outside waits, a3 learner well, b1 voter well, c1 voter well": "",
+		"a1 voter well, a2 voter well, b1 voter well, c1 learner well":                   "c1",
+		"a1 voter well, b1 voter well, c1 voter well, d1 learner well, e1 outside waits": "d1 e1",
+		"a1 voter well, b1 outside waits":                                                "b1",
+	} {
+		var without []string
+		votes := Votes(read(have))
+		for _, tower := range read(have) {
+			if !votes[tower.ID] {
+				without = append(without, string(tower.ID))
+			}
+		}
+		if got := strings.Join(without, " "); got != want {
+			t.Errorf("%s: %q do not, want %q", have, got, want)
+		}
+	}
+	for _, unknown := range [][]Tower{nil, read("a1 outside, b1 outside")} {
+		if Votes(unknown) != nil {
+			t.Errorf("what is not known is told: %v", unknown)
+		}
+	}
+}

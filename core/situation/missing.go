@@ -1,6 +1,7 @@
 package situation
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -22,7 +23,7 @@ type Standing struct {
 	Withdrawn map[estate.NameID][]estate.SiteID
 	Returning map[estate.NameID][]estate.SiteID
 	Intents   map[estate.SiteID]Intent
-	Votes     map[estate.TowerID]bool // who votes; nil: not known
+	Votes     map[estate.TowerID]bool // which towers vote, or stand by where enough others do; nil: not known
 }
 
 // LackKind is what kind of thing is missing.
@@ -33,47 +34,52 @@ const (
 	LackSite      LackKind = "site"      // it is not up
 	LackPrimary   LackKind = "primary"   // a store has none that is seen to be it
 	LackRule      LackKind = "rule"      // fewer hold a write than declared
-	LackMember    LackKind = "member"    // it is not counted
-	LackStreaming LackKind = "streaming" // it is counted, and does not receive, or is far behind
+	LackMember    LackKind = "member"    // it is not counted, or is being made anew
+	LackStreaming LackKind = "streaming" // it is counted, and does not run, does not receive, or is far behind
 	LackVerified  LackKind = "verified"  // nobody knows whether all members hold the same, or they do not
 	LackAgent     LackKind = "agent"     // nothing could be ordered there
 	LackAnswers   LackKind = "answers"   // users are not sent there
 	LackServer    LackKind = "server"    // a name server is silent, or old
+	LackGateway   LackKind = "gateway"   // what users reach of a service does not answer
 	LackVoter     LackKind = "voter"     // a tower is gone, or has no vote
 )
 
 // Lack is one thing that is missing until the estate is as redundant as declared.
 type Lack struct {
-	Kind      LackKind      `json:"kind"`
-	Component string        `json:"component"`      // store, name, host, tower or site
-	Site      estate.SiteID `json:"site,omitempty"` // where it is missing; empty: in no one site
-	Text      string        `json:"text"`
+	Kind      LackKind        `json:"kind"`
+	Component string          `json:"component"`        // store, name, host, service, tower or site
+	Member    estate.MemberID `json:"member,omitempty"` // of a store: which one should follow, and is no whole copy
+	Site      estate.SiteID   `json:"site,omitempty"`   // where it is missing; empty: in no one site
+	Text      string          `json:"text"`
 }
 
-// Missing lists what is missing until the estate is as redundant as declared: sites, then stores,
-// names and towers, each by name. What people emptied is missing on purpose, and not listed.
+// Missing lists what is missing until the estate is as redundant as declared: sites, then stores, names,
+// hosts, gateways and towers, each by name. Answers that people took out are missing on purpose, and not listed.
 func Missing(s Standing) (out []Lack) {
 	for _, id := range s.Estate.SiteIDs() {
 		if v := s.Now.Sites[id]; v.State != Up {
-			out = append(out, Lack{LackSite, string(id), id, fmt.Sprintf("%s is %s", id, state(v))})
+			out = append(out, Lack{Kind: LackSite, Component: string(id), Site: id, Text: fmt.Sprintf("%s is %s", id, state(v))})
 		}
 	}
 	for _, id := range s.Estate.StoreIDs() {
-		out = append(out, s.store(id)...)
+		out = append(out, s.OfStore(id)...)
 	}
 	for _, id := range s.Estate.NameIDs() {
 		out = append(out, s.name(id)...)
 	}
-	out = append(out, s.hosts()...)
+	out = slices.Concat(out, s.hosts(), s.gateways())
 	for _, id := range sortedIDs(s.Estate.Towers) {
 		out = append(out, s.tower(id)...)
 	}
 	return out
 }
 
-// InSite keeps what is missing in a site, or in no one site: what the return of that site can help.
+// InSite keeps what is missing in a site, or in no one site: what the return of that site can help. A store
+// that was never adopted waits for people, wherever it stands.
 func InSite(all []Lack, site estate.SiteID) []Lack {
-	return slices.DeleteFunc(slices.Clone(all), func(l Lack) bool { return l.Site != "" && l.Site != site })
+	return slices.DeleteFunc(slices.Clone(all), func(l Lack) bool {
+		return l.Site != "" && l.Site != site || l.Site == "" && l.Kind == LackPrimary
+	})
 }
 
 // state is what is believed, in words.
@@ -84,38 +90,38 @@ func state(v Verdict) State {
 	return v.State
 }
 
-// store says what one store lacks.
-func (s Standing) store(id estate.StoreID) (out []Lack) {
+// OfStore says what one store lacks.
+func (s Standing) OfStore(id estate.StoreID) (out []Lack) {
 	e, rec := s.Estate.Stores[id], s.Stores[id]
-	lack := func(k LackKind, at estate.SiteID, format string, args ...any) {
-		out = append(out, Lack{k, string(id), at, fmt.Sprintf(format, args...)})
+	lack := func(k LackKind, m estate.MemberID, at estate.SiteID, format string, args ...any) {
+		out = append(out, Lack{Kind: k, Component: string(id), Member: m, Site: at, Text: string(id) + ": " + fmt.Sprintf(format, args...)})
 	}
 	if rec.Epoch == 0 {
-		lack(LackPrimary, "", "%s was never adopted, so nobody knows who may acknowledge", id)
+		lack(LackPrimary, "", "", "it was never adopted, so nobody knows who may acknowledge: haechi adopt %s", id)
 		return out
 	}
 	primary := s.Now.Facts[DatabaseTarget(s.Estate, id, rec.Primary)]
 	if primary[FactRole] != RolePrimary || primary[FactAnswers] != "true" {
-		lack(LackPrimary, e.Members[rec.Primary].Site, "%s: its primary %s does not answer as one", id, rec.Primary)
+		lack(LackPrimary, "", e.Members[rec.Primary].Site, "its primary %s does not answer as one", rec.Primary)
 	}
 	switch {
 	case rec.Alone:
-		lack(LackRule, "", "%s: %s acknowledges alone, under a mandate", id, rec.Primary)
+		lack(LackRule, "", "", "%s acknowledges alone, under a mandate", rec.Primary)
 	case rec.Any < e.Any || rec.LeastAny < rec.Any:
-		lack(LackRule, "", "%s: a write may be held by fewer than %d besides the primary", id, e.Any)
+		lack(LackRule, "", "", "a write may be held by fewer than %d besides the primary", e.Any)
 	}
 	for _, m := range e.MemberIDs() {
 		if m != rec.Primary {
 			if k, why := s.member(id, m, primary); why != "" {
-				lack(k, e.Members[m].Site, "%s: %s %s", id, m, why)
+				lack(k, m, e.Members[m].Site, "%s %s", m, why)
 			}
 		}
 	}
 	switch {
 	case rec.Differs != "":
-		lack(LackVerified, "", "%s: its members differ: %s", id, rec.Differs)
+		lack(LackVerified, "", "", "its members differ: %s", rec.Differs)
 	case rec.Verified.IsZero() && rec.Epoch > 1 && len(e.Members) > 1:
-		lack(LackVerified, "", "%s: its members were not compared since one of them came back", id)
+		lack(LackVerified, "", "", "its members were not compared since one of them came back: haechi verify %s", id)
 	}
 	return out
 }
@@ -127,10 +133,16 @@ func (s Standing) member(id estate.StoreID, m estate.MemberID, primary map[strin
 	own := s.Now.Facts[DatabaseTarget(s.Estate, id, m)]
 	c, connected := ClientOf(primary, m)
 	switch {
+	case own[FactBroken] != "":
+		return LackMember, fmt.Sprintf("is being made anew (%s)", own[FactBroken])
 	case slices.Contains(rec.Former, m):
 		return LackMember, "is not counted: it went another way, and has not come back"
 	case !slices.Contains(rec.Sync, m):
 		return LackMember, "is not counted: it is not on the list of those who hold a write"
+	case len(own) == 0:
+		return LackStreaming, "does not answer"
+	case own[FactRunning] == "false":
+		return LackStreaming, "does not run"
 	case own[FactSealed] == "true" || own[FactSealed] == "begun":
 		return LackStreaming, "is sealed"
 	case !connected || c.State != "streaming":
@@ -152,31 +164,58 @@ func (s Standing) name(id estate.NameID) (out []Lack) {
 		if slices.Contains(s.Returning[id], site) {
 			users = "only some"
 		}
-		out = append(out, Lack{LackAnswers, string(id), site, fmt.Sprintf("%s: %s users are sent to %s", id, users, site)})
+		out = append(out, Lack{Kind: LackAnswers, Component: string(id), Site: site, Text: fmt.Sprintf("%s: %s users are sent to %s", id, users, site)})
 	}
 	return out
 }
 
-// hosts says which name servers and agents cannot do their part.
+// hosts says which name servers and agents cannot do their part. It is asked often, and there are many.
 func (s Standing) hosts() (out []Lack) {
-	agents := map[string]bool{}
+	serves := map[estate.HostID]bool{}
+	for _, n := range s.Estate.Names {
+		for _, host := range n.Servers {
+			serves[host] = true
+		}
+	}
+	type place struct {
+		site  estate.SiteID
+		agent string
+	}
+	seen := map[place]bool{} // hosts that share an agent share the target of the first of them: see AgentTarget
 	for _, host := range sortedIDs(s.Estate.Hosts) {
 		h := s.Estate.Hosts[host]
-		if target := AgentTarget(s.Estate, host); target != "" && !agents[target] {
-			agents[target] = true
-			if v := s.Now.Things[target]; v.State != Up {
-				out = append(out, Lack{LackAgent, string(host), h.Site, fmt.Sprintf("the agent of %s is %s", host, state(v))})
+		lack := func(k LackKind, format string, args ...any) {
+			out = append(out, Lack{Kind: k, Component: string(host), Site: h.Site, Text: fmt.Sprintf(format, args...)})
+		}
+		if p := (place{h.Site, h.Agent}); h.Agent != "" && !seen[p] {
+			seen[p] = true
+			if v := s.Now.Things[id(h.Site, KindAgent, string(host))]; v.State != Up {
+				lack(LackAgent, "the agent of %s is %s", host, state(v))
 			}
 		}
-		if len(s.Estate.NamesOf(host)) == 0 || h.Address == "" {
+		if !serves[host] || h.Address == "" {
 			continue
 		}
 		target := DNSTarget(s.Estate, host)
 		switch v := s.Now.Things[target]; {
 		case s.Now.Facts[target][FactLocked] == "true":
-			out = append(out, Lack{LackServer, string(host), h.Site, fmt.Sprintf("the name server %s answers nobody before it is level with the others", host)})
+			lack(LackServer, "the name server %s answers nobody before it is level with the others", host)
 		case v.State != Up:
-			out = append(out, Lack{LackServer, string(host), h.Site, fmt.Sprintf("the name server %s is %s", host, state(v))})
+			lack(LackServer, "the name server %s is %s", host, state(v))
+		}
+	}
+	return out
+}
+
+// gateways says where what users reach of a service does not answer; once for each site.
+func (s Standing) gateways() (out []Lack) {
+	all := gateways(s.Estate)
+	slices.SortFunc(all, func(a, b Target) int { return cmp.Compare(a.ID, b.ID) })
+	for _, t := range all {
+		v := s.Now.Things[t.ID]
+		l := Lack{Kind: LackGateway, Component: t.Component, Site: t.Site, Text: fmt.Sprintf("the gateway of %s in %s is %s", t.Component, t.Site, state(v))}
+		if v.State != Up && !slices.Contains(out, l) {
+			out = append(out, l)
 		}
 	}
 	return out
@@ -185,13 +224,16 @@ func (s Standing) hosts() (out []Lack) {
 // tower says whether a tower is there and votes.
 func (s Standing) tower(id estate.TowerID) []Lack {
 	t := s.Estate.Towers[id]
+	l := Lack{Kind: LackVoter, Component: string(id), Site: t.Site}
 	if t.Address != "" {
 		if v := s.Now.Things[TowerTarget(s.Estate, id)]; v.State != Up {
-			return []Lack{{LackVoter, string(id), t.Site, fmt.Sprintf("%s is %s", id, state(v))}}
+			l.Text = fmt.Sprintf("%s is %s", id, state(v))
+			return []Lack{l}
 		}
 	}
 	if s.Votes != nil && !s.Votes[id] {
-		return []Lack{{LackVoter, string(id), t.Site, fmt.Sprintf("%s has no vote", id)}}
+		l.Text = fmt.Sprintf("%s has no vote", id)
+		return []Lack{l}
 	}
 	return nil
 }

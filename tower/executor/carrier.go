@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"time"
@@ -27,6 +28,7 @@ type carrier struct {
 	term   uint64
 	estate estate.Estate
 	stores map[estate.StoreID]situation.Store // records of the plan's stores, as this run leaves them
+	agreed map[estate.StoreID]situation.Store // the same as they were read, or written by this run last
 	prior  map[int]situation.Store            // what a record was before a step that may weaken it
 	// salvages are those that the plan's steps name, or have made.
 	salvages map[string]situation.Salvage
@@ -72,7 +74,7 @@ type request struct {
 
 // carrier returns an empty one.
 func (x *Executor) carrier(term uint64, e estate.Estate) *carrier {
-	return &carrier{x: x, term: term, estate: e, stores: map[estate.StoreID]situation.Store{}, prior: map[int]situation.Store{}, salvages: map[string]situation.Salvage{},
+	return &carrier{x: x, term: term, estate: e, stores: map[estate.StoreID]situation.Store{}, agreed: map[estate.StoreID]situation.Store{}, prior: map[int]situation.Store{}, salvages: map[string]situation.Salvage{},
 		flight: map[int]*attempt{}, results: make(chan result), requests: make(chan request), gone: make(chan struct{})}
 }
 
@@ -97,7 +99,7 @@ func (c *carrier) readStores(ctx context.Context, p plan.Plan) error {
 		if err != nil {
 			return fmt.Errorf("record of %s: %w", id, err)
 		}
-		c.stores[id] = rec
+		c.stores[id], c.agreed[id] = rec, rec
 	}
 	return nil
 }
@@ -333,12 +335,18 @@ func pauseBefore(tries int) time.Duration {
 }
 
 // flush writes what was noted. It tries until it knows that it is written, or that it
-// never will be. With nothing noted it does nothing.
+// never will be. With nothing noted it does nothing. Where another run has written one of the records
+// since this carrier read it, the append is refused and the carrier ends: the next one reads the record
+// anew, and looks what became of the step whose end was not written.
 func (c *carrier) flush(ctx context.Context) error {
+	for id := range c.change.Stores {
+		set(&c.change.Was, id, c.agreed[id])
+	}
 	for try := 0; len(c.pending) > 0; try++ {
 		err := c.x.Book.Append(ctx, c.term, c.pending, c.change)
 		switch {
 		case err == nil:
+			maps.Copy(c.agreed, c.change.Stores)
 			c.pending, c.change = nil, Change{}
 		case errors.Is(err, ErrDeposed), errors.Is(err, ErrRefused), ctx.Err() != nil:
 			return fmt.Errorf("append: %w", err)

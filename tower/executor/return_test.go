@@ -83,14 +83,85 @@ func recoveryCase(t *testing.T, crash int) (events int) {
 		h.closedWith(id, "done, recovered")
 		h.noActTwice()
 		for _, store := range []estate.StoreID{"talk-db", "files"} {
+			want := back
+			want.Verified = testkit.Compared
 			rec, _ := h.book.Store(t.Context(), store)
-			if diff := cmp.Diff(back, rec); diff != "" {
+			if diff := cmp.Diff(want, rec); diff != "" {
 				t.Errorf("record of %s: %s", store, diff)
+			}
+			if lacks := h.missing(store); len(lacks) > 0 {
+				t.Errorf("it has recovered, and this is missing: %v", lacks)
 			}
 		}
 		events = len(h.book.Events())
 	})
 	return events
+}
+
+// missing is what a store lacks by its record, where all servers do what that says.
+func (h *house) missing(id estate.StoreID) []situation.Lack {
+	h.t.Helper()
+	rec, err := h.book.Store(h.t.Context(), id)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	facts := map[string]map[string]string{}
+	for m := range h.estate.Stores[id].Members {
+		facts[situation.DatabaseTarget(h.estate, id, m)] = map[string]string{situation.FactRunning: "true"}
+	}
+	primary := facts[situation.DatabaseTarget(h.estate, id, rec.Primary)]
+	primary[situation.FactRole], primary[situation.FactAnswers] = situation.RolePrimary, "true"
+	for _, m := range rec.Sync {
+		primary[situation.FactClient+string(m)] = "streaming quorum bytes=0"
+	}
+	return situation.Standing{Estate: h.estate, Now: situation.Situation{Facts: facts}, Stores: map[estate.StoreID]situation.Store{id: rec}}.OfStore(id)
+}
+
+// A planned move loses nothing, and nobody was away: what was compared before stays so. Whoever drives it to its end
+// knows from the log alone who was halted.
+func TestAPlannedMoveKeepsTheComparisonAfterEveryCrash(t *testing.T) {
+	crash := func(n int) (events int) {
+		synctest.Test(t, func(t *testing.T) {
+			h := newHouse(t, "talk-db")
+			e, records := testkit.ThreeSites("talk-db")
+			rec := records["talk-db"]
+			rec.Verified = testkit.Compared
+			records["talk-db"] = rec
+			h.book = testkit.NewBook(e, records)
+			h.book.CrashAfter(n)
+			first := h.tower("tower-ansan")
+			id, err := first.Open(t.Context(), 1, h.opening(plan.Failover, "talk-db"))
+			if err == nil {
+				err = first.Carry(t.Context(), id, 1)
+			}
+			if err != nil && !errors.Is(err, testkit.ErrCrash) {
+				t.Fatal(err)
+			}
+			h.book.CrashAfter(-1)
+			if len(h.book.Events()) == 0 {
+				return
+			}
+			h.book.Depose(2)
+			id = h.book.Events()[0].Run
+			if err := h.tower("tower-anyang").Carry(t.Context(), id, 2); err != nil {
+				t.Fatal(err)
+			}
+			h.closedWith(id, "done")
+			want := situation.Store{Epoch: 2, Next: 2, Primary: "ansan", Sync: []estate.MemberID{"anyang", "pangyo"}, Former: []estate.MemberID{}, Any: 1, LeastAny: 1, Verified: testkit.Compared}
+			got, _ := h.book.Store(t.Context(), "talk-db")
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Error(diff)
+			}
+			if lacks := h.missing("talk-db"); len(lacks) > 0 {
+				t.Error(lacks)
+			}
+			events = len(h.book.Events())
+		})
+		return events
+	}
+	for n := range crash(-1) {
+		crash(n)
+	}
 }
 
 // A member that comes back may take hours. A loss meanwhile does not wait for it.
@@ -123,4 +194,51 @@ func TestARecoveryYieldsToALossAtOnce(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Two runs about one store at once: what the one has written is not lost when the other, which read the record
+// before, comes to its end. The other looks again, and goes by the record as it is then.
+func TestARunDoesNotOverwriteWhatAnotherWrote(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := returnHouse(t, "talk-db")
+		x := h.tower("tower-ansan")
+		comparing, returned := make(chan struct{}, 1), make(chan struct{})
+		at := time.Unix(1, 0).UTC()
+		old := h.open(x, 1, plan.VerifyAll, "talk-db")
+		h.world.Before = func(ctx context.Context, verb string, task driver.Task) (driver.Result, error) {
+			if verb != "verify" {
+				return driver.Result{}, nil
+			}
+			if task.Run == old {
+				comparing <- struct{}{}
+				<-returned
+				rec := task.Store
+				rec.Verified = at
+				return driver.Result{Outcome: run.Done, Store: &rec}, nil
+			}
+			return driver.Result{Outcome: run.Done}, nil
+		}
+		end := background(t.Context(), x, old, 1)
+		<-comparing
+		id := h.open(x, 1, plan.Recover, "pangyo")
+		if err := x.Carry(t.Context(), id, 1); err != nil {
+			t.Fatal(err)
+		}
+		close(returned)
+		if err := <-end; !errors.Is(err, executor.ErrRefused) {
+			t.Fatalf("err = %v", err)
+		}
+		if rec, _ := h.book.Store(t.Context(), "talk-db"); !cmp.Equal(back, rec) {
+			t.Fatalf("the one that is listed does not count: %s", cmp.Diff(back, rec))
+		}
+		if err := x.Carry(t.Context(), old, 1); err != nil {
+			t.Fatal(err)
+		}
+		h.closedWith(old, "done")
+		want := back
+		want.Verified = at
+		if rec, _ := h.book.Store(t.Context(), "talk-db"); !cmp.Equal(want, rec) {
+			t.Fatal(cmp.Diff(want, rec))
+		}
+	})
 }

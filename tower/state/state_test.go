@@ -232,8 +232,9 @@ func TestEpochsAreNeverGivenTwice(t *testing.T) {
 	must(t, err)
 	late := opening(t, s, "r-000003", "talk-db")
 	second := opened(t, s, d, "talk-db")
+	was := stale
 	stale.Epoch = first.Epochs["talk-db"]
-	must(t, s.AppendBatch(ctx(t), d, event(run.Event{Run: first.Run, Seq: 2, Kind: run.Ended, Step: 1, Outcome: run.Done}, state.StorePut{ID: "talk-db", Store: stale})))
+	must(t, s.AppendBatch(ctx(t), d, event(run.Event{Run: first.Run, Seq: 2, Kind: run.Ended, Step: 1, Outcome: run.Done}, state.StorePut{ID: "talk-db", Was: was, Store: stale})))
 	// Nor can a run be opened with an epoch that was read before another run got it.
 	wantIs(t, s.AppendBatch(ctx(t), d, late), state.ErrConflict)
 	third := opened(t, s, d, "talk-db")
@@ -246,6 +247,36 @@ func TestEpochsAreNeverGivenTwice(t *testing.T) {
 	}
 	_, err = s.Append(ctx(t), d, []journal.Entry{note("back")}, state.StorePut{ID: "talk-db", Store: situation.Store{Epoch: 0}})
 	wantIs(t, err, state.ErrOldEpoch)
+}
+
+// Two runs about one store: what the one has written since the other read the record is not lost.
+func TestARecordThatAnotherChangedIsNotOverwritten(t *testing.T) {
+	s := open(t, etcdtest.Client(t), "tower-a")
+	d := claimed(t, s)
+	old := situation.Store{Epoch: 2, Primary: "b", Sync: []estate.MemberID{"c"}, Former: []estate.MemberID{"a"}, Any: 1, LeastAny: 1}
+	put := func(was, next situation.Store) error {
+		_, err := s.Append(ctx(t), d, []journal.Entry{note("a step has ended")}, state.StorePut{ID: "talk-db", Was: was, Store: next})
+		return err
+	}
+	must(t, put(situation.Store{}, old))
+	back := old
+	back.Sync, back.Former = []estate.MemberID{"a", "c"}, []estate.MemberID{}
+	must(t, put(old, back))
+	compared := old
+	compared.Verified = time.Unix(1, 0).UTC()
+	wantIs(t, put(old, compared), state.ErrConflict)
+	have, err := s.StoreRecord(ctx(t), "talk-db")
+	must(t, err)
+	back.Next = 2
+	if diff := cmp.Diff(back, have); diff != "" {
+		t.Fatal(diff)
+	}
+	compared = have
+	compared.Verified = time.Unix(1, 0).UTC()
+	must(t, put(have, compared))
+	compared.Differs = "one row"
+	have.Verified, have.Next = compared.Verified, 0 // an epoch that was handed out meanwhile is no conflict
+	must(t, put(have, compared))
 }
 
 func TestAHoldStopsARunThatWasDecidedBefore(t *testing.T) {

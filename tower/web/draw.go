@@ -99,12 +99,23 @@ func lag(m Member) string {
 	return size(m.LagBytes) + ", " + short(m.LagMS)
 }
 
-// memberState says what else there is to know of a member.
+// memberState says what else there is to know of a member, where that is all that is said of it.
 func memberState(m Member) string {
 	var parts []string
 	if m.CanaryMS > 0 {
 		parts = append(parts, "canary "+short(m.CanaryMS)+" behind")
 	}
+	for _, j := range m.Jobs {
+		parts = append(parts, j.What+": "+j.Phase)
+		if how := doing(j); how != "" {
+			parts = append(parts, how)
+		}
+	}
+	return list(append(parts, memberWords(m)...))
+}
+
+// memberWords are those that no number and no job says.
+func memberWords(m Member) (parts []string) {
 	if m.ReplayBlocked {
 		parts = append(parts, "replay blocked by a reader")
 	}
@@ -114,12 +125,12 @@ func memberState(m Member) string {
 	case m.Role == RoleFollower:
 		parts = append(parts, "not streaming")
 	case m.Role == RoleFormer:
-		parts = append(parts, "not counted before it is rewound")
+		parts = append(parts, "not counted before it has come back")
 	}
 	if m.Note != "" {
 		parts = append(parts, m.Note)
 	}
-	return list(parts)
+	return parts
 }
 
 // current is the newest known point of the rate.

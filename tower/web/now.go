@@ -90,7 +90,6 @@ type Site struct {
 	Intent  string    `json:"intent"` // situation.Intent
 	TowerUp bool      `json:"tower_up"`
 	Targets []Target  `json:"targets"`
-	Missing []string  `json:"missing,omitempty"` // of what is declared of it, while a recovery of the site is open
 }
 
 // Target is one thing that is looked at.

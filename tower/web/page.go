@@ -152,7 +152,7 @@ func (f filtered) Open(name string) (fs.File, error) {
 
 func parse() *template.Template {
 	return template.Must(template.New("").Funcs(template.FuncMap{
-		"upper": strings.ToUpper, "words": stateWords, "list": list, "armed": armed, "lag": lag, "memberState": memberState, "writes": writesWords, "sent": sent,
+		"upper": strings.ToUpper, "words": stateWords, "list": list, "armed": armed, "lag": lag, "memberState": memberState, "memberWords": memberWords, "writes": writesWords, "sent": sent,
 		"mark": func(state any) string { return mark(fmt.Sprint(state)) }, "tone": func(state any) string { return tone(fmt.Sprint(state)) },
 		"iso":       func(at time.Time) string { return at.Format(time.RFC3339Nano) },
 		"moment":    func(n Now, at time.Time) string { return at.In(n.At.Location()).Format("15:04:05 MST") },

@@ -77,18 +77,23 @@ func compared(n Now, s Store) string {
 	case !s.Verified.IsZero():
 		return "all members held the same " + span(n.At.Sub(s.Verified)) + " ago"
 	}
+	if s.Epoch <= 1 {
+		return "not compared yet: haechi verify " + s.ID
+	}
 	return "never compared since a member came back: haechi verify " + s.ID
 }
 
 // comparedTone is its colour class.
-func comparedTone(s Store) Level {
+func comparedTone(s Store) string {
 	switch {
 	case s.Differs != "":
-		return Bad
+		return string(Bad)
+	case s.Verified.IsZero() && s.Epoch > 1:
+		return string(Warn)
 	case s.Verified.IsZero():
-		return Warn
+		return "idle"
 	}
-	return Fine
+	return string(Fine)
 }
 
 // doing says how far a job is, in words.

@@ -81,3 +81,40 @@ func TestStoresPageSaysWhatIsWrong(t *testing.T) {
 		}
 	}
 }
+
+// What a number or a job says already is not said once more in words, on either page; and what could go home is
+// proposed.
+func TestPagesSayThingsOnce(t *testing.T) {
+	n := story(t, "returning")
+	var m *Member
+	for i := range n.Stores[0].Members {
+		if len(n.Stores[0].Members[i].Jobs) > 0 {
+			m = &n.Stores[0].Members[i]
+		}
+	}
+	m.CanaryMS, m.Note = 4200, "its log is large"
+	n.Stores[0].Home = "its primary could go home from ansan to pangyo"
+	srv := httptest.NewServer(Page(t.Context(), fakeDesk{NowFunc: func() Now { return n }}.living(false), slog.New(slog.DiscardHandler)))
+	t.Cleanup(srv.Close)
+	for path, want := range map[string]map[string]int{
+		"/stores": {m.Jobs[0].Phase: 1, "4.2 s": 1, "canary 4.2 s behind": 0, m.Note: 1, "haechi failback talk-db": 1},
+		"/":       {"rejoin: " + m.Jobs[0].Phase: 1, "canary 4.2 s behind": 1, m.Note: 1},
+	} {
+		body := get(t, srv, path)
+		for part, times := range want {
+			if got := strings.Count(body, part); got != times {
+				t.Errorf("%s says %q %d times, not %d", path, part, got, times)
+			}
+		}
+	}
+}
+
+// A store that was never moved need not have been compared.
+func TestNotComparedYet(t *testing.T) {
+	for epoch, want := range map[uint64]string{1: "idle: not compared yet: haechi verify talk-db", 2: "warn: never compared since a member came back: haechi verify talk-db"} {
+		s := Store{ID: "talk-db", Epoch: epoch}
+		if got := comparedTone(s) + ": " + compared(Now{}, s); got != want {
+			t.Errorf("epoch %d: %q", epoch, got)
+		}
+	}
+}
