@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/haechi/haechi/agent"
+	"github.com/haechi/haechi/core/verify"
 )
 
 // A copy is a base backup by difference. What lies in the data directory already, of whatever origin, is compared with
@@ -377,7 +378,7 @@ func (l *leveller) check(off int64, data []byte, bad func(block uint32)) bool {
 	whole := true
 	for at := 0; at+pageSize <= len(data); at += pageSize {
 		page, block := data[at:at+pageSize], first+uint32((off+int64(at))/pageSize) //nolint:gosec // a file has 131072 of them
-		if pageLSN(page) >= l.start || pageFits(page, block) {
+		if pageLSN(page) >= l.start || verify.Sound(page, block) {
 			continue
 		}
 		whole = false

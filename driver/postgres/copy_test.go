@@ -16,6 +16,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/haechi/haechi/agent"
+	"github.com/haechi/haechi/core/verify"
 )
 
 // folder is an origin: a data directory on this machine.
@@ -115,8 +116,7 @@ func somePage(block uint32, fill byte) []byte {
 		p[i] = fill
 	}
 	p[14] = 1 // it was used
-	sum := pageSum(p, block)
-	p[8], p[9] = byte(sum), byte(sum>>8)
+	verify.SetSum(p, block)
 	return p
 }
 
