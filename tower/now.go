@@ -207,7 +207,7 @@ func (b *beliefs) webMember(id estate.StoreID, m estate.MemberID, primary map[st
 	rec := b.snap.Stores[id]
 	f := b.facts(id, m)
 	out := web.Member{ID: string(m), Site: string(b.estate.Stores[id].Members[m].Site), Role: web.RoleUnknown, LagBytes: -1, LagMS: -1, CanaryMS: canaryMS(primary, f),
-		Sync: slices.Contains(rec.Sync, m), Jobs: webJobs(f), ReplayBlocked: f["replay_blocked_by"] != "", Note: cmp.Or(f["rejoin"], f["error"])}
+		Sync: slices.Contains(rec.Sync, m), Jobs: webJobs(f), ReplayBlocked: f["replay_blocked_by"] != "", Note: f["error"]}
 	switch {
 	case slices.Contains(rec.Former, m):
 		out.Role = web.RoleFormer
