@@ -18,8 +18,9 @@ type shape struct {
 const long = 7 * 24 * time.Hour
 
 // Rests says of a verb that it may be left off in the middle, while its run is paused, and goes
-// on from there: it is long, and nothing waits for it.
-func (v Verb) Rests() bool { return v == Verify }
+// on from there: it is long, and nothing waits for it. What its agent does ends by itself when nobody asks
+// after it, or where its end is near: a rewind is not worth leaving off.
+func (v Verb) Rests() bool { return v == Salvage || v == Rejoin || v == Verify }
 
 // shapeOf says how a verb is checked, taken back and bounded. A seal has one second
 // because writes that nobody may acknowledge any more wait all that time. Choosing and

@@ -18,8 +18,9 @@ import (
 const (
 	checkShare = 0.2       // of a processor, where nobody says
 	checkRate  = 128 << 20 // bytes a second
-	unasked    = 20 * time.Second
 	leastShare = 0.01
+	// unasked is after how long a job ends that nobody asks after: its run is over, or rests, or no tower is there.
+	unasked = 20 * time.Second
 )
 
 // checks is the job that reads this member's pages and indexes, one at a time.
@@ -49,7 +50,7 @@ func (c *checks) tell(f map[string]string) {
 		return
 	}
 	if s := c.job.now(); !s.Over() && s.Error == "" {
-		f["check_progress"] = fmt.Sprintf("%s %d of %d MB", s.Phase, s.Done>>20, s.All>>20)
+		f["check/phase"], f["check/bytes"], f["check/of"] = s.Phase, fmt.Sprint(s.Done), fmt.Sprint(s.All)
 	}
 }
 

@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/haechi/haechi/agent"
+	"github.com/haechi/haechi/core/verify"
 )
 
 // A copy is a base backup by difference. What lies in the data directory already, of whatever origin, is compared with
@@ -54,11 +55,12 @@ var _ origin = (*source)(nil)
 // copier is one copy under way.
 type copier struct {
 	*backJob
-	from  origin
-	files []copied
-	start LSN      // of the backup: pages of before it must be whole
-	made  []string // files that this copy created, to be removed where the disk is full
-	paced *taken   // bounds what is compared
+	from   origin
+	files  []copied
+	start  LSN       // of the backup: pages of before it must be whole
+	made   []string  // files that this copy created, to be removed where the disk is full
+	paced  *taken    // bounds what is compared
+	minded time.Time // when it last looked whether it may go on
 }
 
 // copy makes the data directory what the source's is, as of a base backup, and a follower of it.
@@ -227,7 +229,6 @@ func (c *copier) prepare() error {
 func (c *copier) transfer(ctx context.Context) error {
 	c.at("copying")
 	c.seen.Store(0)
-	asked := time.Now()
 	for _, f := range c.files {
 		if f.Dir {
 			continue
@@ -235,14 +236,21 @@ func (c *copier) transfer(ctx context.Context) error {
 		if err := c.level(ctx, f); err != nil {
 			return fmt.Errorf("copy %s: %w", f.Path, err)
 		}
-		if time.Since(asked) > awake {
-			if err := keepsLog(ctx, c.from, c.order.Upstream.Member); err != nil {
-				return err
-			}
-			asked = time.Now()
-		}
 	}
 	return nil
+}
+
+// mayGoOn looks once in a while whether somebody still wants the copy, and whether the source can bear it. What was
+// copied stays, so a copy that is left off costs no more than its comparison.
+func (c *copier) mayGoOn(ctx context.Context) error {
+	if time.Since(c.minded) < awake {
+		return nil
+	}
+	c.minded = time.Now()
+	if idle := c.idle(); idle > unasked {
+		return again(fmt.Errorf("nobody has asked after it for %v: it is left off, and gone on with when somebody does", idle.Round(time.Second)))
+	}
+	return keepsLog(ctx, c.from, c.order.Upstream.Member)
 }
 
 // level brings one file level with the source's.
@@ -267,6 +275,9 @@ func (c *copier) level(ctx context.Context, f copied) error {
 	}
 	l := &leveller{copier: c, f: f, file: file, have: min(info.Size(), f.Size)}
 	for at := int64(0); at < f.Size && !l.gone; at += hashed * chunk {
+		if err := c.mayGoOn(ctx); err != nil {
+			return err
+		}
 		if err := l.stretch(ctx, at, min(at+hashed*chunk, f.Size)); err != nil {
 			return err
 		}
@@ -307,6 +318,9 @@ func (l *leveller) stretch(ctx context.Context, from, to int64) error {
 		differ = append(more, differ...)
 	}
 	for part := range slices.Chunk(differ, fetched) {
+		if err := l.mayGoOn(ctx); err != nil {
+			return err
+		}
 		if err := l.fetch(ctx, part); err != nil || l.gone {
 			return err
 		}
@@ -377,7 +391,7 @@ func (l *leveller) check(off int64, data []byte, bad func(block uint32)) bool {
 	whole := true
 	for at := 0; at+pageSize <= len(data); at += pageSize {
 		page, block := data[at:at+pageSize], first+uint32((off+int64(at))/pageSize) //nolint:gosec // a file has 131072 of them
-		if pageLSN(page) >= l.start || pageFits(page, block) {
+		if pageLSN(page) >= l.start || verify.Sound(page, block) {
 			continue
 		}
 		whole = false

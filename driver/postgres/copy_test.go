@@ -12,10 +12,12 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/haechi/haechi/agent"
+	"github.com/haechi/haechi/core/verify"
 )
 
 // folder is an origin: a data directory on this machine.
@@ -115,8 +117,7 @@ func somePage(block uint32, fill byte) []byte {
 		p[i] = fill
 	}
 	p[14] = 1 // it was used
-	sum := pageSum(p, block)
-	p[8], p[9] = byte(sum), byte(sum>>8)
+	verify.SetSum(p, block)
 	return p
 }
 
@@ -193,8 +194,11 @@ func (b *back) text(name string) string {
 var upstream = &agent.Upstream{Member: "ansan", Host: "10.0.0.2", Port: "5432", Credential: 4, Reign: 4}
 
 // copy copies once, as an attempt does that finds what was remembered.
-func (b *back) copy(o *folder) error {
-	a := &attempt{order: agent.Order{Verb: agent.Rejoin, Reign: 4, Upstream: upstream}, taken: newTaken(0), cancel: func(error) {}, done: make(chan struct{})}
+func (b *back) copy(o *folder) error { return b.copyAsked(o, time.Now()) }
+
+// copyAsked does the same for whoever has asked at a time.
+func (b *back) copyAsked(o *folder, at time.Time) error {
+	a := &attempt{asked: at, order: agent.Order{Verb: agent.Rejoin, Reign: 4, Upstream: upstream}, taken: newTaken(0), cancel: func(error) {}, done: make(chan struct{})}
 	j := &backJob{attempt: a, u: b.u, m: b.m, mem: b.now()}
 	if j.mem.Rebuild == nil {
 		j.mem.Rebuild = &rebuild{Stage: choosing, Kept: "r-1-pangyo", From: "ansan", Reign: 4}
@@ -320,6 +324,23 @@ func TestACopyGoesOnAfterEachCut(t *testing.T) {
 			t.Errorf("cut %d: its configuration is lost", cut)
 		}
 	}
+}
+
+// While its run rests, or no tower is there, a copy is left off, and holds back no log on its source; then it goes on.
+func TestACopyThatNobodyAsksAfterIsLeftOff(t *testing.T) {
+	o, b := newFolder(t), newBack(t, fenced)
+	b.old(o)
+	err := b.copyAsked(o, time.Now().Add(-unasked-time.Second))
+	if err == nil || !passing(err) || !strings.Contains(err.Error(), "it is left off") {
+		t.Fatalf("%v", err)
+	}
+	if mem := b.now(); mem.Rebuild == nil || mem.Rebuild.Stage != byCopy || b.has("global/pg_control") || o.sent > 0 {
+		t.Fatalf("it could be started, or went on: %+v", mem)
+	}
+	if err := b.copy(o); err != nil {
+		t.Fatal(err)
+	}
+	b.level(o)
 }
 
 func TestAFullDiskIsSaidAndFreed(t *testing.T) {

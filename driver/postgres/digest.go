@@ -65,11 +65,7 @@ var readerSettings = map[string]string{
 
 // reader opens a connection for looks at data; the database is the agent's own where it is empty.
 func (l *local) reader(ctx context.Context, database string) (*pgconn.PgConn, error) {
-	extra := ""
-	if database != "" {
-		extra = "database='" + strings.NewReplacer(`\`, `\\`, `'`, `\'`).Replace(database) + "'"
-	}
-	c, err := l.dial(ctx, extra)
+	c, err := l.into(ctx, database)
 	if err != nil {
 		return nil, err
 	}

@@ -1,6 +1,9 @@
 package postgres
 
 import (
+	"encoding/binary"
+	"os"
+	"path/filepath"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -74,5 +77,41 @@ func TestWALNames(t *testing.T) {
 	}
 	if got := historyName(26); got != "0000001A.history" {
 		t.Error(got)
+	}
+}
+
+// The last page that is whole stands in the file before the last one that was begun; what was only made ready for
+// later, and the empty rest after a switch, are none.
+func TestTheLastWholePageOfALog(t *testing.T) {
+	const segment = 4 * pageSize
+	u := &Unit{set: Settings{Data: t.TempDir()}}
+	must := func(err error) {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	must(os.Mkdir(filepath.Join(u.set.Data, "pg_wal"), 0o700))
+	file := func(timeline uint64, begin LSN, places ...LSN) {
+		raw := make([]byte, segment)
+		for i, at := range places {
+			binary.LittleEndian.PutUint16(raw[i*pageSize:], 0xD110)
+			binary.LittleEndian.PutUint64(raw[i*pageSize+8:], uint64(at))
+		}
+		must(os.WriteFile(filepath.Join(u.set.Data, "pg_wal", walName(timeline, begin, segment)), raw, 0o600))
+	}
+	file(1, 2*segment, 2*segment, 2*segment+pageSize)
+	file(2, 3*segment, 3*segment)                              // begun, on a newer timeline
+	file(2, 4*segment, segment, segment+pageSize, 0, pageSize) // made ready out of an old one
+	end := u.lastLog(segment, 2, 2*segment+100)
+	if end != 3*segment {
+		t.Fatalf("the last file begins at %s", end)
+	}
+	for _, tt := range []struct{ from, end, want LSN }{
+		{segment + 100, end, 2*segment + pageSize}, {2*segment + 100, end, 2*segment + pageSize},
+		{2*segment + pageSize, end, 0}, {3*segment + 10, end, 0}, {segment, 2 * segment, 0},
+	} {
+		if got := u.wholePage(segment, 2, tt.from, tt.end); got != tt.want {
+			t.Errorf("from %s to %s: %s, want %s", tt.from, tt.end, got, tt.want)
+		}
 	}
 }

@@ -234,10 +234,22 @@ func (u *Unit) compareLog(ctx context.Context, s *source, e evidence, at heldLog
 		what     string
 	}
 	spots := []spot{{at.checkpoint, 0, "its last checkpoint"}}
+	end := u.lastLog(s.segment, e.Timeline, max(at.checkpoint, at.recovery))
+	begin := s.begins(e.Timeline)
 	if e.Beyond != "" {
 		spots = []spot{{(e.Fork - 1) / pageSize * pageSize, e.Fork, "the log before the fork"}}
-	} else if begin := s.begins(e.Timeline); begin != 0 && at.timeline != e.Timeline {
-		spots = append(spots, spot{begin, 0, fmt.Sprintf("the begin of timeline %d", e.Timeline)})
+	} else {
+		_, found, err := s.logAt(ctx, at.checkpoint, 1)
+		if err != nil {
+			return "", "", err
+		}
+		// A member that received for long after its last checkpoint holds more than its primary keeps of then.
+		if page := u.wholePage(s.segment, e.Timeline, at.checkpoint, end); !found && page != 0 {
+			spots = []spot{{page, page + pageSize, "the log that it received last"}}
+		}
+		if begin > spots[0].from && at.timeline != e.Timeline {
+			spots = append(spots, spot{begin, 0, fmt.Sprintf("the begin of timeline %d", e.Timeline)})
+		}
 	}
 	for _, p := range spots {
 		mine, err := u.localLog(s.segment, e.Timeline, p.from, p.to)
@@ -260,7 +272,6 @@ func (u *Unit) compareLog(ctx context.Context, s *source, e evidence, at heldLog
 	if e.Beyond != "" {
 		return "", "", nil
 	}
-	end := u.lastLog(s.segment, e.Timeline, max(at.checkpoint, at.recovery))
 	if _, found, err := s.logAt(ctx, end, 1); err != nil || found {
 		return "", "", err
 	}
@@ -327,7 +338,7 @@ func (u *Unit) lastLog(segment, newest uint64, from LSN) LSN {
 	for at := LSN(uint64(from) / segment * segment); ; at += LSN(segment) {
 		begun := false
 		for timeline := newest; timeline > 0 && !begun; timeline-- {
-			begun = begunLog(filepath.Join(u.set.Data, "pg_wal", walName(timeline, at, segment)), at)
+			begun = begunLog(filepath.Join(u.set.Data, "pg_wal", walName(timeline, at, segment)), at, segment)
 		}
 		if !begun {
 			return end
@@ -336,15 +347,34 @@ func (u *Unit) lastLog(segment, newest uint64, from LSN) LSN {
 	}
 }
 
-// begunLog says whether a file of the log holds what its name says: each of its pages has its own place.
-func begunLog(path string, at LSN) bool {
+// wholePage is the last page of the member's log that it surely received to its end, since a later file was begun: the
+// last one written in the file before that of end. 0: there is none beyond from.
+func (u *Unit) wholePage(segment, newest uint64, from, end LSN) LSN {
+	last := LSN(uint64(end) / segment * segment)
+	if last <= from {
+		return 0
+	}
+	for timeline := newest; timeline > 0; timeline-- {
+		path := filepath.Join(u.set.Data, "pg_wal", walName(timeline, last-1, segment))
+		for at := last - pageSize; at > from && last-at <= LSN(segment); at -= pageSize {
+			if begunLog(path, at, segment) { // after a switch the rest of a file is empty
+				return at
+			}
+		}
+	}
+	return 0
+}
+
+// begunLog says whether a page of a file of the log was written: each says its own place, and one of a file that was
+// only made ready says another.
+func begunLog(path string, at LSN, segment uint64) bool {
 	f, err := os.Open(path)
 	if err != nil {
 		return false
 	}
 	defer f.Close()
 	head := make([]byte, 16)
-	if _, err := f.ReadAt(head, 0); err != nil {
+	if _, err := f.ReadAt(head, int64(uint64(at)%segment)); err != nil {
 		return false
 	}
 	return binary.LittleEndian.Uint16(head) != 0 && LSN(binary.LittleEndian.Uint64(head[8:])) == at

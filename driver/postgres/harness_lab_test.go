@@ -96,6 +96,7 @@ type cluster struct {
 	driver  *Driver
 	clients map[string]*agent.Client
 	listen  string // listen_addresses of the servers
+	runs    int    // that were begun
 	mu      sync.Mutex
 }
 
@@ -258,9 +259,15 @@ func (m *member) stopAgent() {
 	m.cancel()
 	<-m.done
 	m.cancel = nil
+	m.hangUp()
+}
+
+// hangUp forgets the connection to an agent that has ended: an order on it would end without an answer, as it may
+// in the field.
+func (m *member) hangUp() {
 	m.c.mu.Lock()
 	defer m.c.mu.Unlock()
-	delete(m.c.clients, m.addr) // an order on its connection would end without an answer, as it may in the field
+	delete(m.c.clients, m.addr)
 }
 
 // describe makes the estate of what was raised.
@@ -291,6 +298,7 @@ func (c *cluster) dial(host estate.HostID, address string) (agent.Caller, error)
 // carried is one run in a test: what the executor keeps.
 type carried struct {
 	c     *cluster
+	run   run.ID
 	epoch uint64
 	term  uint64
 	facts run.Facts
@@ -305,9 +313,13 @@ func (c *cluster) begin() *carried {
 }
 
 func (r *carried) task(v plan.Verb, members ...string) driver.Task {
+	if r.run == "" {
+		r.c.runs++
+		r.run = run.ID(fmt.Sprintf("r-%d", r.c.runs))
+	}
 	r.id++
 	s := plan.Step{ID: r.id, Verb: v, Driver: Engine, Component: "talk-db", Members: members, Args: r.args}
-	return driver.Task{Run: "r-1", Step: s, Term: r.term, Epoch: r.epoch, Facts: r.facts, Estate: r.c.estate, Store: r.c.record}
+	return driver.Task{Run: r.run, Step: s, Term: r.term, Epoch: r.epoch, Facts: r.facts, Estate: r.c.estate, Store: r.c.record}
 }
 
 // try does one step and keeps what it learned.
@@ -393,6 +405,18 @@ func (m *member) sql(statements ...string) [][]string {
 		out = r
 	}
 	return out
+}
+
+// receiver is the process by which a follower receives, once it does.
+func (m *member) receiver() (pid int) {
+	m.c.t.Helper()
+	eventually(m.c.t, m.name+" receives", func() bool {
+		for _, r := range m.sql("SELECT pid FROM pg_stat_wal_receiver WHERE status = 'streaming'") {
+			pid = int(toNumber(r[0]))
+		}
+		return pid != 0
+	})
+	return pid
 }
 
 // killDatabase kills every process of a member's server, as a fire does.

@@ -47,7 +47,8 @@ type attempt struct {
 	seen, of atomic.Int64 // bytes of the work done, and of all of it; of 0: not known yet
 
 	mu      sync.Mutex // guards what follows
-	stage   string     // what it is at, in a word
+	asked   time.Time  // after it, by its order
+	phase   string     // what it is at, in words
 	method  string
 	reason  string
 	corrupt []string // pages of the source whose checksum is wrong
@@ -175,7 +176,7 @@ func (u *Unit) beginAttempt(ctx context.Context, o agent.Order, mem memory, m *a
 		return nil, err
 	}
 	job, cancel := context.WithCancelCause(context.Background())
-	a := &attempt{order: o, began: time.Now(), taken: newTaken(o.Rate), cancel: cancel, done: make(chan struct{}), stage: choosing}
+	a := &attempt{order: o, began: time.Now(), asked: time.Now(), taken: newTaken(o.Rate), cancel: cancel, done: make(chan struct{}), phase: choosing}
 	u.back.mu.Lock()
 	u.back.now = a
 	u.back.mu.Unlock()
@@ -192,6 +193,7 @@ func (u *Unit) beginAttempt(ctx context.Context, o agent.Order, mem memory, m *a
 
 // hearAttempt says what an attempt came to, or how far it is.
 func (u *Unit) hearAttempt(ctx context.Context, a *attempt, m *agent.Memory) (map[string]string, error) {
+	a.heard()
 	soon := time.NewTimer(answerSoon)
 	defer soon.Stop()
 	select {
@@ -290,11 +292,25 @@ func (mem memory) readBefore() map[string]string {
 	return f
 }
 
-// at says what the attempt is at.
-func (a *attempt) at(stage string) {
+// heard notes that somebody asks after the attempt.
+func (a *attempt) heard() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.stage = stage
+	a.asked = time.Now()
+}
+
+// idle is for how long nobody has asked after it.
+func (a *attempt) idle() time.Duration {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return time.Since(a.asked)
+}
+
+// at says what the attempt is at.
+func (a *attempt) at(phase string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.phase = phase
 }
 
 // by says by which way the member comes back, and why.
@@ -304,34 +320,24 @@ func (a *attempt) by(method, reason string) {
 	a.method, a.reason = method, reason
 }
 
-// facts are what people and the tower want to know of an attempt. "rejoin" is a line for people.
+// facts are what people and the tower want to know of an attempt; of one that did not end well, why.
 func (a *attempt) facts(f map[string]string) {
 	maps.Copy(f, a.summary())
 	a.mu.Lock()
-	stage, method := a.stage, a.method
+	f["rejoin/phase"] = a.phase
 	a.mu.Unlock()
 	seen, of := a.seen.Load(), a.of.Load()
-	f["rejoin/stage"], f["rejoin/seen"] = stage, fmt.Sprint(seen)
-	line := stage
-	if method != "" && method != stage {
-		line = method + ": " + stage
-	}
-	if of > 0 {
-		line += fmt.Sprintf(", %d of %d MB", seen>>20, of>>20)
-		if took := time.Since(a.began); seen > 0 && seen < of {
-			left := time.Duration(float64(took) * float64(of-seen) / float64(seen)).Round(time.Second)
-			f["rejoin/left_ms"] = fmt.Sprint(left.Milliseconds())
-			line += fmt.Sprintf(", about %v left", left)
-		}
-	}
-	f["rejoin"] = line
+	f["rejoin/bytes"] = fmt.Sprint(seen)
 	select {
 	case <-a.done:
 		f["rejoin/over"] = "true"
 		if a.err != nil {
-			f["rejoin"] = "not done: " + a.err.Error()
+			f["rejoin/phase"] = "not done: " + a.err.Error()
 		}
 	default:
+		if took := time.Since(a.began); seen > 0 && seen < of {
+			f["rejoin/eta_s"] = fmt.Sprintf("%.0f", took.Seconds()*float64(of-seen)/float64(seen))
+		}
 	}
 }
 

@@ -29,22 +29,18 @@ func moved(t *testing.T) (*cluster, *writer) {
 	for _, v := range []plan.Verb{plan.Choose, plan.Follow, plan.Promote} {
 		r.must(v, "ansan", "anyang")
 	}
+	c.home().must(plan.Fence, "pangyo") // writers wait there for acknowledgements that do not come
 	p := string(c.record.Primary)
 	began := time.Now()
 	eventually(t, "the new primary acknowledges", func() bool { n, _ := w.since(began, p); return n > 50 })
-	f := c.begin()
-	f.epoch = 0
-	f.must(plan.Fence, "pangyo")
 	return c, w
 }
 
-// returns is a run that brings members back; kept says that what pangyo alone held is.
-func (c *cluster) returns(kept bool) *carried {
-	r := c.begin()
-	r.epoch = 0
-	if kept {
-		r.facts[factSalvaged+"/pangyo"] = "r-1-pangyo"
-	}
+// salvaged is a run that brings a member back, up to where what only that held is kept.
+func (c *cluster) salvaged(member string) *carried {
+	c.t.Helper()
+	r := c.home()
+	r.must(plan.Salvage, member)
 	return r
 }
 
@@ -81,11 +77,17 @@ func (c *cluster) method(r *carried, member string) string { return r.facts["rej
 
 func TestAFormerPrimaryIsRewoundAndCountsAgain(t *testing.T) {
 	c, w := moved(t)
-	r := c.returns(false)
+	r := c.home()
 	if _, err := r.try(30*time.Second, plan.Rejoin, "pangyo"); err == nil || !strings.Contains(err.Error(), "salvage it first") {
 		t.Fatalf("it was rewritten and nobody had read it: %v", err)
 	}
-	r = c.returns(true)
+	r.facts[factSalvaged+"/pangyo"] = "r-1-pangyo" // a tower may say so; its agent knows better
+	if _, err := r.try(30*time.Second, plan.Rejoin, "pangyo"); err == nil || !strings.Contains(err.Error(), "read what only it holds first") {
+		t.Fatalf("it was rewritten and nobody had read it: %v", err)
+	}
+	if s := r.must(plan.Salvage, "pangyo").Salvage; s.Rows < 1000 || s.Tables["postgres.public.w"] != s.Rows {
+		t.Errorf("of 1000 rows and more that only it held these were kept: %+v", s)
+	}
 	began := time.Now()
 	r.must(plan.Rejoin, "pangyo")
 	t.Logf("FIGURE rewound in %v", time.Since(began))
@@ -128,7 +130,7 @@ func TestAMemberThatHoldsNoMoreFollowsAsItIs(t *testing.T) {
 	}
 	c.members["pangyo"].killDatabase()
 	c.failover(c.begin())
-	r := c.returns(true)
+	r := c.salvaged("pangyo")
 	r.must(plan.Rejoin, "pangyo")
 	if m := c.method(r, "pangyo"); m != byFollow {
 		t.Errorf("by %s: %s", m, r.facts["rejoin/reason/pangyo"])
@@ -137,7 +139,7 @@ func TestAMemberThatHoldsNoMoreFollowsAsItIs(t *testing.T) {
 	// A follower that is merely down is started, while it counts.
 	down := string(c.record.Sync[0])
 	c.members[down].killDatabase()
-	r = c.returns(false)
+	r = c.home()
 	r.must(plan.Rejoin, down)
 	if m := c.method(r, down); m != byStart {
 		t.Errorf("by %s: %s", m, r.facts["rejoin/reason/"+down])
@@ -154,7 +156,7 @@ func TestAMemberWithoutDataIsCopied(t *testing.T) {
 	m := c.members["anyang"]
 	m.killDatabase()
 	must(t, os.RemoveAll(m.set.Data))
-	r := c.returns(false)
+	r := c.home()
 	if res, err := r.try(30*time.Second, plan.Rejoin, "anyang"); err == nil || res.Outcome != run.NotDone || len(c.record.Former) != 1 || len(c.record.Sync) != 1 {
 		t.Fatalf("%v %v, record %+v", res.Outcome, err, c.record)
 	}
@@ -186,16 +188,18 @@ func TestAMemberWhoseLogIsGoneIsCopiedByDifference(t *testing.T) {
 	c := newCluster(t)
 	c.adopt()
 	p := c.members["pangyo"]
-	p.sql("CREATE TABLE public.big AS SELECT g AS id, repeat('x', 500) AS pad FROM generate_series(1, 60000) g", "CHECKPOINT")
-	eventually(t, "anyang is level", func() bool {
-		return c.members["anyang"].sql("SELECT count(*) FROM pg_class WHERE relname = 'big'")[0][0] == "1"
-	})
+	p.sql("SET statement_timeout = 0", "CREATE TABLE public.big (id int, pad text)",
+		"INSERT INTO public.big SELECT g, repeat('x', 500) FROM generate_series(1, 60000) g") // by a first command: the log keeps no number of a later one
+	c.still("anyang")
 	c.members["anyang"].killDatabase()
-	p.sql("ALTER SYSTEM SET wal_keep_size = 0", "ALTER SYSTEM SET max_wal_size = '32MB'", "ALTER SYSTEM SET min_wal_size = '32MB'", "SELECT pg_reload_conf()")
-	for range 6 {
+	last := p.sql("SELECT pg_walfile_name(pg_current_wal_lsn())")[0][0]
+	p.sql("ALTER SYSTEM SET wal_keep_size = 0", "ALTER SYSTEM SET max_wal_size = '32MB'", "ALTER SYSTEM SET min_wal_size = '32MB'", "ALTER SYSTEM SET max_slot_wal_keep_size = '1MB'", "SELECT pg_reload_conf()")
+	eventually(t, "the log of then is gone", func() bool {
 		p.sql("INSERT INTO public.w (id) SELECT coalesce(max(id), 0) + 1 FROM public.w", "SELECT pg_switch_wal()", "CHECKPOINT")
-	}
-	r := c.returns(false)
+		return p.sql("SELECT count(*) FROM pg_ls_waldir() WHERE name = " + quote(last))[0][0] == "0"
+	})
+	p.sql("ALTER SYSTEM RESET max_slot_wal_keep_size", "SELECT pg_reload_conf()")
+	r := c.home()
 	if res, err := r.try(30*time.Second, plan.Rejoin, "anyang"); err == nil || len(c.record.Former) != 1 {
 		t.Fatalf("%v %v", res.Outcome, err)
 	}
@@ -215,32 +219,33 @@ func TestAMemberWhoseLogIsGoneIsCopiedByDifference(t *testing.T) {
 	}
 }
 
-// slowly gives the order to rejoin at a rate at which it does not end soon, and waits until it is at a stage.
-func (c *cluster) slowly(member, stage string) {
+// slowly gives the order to rejoin at a rate at which it does not end soon, and waits until it is at a phase.
+func (c *cluster) slowly(r *carried, member, phase string) {
 	c.t.Helper()
 	p := c.members[string(c.record.Primary)]
-	o := agent.Order{Verb: agent.Rejoin, Self: member, Epoch: c.record.Next, Reign: c.record.Epoch, Kept: "r-1-pangyo", Rate: 300 << 10,
+	o := agent.Order{Verb: agent.Rejoin, Self: member, Epoch: c.record.Next, Reign: c.record.Epoch, Kept: r.facts[factSalvaged+"/"+member], Rate: 300 << 10,
 		Upstream: &agent.Upstream{Member: p.name, Host: "127.0.0.1", Port: fmt.Sprint(p.port), Credential: c.record.Epoch, Reign: c.record.Epoch}}
-	eventually(c.t, member+" is at "+stage, func() bool {
+	eventually(c.t, member+" is "+phase, func() bool {
 		_, err := c.order(member, o)
 		must(c.t, err)
-		return c.facts(member)["rejoin/stage"] == stage
+		return c.facts(member)["rejoin/phase"] == phase
 	})
 }
 
 // A rewind or a copy that is cut off: by its agent's death, or by another order. The member is known to be broken,
 // nobody starts it, and it is made anew out of what lies there.
 func TestAReturnThatIsCutOffIsMadeAnew(t *testing.T) {
-	for _, tt := range []struct{ stage, broken string }{{"rewinding", byRewind}, {"copying", byCopy}} {
+	for _, tt := range []struct{ phase, broken string }{{"rewinding", byRewind}, {"copying", byCopy}} {
 		for _, die := range []bool{true, false} {
-			t.Run(fmt.Sprintf("%s, its agent dies %v", tt.stage, die), func(t *testing.T) { cutOff(t, tt.stage, tt.broken, die) })
+			t.Run(fmt.Sprintf("%s, its agent dies %v", tt.phase, die), func(t *testing.T) { cutOff(t, tt.phase, tt.broken, die) })
 		}
 	}
 }
 
-func cutOff(t *testing.T, stage, broken string, die bool) {
+func cutOff(t *testing.T, phase, broken string, die bool) {
 	c, w := moved(t)
 	w.end()
+	r := c.salvaged("pangyo")
 	m := c.members["pangyo"]
 	if broken == byCopy { // nothing of its own log is left, so it cannot be rewound
 		must(t, os.RemoveAll(filepath.Join(m.set.Data, "pg_wal")))
@@ -252,10 +257,11 @@ func cutOff(t *testing.T, stage, broken string, die bool) {
 		m.stopAgent()
 		apart = m.agentApart()
 	}
-	c.slowly("pangyo", stage)
+	c.slowly(r, "pangyo", phase)
 	if die {
 		must(t, apart.Process.Kill())
 		_ = apart.Wait()
+		m.hangUp()
 		m.startAgent()
 	} else {
 		_, err := c.order("pangyo", agent.Order{Verb: agent.Fence, Self: "pangyo", Epoch: c.record.Next, Reign: c.record.Epoch})
@@ -274,7 +280,7 @@ func cutOff(t *testing.T, stage, broken string, die bool) {
 			t.Errorf("it starts: %v %s", err, out)
 		}
 	}
-	r := c.returns(true)
+	r = c.salvaged("pangyo") // what it held was read before: it is not asked again
 	r.must(plan.Rejoin, "pangyo")
 	if by := c.method(r, "pangyo"); by != byCopy {
 		t.Errorf("by %s", by)
@@ -288,12 +294,12 @@ func cutOff(t *testing.T, stage, broken string, die bool) {
 func TestACopyGoesOnWhenItsSourceIsBack(t *testing.T) {
 	c, w := moved(t)
 	w.end()
+	r := c.salvaged("pangyo")
 	m, p := c.members["pangyo"], c.members[string(c.record.Primary)]
 	must(t, os.RemoveAll(m.set.Data))
-	c.slowly("pangyo", "copying")
+	c.slowly(r, "pangyo", "copying")
 	p.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'haechi-rejoin%'")
 	eventually(t, "the attempt has ended", func() bool { return c.facts("pangyo")["rejoin/over"] == "true" })
-	r := c.returns(true)
 	r.must(plan.Rejoin, "pangyo")
 	c.counts(r, "pangyo")
 	c.same("pangyo")
@@ -313,11 +319,9 @@ func TestTwoTimelinesOfEqualNumberAreToldApart(t *testing.T) {
 	c.failover(c.begin())
 	must(t, os.WriteFile(filepath.Join(m.set.Data, "standby.signal"), nil, 0o600))
 	m.startByHand()
-	m.sql("SELECT pg_promote()", "INSERT INTO public.w (id) SELECT -g FROM generate_series(1, 100) g")
-	f := c.begin()
-	f.epoch = 0
-	f.must(plan.Fence, "pangyo")
-	r := c.returns(true)
+	m.sql("SELECT pg_promote()", "SET synchronous_commit = local; INSERT INTO public.w (id) SELECT -g FROM generate_series(1, 100) g")
+	c.home().must(plan.Fence, "pangyo")
+	r := c.salvaged("pangyo")
 	r.must(plan.Rejoin, "pangyo")
 	if by := c.method(r, "pangyo"); by == byFollow || by == byStart {
 		t.Errorf("by %s: %s", by, r.facts["rejoin/reason/pangyo"])
@@ -331,19 +335,19 @@ func TestTwoTimelinesOfEqualNumberAreToldApart(t *testing.T) {
 func TestRightsThatAreMissingAreNamed(t *testing.T) {
 	c, w := moved(t)
 	w.end()
+	r := c.salvaged("pangyo")
 	p := c.members[string(c.record.Primary)]
 	eventually(t, "its agent has granted them", func() bool {
 		return p.sql("SELECT has_function_privilege('haechi_replication', 'pg_read_binary_file(text,bigint,bigint,boolean)', 'EXECUTE')")[0][0] == "t"
 	})
 	p.sql("REVOKE EXECUTE ON FUNCTION pg_read_binary_file(text,bigint,bigint,boolean) FROM haechi_replication")
-	o := agent.Order{Verb: agent.Rejoin, Self: "pangyo", Epoch: c.record.Next, Reign: c.record.Epoch, Kept: "x",
+	o := agent.Order{Verb: agent.Rejoin, Self: "pangyo", Epoch: c.record.Next, Reign: c.record.Epoch, Kept: r.facts[factSalvaged+"/pangyo"],
 		Upstream: &agent.Upstream{Member: p.name, Host: "127.0.0.1", Port: fmt.Sprint(p.port), Credential: c.record.Epoch, Reign: c.record.Epoch}}
 	a, err := c.order("pangyo", o)
 	if err != nil || !strings.Contains(a.Facts["failed"], "lacks a right on "+p.name) || a.Facts["again"] != "false" {
 		t.Errorf("%v %v", a.Facts, err)
 	}
 	// The step has the primary grant them first.
-	r := c.returns(true)
 	r.must(plan.Rejoin, "pangyo")
 	c.counts(r, "pangyo")
 }

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -47,7 +48,7 @@ func (j *backJob) rewind(ctx context.Context) (why string, err error) {
 	}
 	defer agent.Remove(pass) //nolint:errcheck // it is a credential of one epoch, in a directory of the agent's own
 	j.at("looking for the fork")
-	if said, err := j.pgRewind(ctx, r, pass, "--dry-run"); err != nil {
+	if said, err := j.couldRewind(ctx, r, pass); err != nil {
 		return j.notRewound(ctx, said, err)
 	}
 	if err := j.keepOwnOnce(); err != nil {
@@ -61,7 +62,7 @@ func (j *backJob) rewind(ctx context.Context) (why string, err error) {
 		return "", err
 	}
 	j.at("rewinding")
-	if said, err := j.pgRewind(ctx, r, pass); err != nil {
+	if said, err := j.pgRewind(ctx, r, pass, func() {}); err != nil {
 		return j.notRewound(ctx, said, err)
 	}
 	if err := j.u.giveBackOwn(true); err != nil {
@@ -109,8 +110,23 @@ func (j *backJob) endCleanly(ctx context.Context) (why string, err error) {
 // needToCopy finds in what pg_rewind says how much it has to do.
 var needToCopy = regexp.MustCompile(`need to copy (\d+) MB`)
 
-// pgRewind runs it against the relay; said is the last that it said.
-func (j *backJob) pgRewind(ctx context.Context, r *relay, pass string, more ...string) (said string, err error) {
+// errFound ends a pg_rewind of which no more was wanted than whether it would do.
+var errFound = errors.New("it would do")
+
+// couldRewind has pg_rewind look whether it would do. A dry run takes all from the source that it would copy, so it is
+// ended when it has found that.
+func (j *backJob) couldRewind(ctx context.Context, r *relay, pass string) (said string, err error) {
+	enough, end := context.WithCancelCause(ctx)
+	defer end(nil)
+	said, err = j.pgRewind(enough, r, pass, func() { end(errFound) }, "--dry-run")
+	if errors.Is(context.Cause(enough), errFound) && ctx.Err() == nil {
+		return said, nil
+	}
+	return said, err
+}
+
+// pgRewind runs it against the relay; found is told when it knows what it has to copy, and said is the last that it said.
+func (j *backJob) pgRewind(ctx context.Context, r *relay, pass string, found func(), more ...string) (said string, err error) {
 	args := append([]string{"--target-pgdata", j.u.set.Data, "--no-ensure-shutdown", "--progress",
 		"--source-server", fmt.Sprintf("host=127.0.0.1 port=%s user=%s dbname=%s sslmode=prefer application_name=haechi-rejoin", r.port(), ReplicationRole, sourceDatabase)}, more...)
 	before := j.taken.bytes.Load()
@@ -118,6 +134,7 @@ func (j *backJob) pgRewind(ctx context.Context, r *relay, pass string, more ...s
 		if n := needToCopy.FindStringSubmatch(line); n != nil {
 			mb, _ := strconv.ParseInt(n[1], 10, 64)
 			j.of.Store(max(mb, 1) << 20)
+			found()
 		}
 		j.seen.Store(min(j.taken.bytes.Load()-before, j.of.Load()))
 	}, "pg_rewind", args...)

@@ -252,6 +252,8 @@ func sourceError(member string, err error) error {
 		return fmt.Errorf("%s lacks a right on %s that its agent grants when it is promoted or adopted; has somebody taken it away? %w", ReplicationRole, member, err)
 	case pg.Code == "53400" || pg.Code == "53300":
 		return again(fmt.Errorf("%s has no room for another slot or connection (max_replication_slots, max_connections): %w", member, err))
+	case pg.Code == "57P01":
+		return again(fmt.Errorf("%s ended the session: it went down, or max_slot_wal_keep_size there is less than what is written during a copy: %w", member, err))
 	case strings.HasPrefix(pg.Code, "57P"), strings.HasPrefix(pg.Code, "08"):
 		return again(fmt.Errorf("%s ended the session: %w", member, err))
 	}

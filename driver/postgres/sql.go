@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -46,13 +47,13 @@ func (l *local) dialNoticed(ctx context.Context, extra string, notice func(*pgco
 	return dialSoon(ctx, conf)
 }
 
-// into opens a connection to another database than the usual one.
+// into opens a connection to another database than the usual one, which it is where none is named.
 func (l *local) into(ctx context.Context, database string) (*pgconn.PgConn, error) {
 	conf, err := l.conf("")
 	if err != nil {
 		return nil, err
 	}
-	conf.Database = database
+	conf.Database = cmp.Or(database, conf.Database)
 	return dialSoon(ctx, conf)
 }
 

@@ -26,7 +26,6 @@ const (
 	alterFor = 3 * time.Second
 	// behindFor is how long a follower is waited for that has not replayed yet what is asked about.
 	behindFor = 30 * time.Second
-	blockSize = 8192 // for bounds and for people; pages of other sizes are rare
 )
 
 // databases compares one after the other.
@@ -90,7 +89,7 @@ func (v *comparer) tables(ctx context.Context, db string) (verify.Report, error)
 			continue
 		}
 		done, of := m.Progress()
-		v.tell(fmt.Sprintf("database %s: %d of %d MB", db, done*blockSize>>20, of*blockSize>>20), false)
+		v.tell(fmt.Sprintf("database %s: %d of %d MB", db, done*pageSize>>20, of*pageSize>>20), false)
 		answers, took, err := v.ask(ctx, db, ask)
 		if err != nil {
 			return verify.Report{}, err
@@ -166,7 +165,7 @@ func (v *comparer) ask(ctx context.Context, db string, ask verify.Ask) (map[stri
 		}
 		blocks += int64(to - s.From)
 	}
-	return answers, took, pause(ctx, v.pace.after(took, blocks*blockSize))
+	return answers, took, pause(ctx, v.pace.after(took, blocks*pageSize))
 }
 
 // each asks members at the same time.

@@ -23,6 +23,8 @@ const (
 	rejoinPatience = 10 * time.Minute
 	// rejoinCall is how long one question may take.
 	rejoinCall = 10 * time.Second
+	// rejoinAgain is how often the order itself is given again, by which a member's agent knows that somebody wants it.
+	rejoinAgain = 5 * time.Second
 	// rejoinRate is what a member may take off its source in a second where no link between their sites is
 	// declared; of one that is, half.
 	rejoinRate = 64 << 20
@@ -63,7 +65,7 @@ func (s *step) doRejoin(ctx context.Context) (driver.Result, error) {
 			}
 		}
 		if gone := p.still(a.Facts, time.Now()); gone > rejoinPatience {
-			return driver.Result{Outcome: run.NotDone, Facts: rejoinFacts(back, a.Facts)}, fmt.Errorf("rejoin %s: it came no further for %v: %w", back, gone.Round(time.Second), cmp.Or(err, errors.New(a.Facts["rejoin"])))
+			return driver.Result{Outcome: run.NotDone, Facts: rejoinFacts(back, a.Facts)}, fmt.Errorf("rejoin %s: it came no further for %v: %w", back, gone.Round(time.Second), cmp.Or(err, errors.New(howFar(a.Facts))))
 		}
 		if perr := pause(ctx, p.wait(err)); perr != nil {
 			return driver.Result{Outcome: run.Unknown}, fmt.Errorf("rejoin %s: not done yet (%s): %w", back, p.line, errors.Join(err, perr))
@@ -126,14 +128,15 @@ func (s *step) letIn(ctx context.Context) error {
 func (s *step) ask(ctx context.Context, back string, o agent.Order, p *progress) (agent.Answer, error) {
 	ctx, cancel := context.WithTimeout(ctx, rejoinCall)
 	defer cancel()
-	if p.underWay {
+	if p.underWay && time.Since(p.ordered) < rejoinAgain {
 		look := s.order(agent.Status, back)
 		look.Run = "" // one that others asked for will do
 		a, err := s.call(ctx, back, look)
-		if err != nil || a.Facts["rejoin/stage"] != "" && a.Facts["rejoin/over"] == "" {
+		if err != nil || a.Facts["rejoin/phase"] != "" && a.Facts["rejoin/over"] == "" {
 			return a, err
 		}
 	}
+	p.ordered = time.Now()
 	a, err := s.call(ctx, back, o)
 	p.underWay = err == nil && a.Facts["rejoined"] == "" && a.Facts["failed"] == ""
 	return a, err
@@ -142,6 +145,7 @@ func (s *step) ask(ctx context.Context, back string, o agent.Order, p *progress)
 // progress is what is known of a member that comes back.
 type progress struct {
 	underWay bool
+	ordered  time.Time // when the order was given last
 	moved    time.Time // when it last came further
 	mark     string    // how far it was then
 	line     string
@@ -150,14 +154,23 @@ type progress struct {
 
 // still says for how long the member has come no further.
 func (p *progress) still(f map[string]string, now time.Time) time.Duration {
-	if f["rejoin"] != "" {
-		p.line = f["rejoin"]
+	if line := howFar(f); line != "" {
+		p.line = line
 	}
-	mark := strings.Join([]string{f["rejoin/stage"], f["rejoin/taken"], f["rejoin/seen"]}, " ")
-	if f["rejoin/stage"] != "" && f["failed"] == "" && mark != p.mark {
+	mark := strings.Join([]string{f["rejoin/phase"], f["rejoin/taken"], f["rejoin/bytes"]}, " ")
+	if f["rejoin/phase"] != "" && f["failed"] == "" && mark != p.mark {
 		p.mark, p.moved, p.tries = mark, now, 0
 	}
 	return now.Sub(p.moved)
+}
+
+// howFar is a line for people.
+func howFar(f map[string]string) string {
+	line := f["rejoin/phase"]
+	if of := toNumber(f["rejoin/of"]); of > 0 && f["rejoin/over"] == "" {
+		line += fmt.Sprintf(", %d of %d MB", toNumber(f["rejoin/bytes"])>>20, of>>20)
+	}
+	return line
 }
 
 // wait is the pause before the next question; a little longer each time after something went wrong.
@@ -254,5 +267,5 @@ func (s *step) lookRejoin(ctx context.Context) (driver.Result, error) {
 	if ours && c.state == "streaming" && c.flushed+nearly >= toLSN(p["lsn"]) {
 		return s.rejoined(back, b), nil
 	}
-	return driver.Result{Outcome: run.NotDone, Note: b["rejoin"]}, nil
+	return driver.Result{Outcome: run.NotDone, Note: howFar(b)}, nil
 }

@@ -46,9 +46,9 @@ func TestAMemberRejoinsAndCountsOnlyLater(t *testing.T) {
 // nothing moves does, and what is not passing does at once.
 func TestARejoinIsAskedAfter(t *testing.T) {
 	at := func(seen string) map[string]string {
-		return map[string]string{"rejoin": "copy", "rejoin/stage": "copying", "rejoin/seen": seen}
+		return map[string]string{"rejoin/phase": "copying", "rejoin/bytes": seen}
 	}
-	dropped := map[string]string{"failed": "pangyo fell silent", "again": "true", "rejoin/stage": "copying"}
+	dropped := map[string]string{"failed": "pangyo fell silent", "again": "true", "rejoin/phase": "copying"}
 	t.Run("Resumed", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			w := newFakeWorld(t)

@@ -269,11 +269,8 @@ func (s *step) lookSalvage(ctx context.Context) (driver.Result, error) {
 	}
 	member := s.Step.Members[0]
 	a, err := s.call(ctx, member, s.order(agent.Status, member))
-	if err != nil {
-		return driver.Result{Outcome: run.Unknown}, err
-	}
-	if a.Facts[factSalvageOK] != "true" || a.Facts["running"] != "false" {
-		return driver.Result{Outcome: run.NotDone}, nil // the order itself finds what there is
+	if err != nil || a.Facts[factSalvageOK] != "true" || a.Facts["running"] != "false" {
+		return driver.Result{Outcome: run.NotDone}, err // the order itself finds what there is, and changes nothing of what is done
 	}
 	found, err := parseSalvage(a.Facts[factSalvage])
 	if err != nil {
