@@ -95,7 +95,7 @@ func (w world) fireDuring(p part, begin func() (start, check func())) {
 			start, check := begin()
 			burn := lab.Sites()[draw.IntN(len(lab.Sites()))]
 			ctx, cancel := context.WithTimeout(w.Context(), 2*time.Minute)
-			events := w.follow(ctx, others(burn)[0])
+			events := w.follow(ctx, w.agrees(others(burn)...))
 			start()
 			w.middle(events, p, draw)
 			cancel()
@@ -110,7 +110,19 @@ func (w world) fireDuring(p part, begin func() (start, check func())) {
 	w.served(f)
 }
 
-// goesOn waits until one member acknowledges, or a tower shows that none does; then the site that burned gets its
+// agrees is the first of some sites whose tower is one of a majority.
+func (w world) agrees(among ...lab.Place) lab.Place {
+	w.Helper()
+	for _, p := range among {
+		if n, err := w.now(p); err == nil && n.Quorum.Have {
+			return p
+		}
+	}
+	w.Fatalf("no tower in %v is one of a majority", among)
+	return ""
+}
+
+// goesOn waits until one member acknowledges, or a tower shows that something is wrong; then the site that burned gets its
 // machines back, and its database is started by hand only if it is the primary still.
 func (w world) goesOn(burned lab.Place) {
 	w.Helper()
@@ -129,9 +141,8 @@ func (w world) goesOn(burned lab.Place) {
 	}
 	look := others(burned)[0]
 	if acked, _ := w.acknowledges(); len(acked) == 0 {
-		w.shows(look, 5*time.Second, "that service stands still", func(n web.Now) bool {
-			return n.Headline.Level == web.Bad && n.Stores[0].Writes != web.WritesAcknowledged
-		})
+		n := w.shows(look, 5*time.Second, "that service stands still", func(n web.Now) bool { return n.Headline.Level == web.Bad })
+		w.Log(brief(n))
 	}
 	w.must(w.Rebuild(w.Context(), burned))
 	if n, err := w.now(look); err == nil && n.Stores[0].Primary == string(burned) && w.databaseRuns(burned) != nil {
@@ -154,8 +165,8 @@ func (w world) whole(most time.Duration) {
 			case !allUp(n) || !n.Quorum.Have || len(n.Missing) > 0 || n.Stores[0].Writes != web.WritesAcknowledged || slices.ContainsFunc(n.Runs, web.Run.Open):
 				errs = append(errs, fmt.Errorf("%s: %s; missing %v", p, brief(n), n.Missing))
 				if !slices.ContainsFunc(n.Runs, web.Run.Open) && len(n.Missing) == 1 && strings.Contains(n.Missing[0].Text, "were not compared") {
-					w.Log("people compare")
-					_, _ = w.compare()
+					said, err := w.Haechi(w.Context(), "verify", "talk-db")
+					w.Logf("people compare: %v %s", err, said)
 				}
 			}
 		}
