@@ -82,6 +82,7 @@ func (n *Node) own(at time.Time) (out []web.Finding) {
 	} else {
 		out = append(out, expiry(n.cfg.Name, end, at))
 	}
+	out = append(out, n.strangers()...)
 	if n.member == nil {
 		return out
 	}
@@ -102,6 +103,24 @@ func (n *Node) own(at time.Time) (out []web.Finding) {
 		level, do = web.Warn, "make room on the disk of "+n.cfg.Data+" before etcd cannot write"
 	}
 	return append(out, web.Finding{Subject: n.cfg.Name, Level: level, Text: text, Do: do})
+}
+
+// strangers are other towers whose certificate is of another authority than this one's. Whoever reaches a majority all the
+// same is right; where that is not this tower, its own is the wrong one.
+func (n *Node) strangers() (out []web.Finding) {
+	contacts := n.sender.Contacts()
+	for _, name := range slices.Sorted(maps.Keys(contacts)) {
+		why := contacts[name].Error
+		if !strings.Contains(why, pki.ErrOtherCA.Error()) {
+			continue
+		}
+		f := web.Finding{Subject: name, Level: web.Bad, Text: "it and this tower do not believe each other: " + why, Do: "haechi pki issue tower " + name + ", with the authority of the others"}
+		if !n.quorum().Have {
+			f.Do = "haechi pki issue tower " + n.cfg.Name + ", with the authority of the others"
+		}
+		out = append(out, f)
+	}
+	return out
 }
 
 // seatFindings are what is missing until the loss of any one site leaves a majority of the towers.

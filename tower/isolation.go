@@ -119,7 +119,18 @@ func (i *isolation) withdrawn(b *beliefs) bool {
 	done := i.spool.standing()
 	return !slices.ContainsFunc(i.wanted(b), func(in plan.Input) bool {
 		r, ok := done[subject{in.Kind, in.Subject}]
-		return !ok || r.Status() != run.StatusDone
+		return !ok || r.Status() != run.StatusDone || i.reopened(b, in)
+	})
+}
+
+// reopened says that a member whose reads were ended runs: somebody has started it by hand since.
+func (i *isolation) reopened(b *beliefs, in plan.Input) bool {
+	if in.Kind != plan.CloseReads {
+		return false
+	}
+	id := estate.StoreID(in.Subject)
+	return slices.ContainsFunc(b.estate.Stores[id].MemberIDs(), func(m estate.MemberID) bool {
+		return b.estate.Stores[id].Members[m].Site == i.n.cfg.Site && b.facts(id, m)[situation.FactRunning] == "true"
 	})
 }
 
@@ -135,7 +146,7 @@ func (i *isolation) withdraw(ctx context.Context, b *beliefs) error {
 		switch r, ok := standing[subject{in.Kind, in.Subject}]; {
 		case ok && r.Closed == "":
 			errs = append(errs, i.exec.Carry(ctx, r.ID, b.snap.Drive.Term))
-		case !ok || r.Status() != run.StatusDone:
+		case !ok || r.Status() != run.StatusDone || i.reopened(b, in):
 			if err := i.run(ctx, b, in); !errors.Is(err, plan.ErrNothing) {
 				errs = append(errs, err)
 			}

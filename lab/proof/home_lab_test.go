@@ -4,7 +4,6 @@ package proof
 
 import (
 	"fmt"
-	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
@@ -120,15 +119,12 @@ func TestUsersAreCalledBackFromASiteThatIsNotWell(t *testing.T) {
 
 // The site burns while its users come home: whoever was sent there is sent away again, by every server.
 func TestFireWhileUsersComeHome(t *testing.T) {
-	moments := 1
-	if long(time.Minute, 0) > 0 {
-		moments = 10
-	}
+	moments, draw := world{T: t}.moments()
 	for n := range moments {
 		t.Run(fmt.Sprint(n), func(t *testing.T) {
 			w := raise(t, "fast")
 			w.sentAway(lab.Pangyo)
-			wait := time.Duration(rand.Int64N(int64(3 * stage)))
+			wait := time.Duration(draw.Int64N(int64(3 * stage)))
 			f := w.under(func() lab.Proof {
 				_ = w.serve(lab.Pangyo) // it is superseded, or its tower burns
 				w.eventually(10*time.Second, "users begin to come home", func() error {

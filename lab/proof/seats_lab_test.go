@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -139,6 +140,48 @@ func TestOneSiteIsLeft(t *testing.T) {
 		w.shows(p, 30*time.Second, "that it was given up", func(n web.Now) bool { return !n.Quorum.Have && says(n, "the towers go on without this one") })
 	}
 	w.shows(lab.Anyang, 10*time.Second, "who goes by old records", func(n web.Now) bool { return says(n, "goes by older records") })
+}
+
+// A tower comes back with an older copy of its disk: it has forgotten what it agreed to. It stops, counts for nothing, and
+// says what to do; that done, it is seated anew.
+func TestTowerWithAnOldDiskIsHealedByTheWayItPrints(t *testing.T) {
+	w := raise(t, "fast")
+	disk, copied := w.At(lab.Anyang, "tower", "data"), t.TempDir()
+	w.must(w.KillProcess(t.Context(), lab.Anyang, lab.RoleTower))
+	shell(t, "cp", "-a", disk+"/.", copied)
+	w.must(w.StartProcess(t.Context(), lab.Anyang, lab.RoleTower))
+	w.sound()
+	for range 10 {
+		w.haechi("hold", "--why", "so that something is agreed")
+		w.haechi("hold", "--release")
+	}
+	w.lead(lab.Pangyo)
+	w.must(w.KillProcess(t.Context(), lab.Anyang, lab.RoleTower))
+	w.must(w.LoseDisk(lab.Anyang))
+	shell(t, "cp", "-a", copied+"/.", disk)
+	since := time.Now()
+	w.must(w.StartProcess(t.Context(), lab.Anyang, lab.RoleTower))
+	n := w.shows(lab.Anyang, 30*time.Second, "that its disk is of an older copy, and what to do", func(n web.Now) bool {
+		return !n.Quorum.Have && says(n, "restored from a copy", "stop the tower, mv ", "seated anew")
+	})
+	move := regexp.MustCompile(`mv (\S+) (\S+), start it`).FindStringSubmatch(n.Quorum.Why)
+	if move == nil {
+		t.Fatalf("it does not say what to move: %s", n.Quorum.Why)
+	}
+	w.must(w.KillProcess(t.Context(), lab.Anyang, lab.RoleTower))
+	shell(t, "mv", move[1], move[2])
+	w.must(w.StartProcess(t.Context(), lab.Anyang, lab.RoleTower))
+	w.ended(lab.Pangyo, time.Minute, since, string(plan.Reseat), run.StatusDone)
+	w.shows(lab.Anyang, 20*time.Second, "that it is one of the towers again", func(n web.Now) bool { return n.Quorum.Have && n.Estate.Version > 0 })
+	w.stays(lab.Pangyo, since)
+}
+
+// shell runs a program that has to end well.
+func shell(t *testing.T, args ...string) {
+	t.Helper()
+	if out, err := exec.CommandContext(t.Context(), args[0], args[1:]...).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %v: %s", args, err, out)
+	}
 }
 
 // oldRelease is the commit before whose towers and agents work with those of this one.
