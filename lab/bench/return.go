@@ -219,7 +219,7 @@ type grownLab struct {
 	down func(*error)
 }
 
-// large is the lab with the large database, raised if it is not up.
+// largeLab is the lab with the large database, raised if it is not up.
 func (b *returns) largeLab(ctx context.Context) (*lab.Lab, error) {
 	if b.grown != nil {
 		return b.grown.Lab, nil
