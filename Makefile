@@ -62,8 +62,8 @@ bench-audit: build ## audits, simulations and plans of large estates, beside SCR
 bench-patroni: deps build ## the same fires for Patroni beside us; JSON in out/
 	$(SUDO) bin/haechi lab bench-patroni --out out/bench-patroni.json
 
-bench-return: deps build ## a burned site comes back, measured part by part; JSON in out/
-	$(SUDO) bin/haechi lab bench-return --out out/bench-return.json
+bench-return: deps build ## a burned site comes back, measured part by part (BENCH='--only peace --gb 2' passes options); JSON in out/
+	$(SUDO) bin/haechi lab bench-return --out out/bench-return.json $(BENCH)
 
 clean: ## what was built, and whatever a lab left behind
 	-[ -x bin/haechi ] && $(SUDO) bin/haechi lab down

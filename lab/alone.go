@@ -38,7 +38,7 @@ func (l *Lab) HeldAlone(ctx context.Context, burned, primary Place) ([]AloneRow,
 	}
 	defer os.RemoveAll(dir) //nolint:errcheck // the lab's end removes it, too
 	data := filepath.Join(dir, "data")
-	if err := l.run(ctx, "cp", "-a", l.data(burned), data); err != nil {
+	if err := l.copyAside(ctx, burned, primary, data); err != nil {
 		return nil, err
 	}
 	if err := os.Remove(filepath.Join(data, "postmaster.pid")); err != nil && !os.IsNotExist(err) {
@@ -100,7 +100,7 @@ func (l *Lab) committedAfter(data, fork string, timeline int) ([]string, error) 
 // rowsOf starts a server on a copy that listens to nobody, and reads the rows of talk's tables that some
 // transactions left behind.
 func (l *Lab) rowsOf(ctx context.Context, dir, data string, xids []string) (out []AloneRow, err error) {
-	options := fmt.Sprintf("-c listen_addresses='' -c unix_socket_directories=%s -c port=5499 -c synchronous_standby_names='' -c archive_mode=off", dir)
+	options := fmt.Sprintf("-c listen_addresses='' -c unix_socket_directories=%s -c port=5499 -c synchronous_standby_names='' -c archive_mode=off -c autovacuum=off", dir)
 	pgctl := func(args ...string) error {
 		_, err := l.command(spawn{user: postgresUser, dir: dir, args: append([]string{postgresBin + "/pg_ctl", "-D", data, "-w", "-t", "30"}, args...)})
 		return err

@@ -120,8 +120,7 @@ func (l *Lab) lie(ctx context.Context, p Place, relation, what string, edit func
 		return Proof{}, fmt.Errorf("lie in %s: file of %s: %v %w", p, relation, rows, err)
 	}
 	at := time.Now()
-	_, err = l.command(spawn{ns: l.NS(p), user: postgresUser, dir: l.at(p, "pg"), args: []string{postgresBin + "/pg_ctl", "-D", l.data(p), "-m", "fast", "-w", "stop"}})
-	if err != nil {
+	if err := l.stopPostgres(p); err != nil {
 		return Proof{}, fmt.Errorf("lie in %s: %w", p, err)
 	}
 	err = edit(filepath.Join(l.data(p), rows[0][0]))
@@ -137,7 +136,7 @@ func (l *Lab) settle(ctx context.Context, p Place) error {
 	if len(primaries) != 1 || primaries[0] == p {
 		return fmt.Errorf("it needs one primary, elsewhere; primaries are %v", primaries)
 	}
-	if _, err := l.SQL(ctx, primaries[0], "talk", "VACUUM (FREEZE, DISABLE_PAGE_SKIPPING)"); err != nil {
+	if _, err := l.SQL(ctx, primaries[0], "talk", "VACUUM (FREEZE)"); err != nil {
 		return err
 	}
 	if _, err := l.SQL(ctx, primaries[0], "postgres", "CHECKPOINT"); err != nil {

@@ -5,21 +5,21 @@ import (
 	"strings"
 )
 
-// String draws one line of the table.
+// String draws one row of the table.
 func (n ReturnNumber) String() string {
 	asked := fmt.Sprintf("must %g, goal %g", n.Must, n.Goal)
 	if n.Must == 0 && n.Goal == 0 {
 		asked = "to compare with"
 	}
 	if n.Absent != "" {
-		return fmt.Sprintf("%-60s NOT MEASURED (%s): %s", n.Figure, asked, n.Absent)
+		return fmt.Sprintf("%-64s %13s  %-20s NOT MET, not measured: %s", n.Figure, "–", asked, n.Absent)
 	}
-	reached := map[string]string{"goal": "goal reached", "must": "must reached", "no": "NOT REACHED"}[n.Reached]
-	out := fmt.Sprintf("%-60s %10.2f %-2s  %s: %s", n.Figure, n.Measured, n.Unit, asked, reached)
-	if n.Scaled != "" {
-		out += " (" + n.Scaled + ")"
+	reached := map[string]string{"goal": "goal met", "must": "must met", "no": "NOT MET", "": ""}[n.Reached]
+	out := fmt.Sprintf("%-64s %10.2f %-2s  %-20s %s", n.Figure, n.Measured, n.Unit, asked, reached)
+	if n.Note != "" {
+		out += " (" + n.Note + ")"
 	}
-	return out
+	return strings.TrimRight(out, " ")
 }
 
 // String draws the whole report.
@@ -29,6 +29,12 @@ func (r ReturnReport) String() string {
 	for _, n := range r.Numbers {
 		fmt.Fprintf(&b, "%s\n", n)
 	}
+	if r.Patroni != nil {
+		fmt.Fprintf(&b, "\nPatroni (%s) says of its rewind:\n", r.Patroni.Settings)
+		for _, line := range r.Patroni.Said {
+			fmt.Fprintf(&b, "  %s\n", line)
+		}
+	}
 	return b.String()
 }
 
@@ -37,9 +43,9 @@ func (r ReturnReport) Short() error {
 	var missed []string
 	for _, n := range r.Numbers {
 		switch {
-		case n.Absent != "" && (n.Must != 0 || n.Goal != 0):
+		case n.Absent != "":
 			missed = append(missed, n.Figure+": not measured")
-		case n.Absent == "" && n.Reached == "no":
+		case n.Reached == "no":
 			missed = append(missed, fmt.Sprintf("%s: %.2f %s, must be %g", n.Figure, n.Measured, n.Unit, n.Must))
 		}
 	}

@@ -31,6 +31,7 @@ type Comeback struct {
 
 // Back is what a comeback measured. Times are in seconds from when the site had its power again.
 type Back struct {
+	Began    time.Time `json:"began"` // the comeback; nothing was done for it before
 	Power    time.Time `json:"power"`
 	Up       Seconds   `json:"up_s"`       // the towers believe that the site is up
 	Salvaged Seconds   `json:"salvaged_s"` // what only its member held lies in two sites
@@ -65,7 +66,7 @@ func (c Comeback) Run(ctx context.Context, planted []string) (Back, error) {
 	if c.Patience == 0 {
 		c.Patience = 3 * time.Minute
 	}
-	b := Back{Up: Never, Salvaged: Never, Counted: Never, Home: Never, Whole: Never, FailbackPause: Never, Planted: len(planted)}
+	b := Back{Began: time.Now(), Up: Never, Salvaged: Never, Counted: Never, Home: Never, Whole: Never, FailbackPause: Never, Planted: len(planted)}
 	alone, err := c.alone(ctx, planted)
 	if err != nil {
 		return b, fmt.Errorf("comeback: what %s alone holds: %w", c.Site, err)
@@ -131,7 +132,7 @@ func (c Comeback) recovered(ctx context.Context, b *Back) error {
 			case !ok:
 				err = fmt.Errorf("haechi opened no run to bring %s back", c.Site)
 			case r.Ended.IsZero():
-				err = fmt.Errorf("%s is %s, at %s", r.ID, r.Status, r.at())
+				err = fmt.Errorf("%s is %s, at %s", r.ID, r.Status, r.At())
 			case r.Status != "done":
 				return fmt.Errorf("%s ended as %s: %s", r.ID, r.Status, r.Why)
 			default:
@@ -149,7 +150,7 @@ func (c Comeback) recovered(ctx context.Context, b *Back) error {
 func (b *Back) take(r PageRun) {
 	b.Whole, b.Steps = since(b.Power, r.Ended), r.Steps
 	for _, s := range r.Steps {
-		end := since(b.Power, s.Started.Add(time.Duration(s.Seconds*float64(time.Second))))
+		end := since(b.Power, s.End())
 		switch plan.Verb(s.Verb) {
 		case plan.Salvage:
 			b.Salvaged = max(b.Salvaged, end)
@@ -205,7 +206,7 @@ func (c Comeback) salvaged(ctx context.Context, after time.Time) (map[lab.AloneR
 			return nil, err
 		}
 		for _, r := range shown.Rows {
-			if r.Database == "talk" && r.Schema == "public" {
+			if r.Database == "talk" {
 				out[lab.AloneRow{Table: r.Schema + "." + r.Table, Key: r.key()}] = true
 			}
 		}

@@ -59,7 +59,7 @@ func TestPauseOfTheWayHome(t *testing.T) {
 
 func TestARunSaysWhereItIs(t *testing.T) {
 	r := PageRun{Steps: []PageStep{{ID: 1, Verb: "salvage", State: "done"}, {ID: 2, Verb: "rejoin", Component: "talk-db", State: "running", Note: "copies"}}}
-	if got := r.at(); !strings.Contains(got, "step 2 rejoin talk-db (running) copies") {
+	if got := r.At(); !strings.Contains(got, "step 2 rejoin talk-db (running) copies") {
 		t.Error(got)
 	}
 }

@@ -99,8 +99,13 @@ type PageStep struct {
 	Note      string    `json:"note"`
 }
 
-// at is the step that a run is at.
-func (r PageRun) at() string {
+// End is when a step ended, or how far it was when the page was read.
+func (s PageStep) End() time.Time {
+	return s.Started.Add(time.Duration(s.Seconds * float64(time.Second)))
+}
+
+// At is the step that a run is at.
+func (r PageRun) At() string {
 	for _, s := range r.Steps {
 		if s.State != "done" && s.State != "waiting" {
 			return fmt.Sprintf("step %d %s %s (%s) %s", s.ID, s.Verb, s.Component, s.State, s.Note)
