@@ -123,6 +123,7 @@ func newClusterOn(t *testing.T, listen string) *cluster {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "c-")
 	must(t, err)
+	t.Cleanup(func() { _ = os.RemoveAll(dir) }) // a few dozen of them would fill a disk
 	c := &cluster{t: t, dir: dir, ca: filepath.Join(dir, "ca"), members: map[string]*member{}, clients: map[string]*agent.Client{}, listen: listen}
 	must(t, pki.NewCA(c.ca))
 	c.issue(pki.Identity{Kind: pki.Tower, Name: "tower-1"})
