@@ -225,31 +225,41 @@ func firstWords(line string) string {
 	return fmt.Sprintf("%s at %s", f[1], f[lsn+1])
 }
 
+// spot is a place at which a member's log is compared with its primary's.
+type spot struct {
+	from, to LSN // to is 0 for the record that begins there
+	what     string
+}
+
+// spots are the places that tell whether a member whose log was begun last at end went the same way as its primary.
+func (u *Unit) spots(ctx context.Context, s *source, e evidence, at heldLog, end LSN) ([]spot, error) {
+	if e.Beyond != "" {
+		return []spot{{(e.Fork - 1) / pageSize * pageSize, e.Fork, "the log before the fork"}}, nil
+	}
+	out := []spot{{at.checkpoint, 0, "its last checkpoint"}}
+	_, found, err := s.logAt(ctx, at.checkpoint, 1)
+	if err != nil {
+		return nil, err
+	}
+	if !found { // what it received since may go on to where its primary has log
+		if page := u.wholePage(s.segment, e.Timeline, at.checkpoint, end); page != 0 {
+			out = []spot{{page, page + pageSize, "the log that it received last"}}
+		}
+	}
+	if begin := s.begins(e.Timeline); begin > out[0].from && at.timeline != e.Timeline {
+		out = append(out, spot{begin, 0, fmt.Sprintf("the begin of timeline %d", e.Timeline)})
+	}
+	return out, nil
+}
+
 // compareLog says whether the member's log, up to where it goes with its primary, is that one's byte by byte, and
 // whether that one still has what follows. Timelines of equal number may be of two promotions that did
 // not know of each other: only what was written tells them apart.
 func (u *Unit) compareLog(ctx context.Context, s *source, e evidence, at heldLog) (strange, gone string, err error) {
-	type spot struct {
-		from, to LSN
-		what     string
-	}
-	spots := []spot{{at.checkpoint, 0, "its last checkpoint"}}
 	end := u.lastLog(s.segment, e.Timeline, max(at.checkpoint, at.recovery))
-	begin := s.begins(e.Timeline)
-	if e.Beyond != "" {
-		spots = []spot{{(e.Fork - 1) / pageSize * pageSize, e.Fork, "the log before the fork"}}
-	} else {
-		_, found, err := s.logAt(ctx, at.checkpoint, 1)
-		if err != nil {
-			return "", "", err
-		}
-		// A member that received for long after its last checkpoint holds more than its primary keeps of then.
-		if page := u.wholePage(s.segment, e.Timeline, at.checkpoint, end); !found && page != 0 {
-			spots = []spot{{page, page + pageSize, "the log that it received last"}}
-		}
-		if begin > spots[0].from && at.timeline != e.Timeline {
-			spots = append(spots, spot{begin, 0, fmt.Sprintf("the begin of timeline %d", e.Timeline)})
-		}
+	spots, err := u.spots(ctx, s, e, at, end)
+	if err != nil {
+		return "", "", err
 	}
 	for _, p := range spots {
 		mine, err := u.localLog(s.segment, e.Timeline, p.from, p.to)

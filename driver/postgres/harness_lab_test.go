@@ -123,6 +123,7 @@ func newClusterOn(t *testing.T, listen string) *cluster {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "c-")
 	must(t, err)
+	t.Cleanup(func() { _ = os.RemoveAll(dir) }) // a few dozen of them would fill a disk
 	c := &cluster{t: t, dir: dir, ca: filepath.Join(dir, "ca"), members: map[string]*member{}, clients: map[string]*agent.Client{}, listen: listen}
 	must(t, pki.NewCA(c.ca))
 	c.issue(pki.Identity{Kind: pki.Tower, Name: "tower-1"})
@@ -364,6 +365,12 @@ func (r *carried) must(v plan.Verb, members ...string) driver.Result {
 func (c *cluster) adopt() {
 	c.t.Helper()
 	c.begin().must(plan.Adopt, names...)
+	for _, n := range []string{"ansan", "anyang"} { // what was pointed anew may not receive yet
+		m := c.members[n]
+		eventually(c.t, n+" receives", func() bool {
+			return len(m.sql("SELECT 1 FROM pg_stat_wal_receiver WHERE status = 'streaming' AND strpos(conninfo, "+quote(m.set.Passfile)+") > 0")) == 1
+		})
+	}
 }
 
 // order gives one order by itself.

@@ -183,6 +183,49 @@ func (c *cluster) noSlots() {
 	})
 }
 
+// writesOn has a primary write a row, and go on with another file of its log.
+func (m *member) writesOn() {
+	m.c.t.Helper()
+	m.sql("INSERT INTO public.w (id) SELECT coalesce(max(id), 0) + 1 FROM public.w", "SELECT pg_switch_wal()")
+}
+
+// forgets has a primary throw a file of its log away, whatever its slots hold back; of what it has written last it keeps
+// some.
+func (m *member) forgets(file, keep string) {
+	m.c.t.Helper()
+	m.sql("ALTER SYSTEM SET wal_keep_size = "+quote(keep), "ALTER SYSTEM SET max_wal_size = '32MB'", "ALTER SYSTEM SET min_wal_size = '32MB'",
+		"ALTER SYSTEM SET max_slot_wal_keep_size = '1MB'", "SELECT pg_reload_conf()")
+	eventually(m.c.t, "the log of then is gone", func() bool {
+		m.sql("SET statement_timeout = 0", "CHECKPOINT")
+		return m.sql("SELECT count(*) FROM pg_ls_waldir() WHERE name = " + quote(file))[0][0] == "0"
+	})
+	m.sql("ALTER SYSTEM RESET max_slot_wal_keep_size", "SELECT pg_reload_conf()")
+}
+
+// The primary has no log any more of the member's last checkpoint, but of where that was when it died.
+func TestAMemberThatReceivedMoreThanItsPrimaryKeepsIsStarted(t *testing.T) {
+	c := newCluster(t)
+	c.adopt()
+	p, m := c.members["pangyo"], c.members["anyang"]
+	c.still("anyang")
+	last := p.sql("SELECT pg_walfile_name(pg_current_wal_lsn())")[0][0]
+	for range 5 {
+		p.writesOn()
+	}
+	at := p.sql("SELECT pg_current_wal_insert_lsn()")[0][0]
+	eventually(t, "anyang has replayed all", func() bool {
+		return m.sql("SELECT pg_last_wal_replay_lsn() >= " + quote(at) + "::pg_lsn")[0][0] == "t"
+	})
+	m.killDatabase()
+	p.forgets(last, "32MB")
+	r := c.home()
+	r.must(plan.Rejoin, "anyang")
+	if by := c.method(r, "anyang"); by != byStart || len(c.record.Former) > 0 {
+		t.Errorf("by %s: %s; record %+v", by, r.facts["rejoin/reason/anyang"], c.record)
+	}
+	c.same("anyang")
+}
+
 // A week later: the primary has no log any more of where the member stopped, and most of the data is the same.
 func TestAMemberWhoseLogIsGoneIsCopiedByDifference(t *testing.T) {
 	c := newCluster(t)
@@ -193,12 +236,10 @@ func TestAMemberWhoseLogIsGoneIsCopiedByDifference(t *testing.T) {
 	c.still("anyang")
 	c.members["anyang"].killDatabase()
 	last := p.sql("SELECT pg_walfile_name(pg_current_wal_lsn())")[0][0]
-	p.sql("ALTER SYSTEM SET wal_keep_size = 0", "ALTER SYSTEM SET max_wal_size = '32MB'", "ALTER SYSTEM SET min_wal_size = '32MB'", "ALTER SYSTEM SET max_slot_wal_keep_size = '1MB'", "SELECT pg_reload_conf()")
-	eventually(t, "the log of then is gone", func() bool {
-		p.sql("INSERT INTO public.w (id) SELECT coalesce(max(id), 0) + 1 FROM public.w", "SELECT pg_switch_wal()", "CHECKPOINT")
-		return p.sql("SELECT count(*) FROM pg_ls_waldir() WHERE name = " + quote(last))[0][0] == "0"
-	})
-	p.sql("ALTER SYSTEM RESET max_slot_wal_keep_size", "SELECT pg_reload_conf()")
+	for range 6 {
+		p.writesOn()
+	}
+	p.forgets(last, "0")
 	r := c.home()
 	if res, err := r.try(30*time.Second, plan.Rejoin, "anyang"); err == nil || len(c.record.Former) != 1 {
 		t.Fatalf("%v %v", res.Outcome, err)
