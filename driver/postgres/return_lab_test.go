@@ -144,7 +144,7 @@ func TestAFormerPrimaryWithoutSlotsAndLogComesBack(t *testing.T) {
 	for range 6 {
 		n.sql("INSERT INTO public.w (id) SELECT coalesce(max(id), 0) + 1 FROM public.w", "SELECT pg_switch_wal()", "CHECKPOINT")
 	}
-	r := c.returns(false)
+	r := c.home()
 	s := r.must(plan.Salvage, "pangyo").Salvage
 	_, rows, foot := p.fileOf(s.ID)
 	var got []string
@@ -196,31 +196,31 @@ func (m *member) loseLog() {
 	}
 }
 
-// wasRead is a store that went over from pangyo, which wrote rows of its own beyond the fork and was read.
-func wasRead(t *testing.T) *cluster {
+// wasRead is a store that went over from pangyo, which wrote rows of its own beyond the fork and was read, and the
+// run that did so.
+func wasRead(t *testing.T) (*cluster, *carried) {
 	t.Helper()
 	c := parted(t, func(p *member) { p.plantKeys(1, 1000) })
 	c.home().must(plan.Fence, "pangyo")
-	c.home().must(plan.Salvage, "pangyo")
-	return c
+	return c, c.salvaged("pangyo")
 }
 
 // pg_rewind fails in the middle: the member is known to be broken, nothing starts it, and it is made anew.
 func TestARewindThatFailsHalfWay(t *testing.T) {
-	c := wasRead(t)
+	c, r := wasRead(t)
 	m, p := c.members["pangyo"], c.primary()
 	before := m.starts()
 	eventually(t, "it is being rewound", func() bool {
-		_, err := c.order("pangyo", agent.Order{Verb: agent.Rejoin, Self: "pangyo", Epoch: c.record.Next, Reign: c.record.Epoch, Kept: "r-1-pangyo", Rate: 16 << 20,
+		_, err := c.order("pangyo", agent.Order{Verb: agent.Rejoin, Self: "pangyo", Epoch: c.record.Next, Reign: c.record.Epoch, Kept: r.facts[factSalvaged+"/pangyo"], Rate: 16 << 20,
 			Upstream: &agent.Upstream{Member: p.name, Host: "127.0.0.1", Port: fmt.Sprint(p.port), Credential: c.record.Epoch, Reign: c.record.Epoch}})
 		must(t, err)
-		return c.facts("pangyo")["rejoin/stage"] == "rewinding"
+		return c.facts("pangyo")["rejoin/phase"] == "rewinding"
 	})
 	if killed := p.sql("SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name = 'haechi-rejoin'")[0][0]; killed == "0" {
 		t.Fatal("there was no pg_rewind")
 	}
 	var f map[string]string
-	eventually(t, "all is copied instead", func() bool { f = c.facts("pangyo"); return f["rejoin/stage"] == "copying" })
+	eventually(t, "all is copied instead", func() bool { f = c.facts("pangyo"); return f["rejoin/phase"] == "copying" })
 	if f["broken"] == "" || f["running"] != "false" || !strings.Contains(f["rejoin/reason"], "pg_rewind does not do") {
 		t.Errorf("%v", f)
 	}
@@ -229,7 +229,6 @@ func TestARewindThatFailsHalfWay(t *testing.T) {
 	if m.starts() != before {
 		t.Errorf("it was started %d times, %d before", m.starts(), before)
 	}
-	r := c.returns(true)
 	r.must(plan.Rejoin, "pangyo")
 	if by := c.method(r, "pangyo"); by != byCopy || m.starts() != before+1 {
 		t.Errorf("by %s; started %d times, %d before", by, m.starts(), before)
@@ -274,7 +273,7 @@ func TestAFormerPrimaryThatReturnsUnseenAcknowledgesNothing(t *testing.T) {
 	if f := c.facts("pangyo"); f["role"] != situation.RolePrimary || f["running"] != "true" {
 		t.Errorf("what it is is not seen: %v", f)
 	}
-	r := c.returns(false)
+	r := c.home()
 	r.must(plan.Fence, "pangyo")
 	if s := r.must(plan.Salvage, "pangyo").Salvage; s.Rows == 0 || s.Method != situation.Decoded {
 		t.Errorf("%+v", s)
@@ -320,12 +319,11 @@ func TestSlotsAreGivenUpBeforeTheDiskIsFull(t *testing.T) {
 
 // The role with which members connect may not replicate any more: it is said, and nothing is changed.
 func TestAReturnWithoutTheRightToReplicate(t *testing.T) {
-	c := wasRead(t)
+	c, r := wasRead(t)
 	p, m := c.primary(), c.members["pangyo"]
 	p.sql("SET synchronous_commit = local; ALTER ROLE haechi_replication NOREPLICATION", "SET synchronous_commit = on")
 	control, err := os.ReadFile(filepath.Join(m.set.Data, "global", "pg_control"))
 	must(t, err)
-	r := c.returns(true)
 	if _, err := r.try(20*time.Second, plan.Rejoin, "pangyo"); err == nil || !strings.Contains(err.Error(), "haechi_replication lacks a right on "+p.name) {
 		t.Errorf("%v", err)
 	}
