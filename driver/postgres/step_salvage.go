@@ -25,11 +25,11 @@ const (
 	pollLost = time.Minute
 )
 
-// doSalvage has a member read what only it holds, takes what was found to another site, and tells the
-// member so: from then on it may be rewritten.
+// doSalvage has the step's first member read what only it holds, takes what was found to another site, where
+// the others are, and tells the member so: from then on it may be rewritten.
 func (s *step) doSalvage(ctx context.Context) (driver.Result, error) {
-	if len(s.Step.Members) != 1 || s.Step.Members[0] == string(s.Store.Primary) {
-		return driver.Result{Outcome: run.NotDone}, fmt.Errorf("salvage: of %s, beside the primary %s: it is one member that is read", listed(s.Step.Members), s.Store.Primary)
+	if len(s.Step.Members) == 0 || s.Step.Members[0] == string(s.Store.Primary) {
+		return driver.Result{Outcome: run.NotDone}, fmt.Errorf("salvage: of %s, beside the primary %s: the first member is read, and it is none that stands", listed(s.Step.Members), s.Store.Primary)
 	}
 	member := s.Step.Members[0]
 	if slices.Contains(s.Store.Sync, estate.MemberID(member)) && !s.former(member) {
@@ -264,7 +264,7 @@ func (s *step) salvaged(found situation.Salvage) driver.Result {
 
 // lookSalvage says whether the member knows that what only it holds, beside the record's primary, is kept.
 func (s *step) lookSalvage(ctx context.Context) (driver.Result, error) {
-	if len(s.Step.Members) != 1 {
+	if len(s.Step.Members) == 0 {
 		return driver.Result{Outcome: run.NotDone}, nil
 	}
 	member := s.Step.Members[0]
