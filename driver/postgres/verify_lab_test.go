@@ -100,7 +100,9 @@ func TestVerifyNamesExactlyWhatIsPlanted(t *testing.T) {
 	c.shop()
 	w := c.write(2, names...)
 	defer w.end()
+	began := time.Now()
 	s, got, res := c.verify()
+	t.Logf("without: %d tables in %.1f s", s.Tables, time.Since(began).Seconds())
 	if len(got) > 0 || res.verified.IsZero() || res.differs != "" {
 		t.Fatalf("before anything was planted: %v %+v", got, res)
 	}
@@ -127,7 +129,9 @@ func TestVerifyNamesExactlyWhatIsPlanted(t *testing.T) {
 	anyang.lieIndex("public.orders_pkey", from, to)
 	anyang.lie("public.quiet", 0, true, func(p page.Page) error { return p.SetSequence(500) })
 	ansan.lie(`public."주문 ""표"""`, korean.Block, false, func(p page.Page) error { return p.Flip(korean.Line) })
+	began = time.Now()
 	_, got, res = c.verify()
+	t.Logf("with lies: %.1f s", time.Since(began).Seconds())
 	want := []string{
 		fmt.Sprintf("ansan broken postgres: public.\"주문 \"\"표\"\"\"  block %d", korean.Block),
 		fmt.Sprintf("ansan different postgres: public.orders 100 %v", flip),
@@ -144,6 +148,24 @@ func TestVerifyNamesExactlyWhatIsPlanted(t *testing.T) {
 	if res.differs == "" || !strings.Contains(res.note, "a person decides") {
 		t.Errorf("%+v", res)
 	}
+}
+
+// A store of many small tables is compared at once: what it costs is its rows, not how many tables they lie in.
+func TestVerifyOfManySmallTablesIsQuick(t *testing.T) {
+	c := newCluster(t)
+	c.adopt()
+	p := c.members["pangyo"]
+	for i := range 130 {
+		p.sql("SET statement_timeout = 0", "SET synchronous_commit = local", fmt.Sprintf("CREATE TABLE public.small_%d (id int PRIMARY KEY, body text, at timestamptz DEFAULT now())", i),
+			fmt.Sprintf("INSERT INTO public.small_%d SELECT i, md5(i::text) FROM generate_series(1, 50) i", i))
+	}
+	began := time.Now()
+	s, got, res := c.verify()
+	took := time.Since(began)
+	if len(got) > 0 || res.verified.IsZero() || s.Databases["postgres"].Tables < 130 {
+		t.Errorf("%v %+v %+v", got, res, s)
+	}
+	t.Logf("%d tables, %d rows: compared on three members in %.1f s", s.Tables, s.Rows, took.Seconds())
 }
 
 // lieIndex has an index lead from one row's key to another row.
