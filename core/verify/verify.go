@@ -42,7 +42,9 @@ type Answer struct {
 	Snap Snapshot      `json:"snap"`           // of Rows
 	Part []Part        `json:"part"`           // as the spans were asked
 	Main bool          `json:"main,omitempty"` // it takes writes
-	Took time.Duration `json:"took"`           // that the member worked on it
+	Took time.Duration `json:"took"`           // that the member needed for it
+	// Worked is how much of that cost the host anything: without what was waited for a free processor. 0: it is not known.
+	Worked time.Duration `json:"worked,omitempty"`
 }
 
 // LSN is a place in the log, in bytes.
@@ -84,7 +86,7 @@ const (
 	// fan is into how many parts a span is cut that differs.
 	fan = 16
 	// most is how many spans are asked at once.
-	most = 64
+	most = 256
 	// waiting is how many parts that differ may wait for a second look before they get it.
 	waiting = 2048
 	// stretch is after how many blocks of a table what differs gets its second look, so that there is a

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"runtime"
 	"strings"
 	"sync"
 	"time"
@@ -36,6 +37,7 @@ type checkJob struct {
 	pace   pace
 	cancel context.CancelCauseFunc
 	done   chan struct{}
+	owed   time.Duration // of rest, by the job itself
 
 	mu    sync.Mutex // guards what follows
 	state verify.Check
@@ -97,6 +99,8 @@ func (u *Unit) beginCheck(from cursor, p pace, primary bool) *checkJob {
 	go func() {
 		defer close(j.done)
 		defer cancel(nil)
+		runtime.LockOSThread() // so that it is known how long it waited for a processor
+		defer runtime.UnlockOSThread()
 		if err := u.readAll(ctx, j, from, primary); err != nil {
 			if ctx.Err() != nil {
 				err = context.Cause(ctx)
@@ -168,15 +172,15 @@ func (j *checkJob) found(f verify.Finding) {
 	})
 }
 
-// rest waits as long as the pace asks for after some work. It ends the job once nobody asks any more.
-func (j *checkJob) rest(ctx context.Context, worked time.Duration, bytes int64) error {
+// rest waits as long as the pace asks for after some work, of which so much was passed waiting for a processor. It ends the job once nobody asks any more.
+func (j *checkJob) rest(ctx context.Context, took, waited time.Duration, bytes int64) error {
 	j.mu.Lock()
 	idle := time.Since(j.asked)
 	j.mu.Unlock()
 	if idle > unasked {
 		return fmt.Errorf("nobody has asked for it for %v: its run is over, or rests", idle.Round(time.Second))
 	}
-	return pause(ctx, j.pace.after(worked, bytes))
+	return j.pace.rest(ctx, &j.owed, j.pace.after(took-waited, took, bytes))
 }
 
 // pace bounds what a job takes.
@@ -203,12 +207,25 @@ func newPace(p *agent.Pace) (pace, error) {
 	return out, nil
 }
 
-// after is the rest that belongs to some work: so that work is its share of all time, and bytes
-// come at their rate. How long it took stands for the processor's time, which is less.
-func (p pace) after(worked time.Duration, bytes int64) time.Duration {
-	byShare := time.Duration(float64(worked) * (1/p.share - 1))
-	byRate := time.Duration(float64(bytes)/float64(p.rate)*float64(time.Second)) - worked
+// after is the rest that belongs to some work that took so long: so that work is its share of all time, and bytes
+// come at their rate. How long it took without waiting for a processor stands for the processor's time, which is less.
+func (p pace) after(worked, took time.Duration, bytes int64) time.Duration {
+	byShare := time.Duration(float64(worked)/p.share) - took
+	byRate := time.Duration(float64(bytes)/float64(p.rate)*float64(time.Second)) - took
 	return max(byShare, byRate, 0)
+}
+
+// restOnce is how much rest is taken at once: who rests after each small piece of work spends its time on waking up.
+const restOnce = 50 * time.Millisecond
+
+// rest takes what is owed, once that is worth it.
+func (p pace) rest(ctx context.Context, owed *time.Duration, more time.Duration) error {
+	if *owed += more; *owed < restOnce {
+		return ctx.Err()
+	}
+	now := *owed
+	*owed = 0
+	return pause(ctx, now)
 }
 
 // cursor is where a job is: all before it was read.

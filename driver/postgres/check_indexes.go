@@ -134,9 +134,9 @@ func (u *Unit) readIndex(ctx context.Context, j *checkJob, c *pgconn.PgConn, db,
 	}
 	var err error
 	for range indexTries {
-		began := time.Now()
+		began, ready, worker := time.Now(), queued(backend(c)), backend(c)
 		err = u.amcheckOne(ctx, c, schema, i)
-		if rerr := j.rest(ctx, time.Since(began), i.bytes); rerr != nil {
+		if rerr := j.rest(ctx, time.Since(began), max(queued(worker)-ready, 0), i.bytes); rerr != nil {
 			return c, rerr
 		}
 		pg, answered := errors.AsType[*pgconn.PgError](err)

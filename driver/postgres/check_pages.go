@@ -134,7 +134,7 @@ func (u *Unit) readFile(ctx context.Context, j *checkJob, p pagesOf, f dataFile,
 	defer in.Close()
 	buf := make([]byte, slice*p.size)
 	for at := first; ; at += slice {
-		began := time.Now()
+		began, ready := time.Now(), queued(ownThread)
 		n, err := in.ReadAt(buf, int64(at)*int64(p.size))
 		if err != nil && !errors.Is(err, io.EOF) {
 			j.found(verify.Finding{Kind: verify.Broken, Member: u.set.Member, Table: f.path, At: fmt.Sprintf("block %d or after", at), Why: err.Error()})
@@ -153,7 +153,7 @@ func (u *Unit) readFile(ctx context.Context, j *checkJob, p pagesOf, f dataFile,
 			s.Done, s.All = done+min(int64(at+uint32(whole))*int64(p.size), f.bytes), all //nolint:gosec // whole is small
 			s.Cursor = cursor{verify.PhasePages, f.path, uint64(at) + uint64(whole)}.String()
 		})
-		if err := j.rest(ctx, time.Since(began), int64(n)); err != nil {
+		if err := j.rest(ctx, time.Since(began), queued(ownThread)-ready, int64(n)); err != nil {
 			return err
 		}
 		if whole < slice {

@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/haechi/haechi/agent"
@@ -42,15 +43,18 @@ func TestAPaceBoundsShareAndRate(t *testing.T) {
 	}
 	for _, c := range []struct {
 		worked time.Duration
+		took   time.Duration
 		bytes  int64
 		want   time.Duration
 	}{
-		{100 * time.Millisecond, 0, 400 * time.Millisecond},
-		{100 * time.Millisecond, 100 << 20, 900 * time.Millisecond},
-		{time.Second, 100 << 20, 4 * time.Second},
-		{0, 0, 0},
+		{100 * time.Millisecond, 100 * time.Millisecond, 0, 400 * time.Millisecond},
+		{100 * time.Millisecond, 300 * time.Millisecond, 0, 200 * time.Millisecond}, // it waited for a processor
+		{100 * time.Millisecond, time.Second, 0, 0},
+		{100 * time.Millisecond, 100 * time.Millisecond, 100 << 20, 900 * time.Millisecond},
+		{time.Second, time.Second, 100 << 20, 4 * time.Second},
+		{0, 0, 0, 0},
 	} {
-		if got := p.after(c.worked, c.bytes).Round(time.Millisecond); got != c.want {
+		if got := p.after(c.worked, c.took, c.bytes).Round(time.Millisecond); got != c.want {
 			t.Errorf("%v, %d bytes: %v, want %v", c.worked, c.bytes, got, c.want)
 		}
 	}
@@ -67,11 +71,11 @@ func TestAPaceBoundsShareAndRate(t *testing.T) {
 // A job ends by itself once its owner asks no more: whoever pauses, or has died, need not tell.
 func TestAJobEndsOnceNobodyAsks(t *testing.T) {
 	j := &checkJob{pace: pace{1, 1 << 40}, asked: time.Now().Add(-unasked - time.Second)}
-	if err := j.rest(t.Context(), 0, 0); err == nil {
+	if err := j.rest(t.Context(), 0, 0, 0); err == nil {
 		t.Error("it goes on")
 	}
 	j.ask()
-	if err := j.rest(t.Context(), 0, 0); err != nil {
+	if err := j.rest(t.Context(), 0, 0, 0); err != nil {
 		t.Error(err)
 	}
 }
@@ -84,4 +88,22 @@ func TestAJobNamesOnlySoMuch(t *testing.T) {
 	if n := len(j.now().Found); n != mostFound+1 {
 		t.Errorf("%d are named", n)
 	}
+}
+
+// Small pieces of work are rested from together, and none of it is forgotten.
+func TestRestIsTakenInOnePiece(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p, owed, began := pace{0.2, 1 << 40}, time.Duration(0), time.Now()
+		for range 12 {
+			if err := p.rest(t.Context(), &owed, p.after(time.Millisecond, time.Millisecond, 0)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if owed != 48*time.Millisecond || time.Since(began) != 0 {
+			t.Errorf("%v are owed, %v were rested", owed, time.Since(began))
+		}
+		if err := p.rest(t.Context(), &owed, p.after(time.Millisecond, time.Millisecond, 0)); err != nil || owed != 0 || time.Since(began) != 52*time.Millisecond {
+			t.Errorf("%v are owed, %v were rested: %v", owed, time.Since(began), err)
+		}
+	})
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -16,20 +17,21 @@ import (
 )
 
 // digest answers a question about what the member holds. It changes nothing, and runs on a connection
-// of its own: what it fixes there must not reach others.
+// that serves nothing else: what it fixes there must not reach others.
 func (u *Unit) digest(ctx context.Context, o agent.Order) (map[string]string, error) {
 	q := o.Question
 	if q == nil {
 		return nil, agent.Refuse(agent.BadOrder, "digest: the order does not say what is asked")
 	}
-	c, err := u.local.reader(ctx, q.Database)
+	v, err := u.local.visit(ctx, q.Database)
 	if pg, answered := errors.AsType[*pgconn.PgError](err); answered && (pg.Code == "3D000" || pg.Code == "55000") {
 		return nil, agent.Refuse(agent.BadOrder, "digest: database %q: %s", q.Database, pg.Message) // not there, or closed
 	}
 	if err != nil {
 		return nil, fmt.Errorf("digest: %w", err)
 	}
-	defer closeSoon(c)
+	defer u.local.leave(v)
+	c := v.PgConn
 	var out any
 	switch q.Want {
 	case agent.WantDatabases:
@@ -92,7 +94,7 @@ const placeSQL = "(CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() E
 
 // spans looks at parts of tables.
 func spans(ctx context.Context, c *pgconn.PgConn, q agent.Question) (verify.Answer, error) {
-	began := time.Now()
+	began, ready := time.Now(), queued(backend(c))
 	if q.Want == agent.WantRows && len(q.Spans) != 1 {
 		return verify.Answer{}, errors.New("rows are asked of one span at a time")
 	}
@@ -101,15 +103,21 @@ func spans(ctx context.Context, c *pgconn.PgConn, q agent.Question) (verify.Answ
 		return verify.Answer{}, err
 	}
 	a := verify.Answer{From: verify.LSN(toLSN(before[0][0])), Main: before[0][1] == "t"}
-	known := map[uint32]described{}
-	for _, s := range q.Spans {
-		d, ok := known[s.Table]
-		if !ok {
-			if d, err = describe(ctx, c, s.Table); err != nil {
-				return a, err
-			}
-			known[s.Table] = d
+	known, err := describe(ctx, c, tablesIn(q.Spans)...)
+	if err != nil {
+		return a, err
+	}
+	done := false
+	if q.Want == agent.WantSums && len(q.Spans) > 1 {
+		if a.Part, done, err = sumsOf(ctx, c, q.Spans, known); err != nil {
+			return a, err
 		}
+	}
+	for _, s := range q.Spans {
+		if done {
+			break
+		}
+		d := known[s.Table]
 		part, err := span(ctx, c, q.Want, s, d, &a)
 		for try := 1; try < spanTries && inTheWay(err); try++ { // replay comes first: it was ended, and is begun again
 			part, err = span(ctx, c, q.Want, s, d, &a)
@@ -120,7 +128,50 @@ func spans(ctx context.Context, c *pgconn.PgConn, q agent.Question) (verify.Answ
 		a.Part = append(a.Part, part)
 	}
 	a.Took = time.Since(began)
+	a.Worked = max(a.Took-(queued(backend(c))-ready), time.Microsecond)
 	return a, nil
+}
+
+// tablesIn are the tables of spans.
+func tablesIn(spans []verify.Span) []uint32 {
+	var out []uint32
+	for _, s := range spans {
+		if !slices.Contains(out, s.Table) {
+			out = append(out, s.Table)
+		}
+	}
+	return out
+}
+
+// sumsOf looks at many parts in one statement; false where something kept that from being done, so that they have to
+// be looked at one by one: it is not known which of them it was about.
+func sumsOf(ctx context.Context, c *pgconn.PgConn, spans []verify.Span, known map[uint32]described) ([]verify.Part, bool, error) {
+	var selects []string
+	out := make([]verify.Part, len(spans))
+	for i, s := range spans {
+		d := known[s.Table]
+		if out[i] = (verify.Part{Gone: d.gone, Shape: d.shape}); !d.gone {
+			selects = append(selects, fmt.Sprintf("SELECT %d, %s, count(*), coalesce(sum(%s), 0) FROM ONLY %s%s", i, blocksOf(s.Table), d.hash, d.name, where(s)))
+		}
+	}
+	if len(selects) == 0 {
+		return out, true, nil
+	}
+	got, err := ask(ctx, c, strings.Join(selects, " UNION ALL "))
+	if _, answered := errors.AsType[*pgconn.PgError](err); answered {
+		return nil, false, nil
+	}
+	if err != nil {
+		return nil, false, err
+	}
+	for _, r := range got {
+		p := &out[toNumber(r[0])]
+		p.Blocks, p.Sum = uint32(toNumber(r[1])), r[3] //nolint:gosec // a table has at most 2^32 blocks
+		if p.Count, err = strconv.ParseInt(r[2], 10, 64); err != nil {
+			return nil, false, err
+		}
+	}
+	return out, true, nil
 }
 
 // spanTries is how often a part is begun that was in the way of replay.
@@ -155,7 +206,8 @@ func span(ctx context.Context, c *pgconn.PgConn, want agent.Want, s verify.Span,
 		return part, err
 	}
 	_, _ = ask(ctx, c, "ROLLBACK")
-	if now, derr := describe(ctx, c, s.Table); derr != nil || now.gone || now.shape != d.shape {
+	all, derr := describe(ctx, c, s.Table)
+	if now := all[s.Table]; derr != nil || now.gone || now.shape != d.shape {
 		return verify.Part{Gone: now.gone, Shape: now.shape}, derr
 	}
 	switch {

@@ -38,21 +38,29 @@ func tables(ctx context.Context, c *pgconn.PgConn, after uint32) ([]verify.Table
 	if err != nil {
 		return nil, err
 	}
+	var ids []uint32
+	for _, r := range got {
+		if skip(r[2], r[3], r[4], r[5] == "t") == "" {
+			ids = append(ids, uint32(toNumber(r[0]))) //nolint:gosec // an oid has 32 bits
+		}
+	}
+	known, err := describe(ctx, c, ids...)
+	if err != nil {
+		return nil, err
+	}
+	long, err := lengths(ctx, c, ids)
+	if err != nil {
+		return nil, err
+	}
 	out := []verify.Table{}
 	for _, r := range got {
 		t := verify.Table{ID: uint32(toNumber(r[0])), Name: strings.ToValidUTF8(r[1], "?"), Skip: skip(r[2], r[3], r[4], r[5] == "t")} //nolint:gosec // an oid has 32 bits
 		if t.Skip == "" {
-			d, err := describe(ctx, c, t.ID)
-			if err != nil {
-				return nil, err
-			}
+			d := known[t.ID]
 			if d.gone {
 				continue
 			}
-			t.Shape = d.shape
-			if t.Blocks, err = blocks(ctx, c, t.ID); err != nil && !locked(err) {
-				return nil, err
-			}
+			t.Shape, t.Blocks = d.shape, long[t.ID]
 		}
 		out = append(out, t)
 	}
@@ -79,9 +87,40 @@ func locked(err error) bool {
 	return ok && pg.Code == lockNotAvailable
 }
 
-// blocks is a table's length now; 0 where it is gone.
+// blocksOf is SQL for a table's length now; 0 where it is gone.
+func blocksOf(table uint32) string {
+	return fmt.Sprintf("coalesce(pg_relation_size(%d) / current_setting('block_size')::int, 0)", table)
+}
+
+// lengths are how long tables are, as far as nobody has one of them for itself.
+func lengths(ctx context.Context, c *pgconn.PgConn, tables []uint32) (map[uint32]uint32, error) {
+	out := map[uint32]uint32{}
+	if len(tables) == 0 {
+		return out, nil
+	}
+	got, err := ask(ctx, c, fmt.Sprintf("SELECT t, coalesce(pg_relation_size(t) / current_setting('block_size')::int, 0) FROM unnest('%s'::oid[]) t", array(tables)))
+	for _, r := range got {
+		out[uint32(toNumber(r[0]))] = uint32(toNumber(r[1])) //nolint:gosec // these have 32 bits
+	}
+	if !locked(err) {
+		return out, err
+	}
+	for _, t := range tables {
+		if out[t], err = blocks(ctx, c, t); err != nil && !locked(err) {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+// array is a list of IDs as SQL reads it.
+func array(ids []uint32) string {
+	return "{" + strings.Trim(strings.ReplaceAll(fmt.Sprint(ids), " ", ","), "[]") + "}"
+}
+
+// blocks is a table's length now.
 func blocks(ctx context.Context, c *pgconn.PgConn, table uint32) (uint32, error) {
-	r, err := ask(ctx, c, fmt.Sprintf("SELECT coalesce(pg_relation_size(%d) / current_setting('block_size')::int, 0)", table))
+	r, err := ask(ctx, c, "SELECT "+blocksOf(table))
 	if err != nil {
 		return 0, err
 	}
@@ -105,31 +144,50 @@ type column struct {
 	place    string // its number
 }
 
-// describe reads a table's columns and key, as this member has them now. The key is for people's eyes, so
+// describe reads tables' columns and keys, as this member has them now. A key is for people's eyes, so
 // that any unique index on plain columns will do.
-func describe(ctx context.Context, c *pgconn.PgConn, table uint32) (described, error) {
+func describe(ctx context.Context, c *pgconn.PgConn, tables ...uint32) (map[uint32]described, error) {
+	out := map[uint32]described{}
+	if len(tables) == 0 {
+		return out, nil
+	}
 	got, err := ask(ctx, c, fmt.Sprintf(`WITH RECURSIVE base AS (SELECT oid AS of, oid, typtype, typbasetype FROM pg_type
-    WHERE oid IN (SELECT atttypid FROM pg_attribute WHERE attrelid = %[1]d AND attnum > 0)
+    WHERE oid IN (SELECT atttypid FROM pg_attribute WHERE attrelid = ANY ('%[1]s'::oid[]) AND attnum > 0)
   UNION ALL SELECT b.of, t.oid, t.typtype, t.typbasetype FROM base b JOIN pg_type t ON t.oid = b.typbasetype WHERE b.typtype = 'd')
-SELECT 0, quote_ident(n.nspname) || '.' || quote_ident(c.relname), coalesce(pg_relation_filenode(c.oid), 0)::text,
+SELECT c.oid, 0, quote_ident(n.nspname) || '.' || quote_ident(c.relname), coalesce(pg_relation_filenode(c.oid), 0)::text,
     coalesce((SELECT i.indkey::text FROM pg_index i WHERE i.indrelid = c.oid AND i.indisunique AND i.indisvalid AND i.indpred IS NULL AND i.indexprs IS NULL
       ORDER BY i.indisprimary DESC, i.indexrelid LIMIT 1), '')
-  FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = %[1]d
+  FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = ANY ('%[1]s'::oid[])
 UNION ALL
-SELECT a.attnum, quote_ident(a.attname), b.oid::text, (a.attcollation <> 0)::text
+SELECT a.attrelid, a.attnum, quote_ident(a.attname), b.oid::text, (a.attcollation <> 0)::text
   FROM pg_attribute a JOIN base b ON b.of = a.atttypid AND b.typtype <> 'd'
-  WHERE a.attrelid = %[1]d AND a.attnum > 0 AND NOT a.attisdropped ORDER BY 1`, table))
+  WHERE a.attrelid = ANY ('%[1]s'::oid[]) AND a.attnum > 0 AND NOT a.attisdropped ORDER BY 1, 2`, array(tables)))
 	if err != nil {
-		return described{}, err
+		return nil, err
 	}
-	if len(got) == 0 || got[0][0] != "0" {
-		return described{gone: true}, nil
+	for _, t := range tables {
+		out[t] = described{gone: true}
 	}
+	for len(got) > 0 {
+		n := 1
+		for n < len(got) && got[n][0] == got[0][0] {
+			n++
+		}
+		if got[0][1] == "0" {
+			out[uint32(toNumber(got[0][0]))] = describedBy(got[:n]) //nolint:gosec // an oid has 32 bits
+		}
+		got = got[n:]
+	}
+	return out, nil
+}
+
+// describedBy is what the rows about one table say: itself, then its columns.
+func describedBy(rows [][]string) described {
 	var columns []column
-	for _, r := range got[1:] {
-		columns = append(columns, column{r[1], uint32(toNumber(r[2])), r[3] == "true", r[0]}) //nolint:gosec // an oid has 32 bits
+	for _, r := range rows[1:] {
+		columns = append(columns, column{r[2], uint32(toNumber(r[3])), r[4] == "true", r[1]}) //nolint:gosec // an oid has 32 bits
 	}
-	return described{name: got[0][1], shape: shapeOf(got[0][2], columns), hash: hashOf(columns), key: keyOf(columns, got[0][3])}, nil
+	return described{name: rows[0][2], shape: shapeOf(rows[0][3], columns), hash: hashOf(columns), key: keyOf(columns, rows[0][4])}
 }
 
 // shapeOf changes with the file that a table lies in, and with its columns.

@@ -20,7 +20,8 @@ type local struct {
 
 	mu    sync.Mutex // guards what follows
 	idle  []*pgconn.PgConn
-	ident *pgconn.PgConn // a replication connection that was made ready
+	ident *pgconn.PgConn      // a replication connection that was made ready
+	kept  map[string]*visitor // for looks at data, by database
 }
 
 // maxIdle connections are kept: one for looks, one for an act beside them, one for the proof of
@@ -175,6 +176,7 @@ func (l *local) drop() {
 	for _, c := range idle {
 		closeSoon(c)
 	}
+	l.dropKept()
 }
 
 // closeSoon ends a connection without waiting for a server that may hang.

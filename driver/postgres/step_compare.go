@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -18,6 +19,8 @@ const (
 	// bite is how long a member should work on one question: short beside what replay, or who
 	// alters a table, would notice.
 	bite = 150 * time.Millisecond
+	// sizeFirst is how many blocks the first question is about.
+	sizeFirst = 512
 	// askTries is how often a question is put to a member that does not answer it.
 	askTries = 6
 	// askFor is how long one answer is waited for: longer than an agent works on it.
@@ -68,9 +71,8 @@ func (v *comparer) tables(ctx context.Context, db string) (verify.Report, error)
 		return verify.Report{}, err
 	}
 	m := verify.New(v.c.Members[0], v.c.Members[1:], list, v.c.Place, v.c.Found)
-	size := uint32(128)
 	for {
-		m.Size(size)
+		m.Size(v.size)
 		ask, more := m.Next()
 		if p := m.Settled(); p.Table != v.c.Place.Table || p.Block != v.c.Place.Block {
 			v.c.Place, v.c.Found = p, m.Report()
@@ -96,7 +98,7 @@ func (v *comparer) tables(ctx context.Context, db string) (verify.Report, error)
 		}
 		m.Hear(answers)
 		if !ask.Rows && ask.Wait == 0 {
-			size = sized(size, took)
+			v.size = sized(v.size, took)
 		}
 	}
 }
@@ -140,6 +142,7 @@ func (v *comparer) ask(ctx context.Context, db string, ask verify.Ask) (map[stri
 	if ask.Rows {
 		q.Want = agent.WantRows
 	}
+	began := time.Now()
 	answers, err := each(ask.Members, func(m string) (a verify.Answer, err error) {
 		err = v.digest(ctx, m, q, &a)
 		if err == nil && a.Main != (m == v.c.Members[0]) {
@@ -153,9 +156,9 @@ func (v *comparer) ask(ctx context.Context, db string, ask verify.Ask) (map[stri
 	if err != nil {
 		return nil, 0, err
 	}
-	var took time.Duration
+	var took, worked time.Duration
 	for _, a := range answers {
-		took = max(took, a.Took)
+		took, worked = max(took, a.Took), max(worked, cmp.Or(a.Worked, a.Took))
 	}
 	var blocks int64
 	for i, s := range ask.Spans {
@@ -165,7 +168,7 @@ func (v *comparer) ask(ctx context.Context, db string, ask verify.Ask) (map[stri
 		}
 		blocks += int64(to - s.From)
 	}
-	return answers, took, pause(ctx, v.pace.after(took, blocks*pageSize))
+	return answers, took, v.pace.rest(ctx, &v.owed, v.pace.after(worked, time.Since(began), blocks*pageSize))
 }
 
 // each asks members at the same time.
@@ -354,7 +357,7 @@ func checkWords(all map[string]verify.Check) string {
 // left out with the reason: the comparison of rows stands.
 func (v *comparer) checkOne(ctx context.Context, member string, last verify.Check, tell func(verify.Check)) error {
 	base, job, failedAt := last, "", "-"
-	for misses, failed := 0, 0; ; {
+	for asked, misses, failed := 0, 0, 0; ; asked++ {
 		now, err := v.askCheck(ctx, member, last.Cursor)
 		if err == nil && now.Job != job { // a new one, which goes on where the last one came to
 			base, job = last, now.Job
@@ -381,7 +384,11 @@ func (v *comparer) checkOne(ctx context.Context, member string, last verify.Chec
 		if last.Over() {
 			return nil
 		}
-		if err := pause(ctx, time.Second); err != nil {
+		wait := time.Second
+		if misses == 0 {
+			wait = min(20*time.Millisecond<<min(asked, 6), wait) // a small member is soon read
+		}
+		if err := pause(ctx, wait); err != nil {
 			return err
 		}
 	}

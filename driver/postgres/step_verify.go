@@ -57,7 +57,7 @@ func (s *step) doVerify(ctx context.Context) (driver.Result, error) {
 		return driver.Result{Outcome: run.NotDone}, fmt.Errorf("verify: %w", err)
 	}
 	c := s.recallComparing(members)
-	v := &comparer{step: s, c: c, bounds: bounds, pace: p, since: time.Now(), told: time.Now(), before: c.Seconds}
+	v := &comparer{step: s, c: c, bounds: bounds, pace: p, size: sizeFirst, since: time.Now(), told: time.Now(), before: c.Seconds}
 	if err := v.all(ctx); err != nil {
 		return driver.Result{Outcome: run.NotDone, Facts: v.facts()}, fmt.Errorf("verify: %w", err)
 	}
@@ -117,9 +117,11 @@ type comparer struct {
 	c      *comparing
 	bounds agent.Pace
 	pace   pace
-	since  time.Time // when this try began
-	before float64   // seconds that others spent
-	told   time.Time // when progress was told last
+	owed   time.Duration // of rest
+	size   uint32        // how many blocks to ask of next
+	since  time.Time     // when this try began
+	before float64       // seconds that others spent
+	told   time.Time     // when progress was told last
 }
 
 // all compares what is left, then has the members read themselves.

@@ -108,6 +108,9 @@ func (u *Unit) Do(ctx context.Context, o agent.Order, m *agent.Memory) (map[stri
 	if o.Verb == agent.Salvage && mem.Rebuild.broken() {
 		return mem.readBefore(), nil
 	}
+	if o.Verb != agent.Check {
+		u.local.dropKept() // what is looked at is about to be something else
+	}
 	if o.Verb != agent.Rejoin {
 		if err := u.giveWay(ctx, o, &mem, m); err != nil {
 			return nil, err
