@@ -61,7 +61,7 @@ func (s *step) doRejoin(ctx context.Context) (driver.Result, error) {
 			if err = s.holdsAll(ctx, back); err == nil {
 				return s.rejoined(back, a.Facts), nil
 			}
-			if errors.Is(err, errSilent) {
+			if errors.Is(err, errUntold) {
 				return driver.Result{Outcome: run.NotDone, Facts: rejoinFacts(back, a.Facts)}, fmt.Errorf("rejoin: %w", err)
 			}
 		case a.Facts["failed"] != "":
@@ -189,7 +189,7 @@ func (p *progress) wait(err error) time.Duration {
 }
 
 // holdsAll waits until the member has flushed what its primary had when it was asked first, while it runs. Where
-// the primary's agent does not tell that for [holdsPatience] the error is [errSilent].
+// the primary's agent does not tell that for [holdsPatience] the error is [errUntold].
 func (s *step) holdsAll(ctx context.Context, back string) error {
 	primary := string(s.Store.Primary)
 	var want LSN
@@ -202,7 +202,7 @@ func (s *step) holdsAll(ctx context.Context, back string) error {
 			heard, want = time.Now(), cmp.Or(want, at)
 		case time.Since(heard) > holdsPatience:
 			return fmt.Errorf("whether %s holds what %s holds is not known: %w for %v; start that agent, or look why its server does not answer it, then try again: %w",
-				back, primary, errSilent, holdsPatience, cmp.Or(err, errors.New("its server does not answer it")))
+				back, primary, errUntold, holdsPatience, cmp.Or(err, errors.New("its server does not answer it")))
 		}
 		if len(flushed(a.Facts, []string{back}, want)) == 1 {
 			return nil
@@ -219,8 +219,8 @@ func (s *step) holdsAll(ctx context.Context, back string) error {
 	}
 }
 
-// errSilent: nobody says how far the primary is.
-var errSilent = errors.New("the primary's agent has not said how far its server is")
+// errUntold: nobody says how far the primary is.
+var errUntold = errors.New("the primary's agent has not said how far its server is")
 
 // look asks a member's agent how it is, and waits for it no longer than for any question.
 func (s *step) look(ctx context.Context, member string) (agent.Answer, error) {
