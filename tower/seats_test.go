@@ -201,7 +201,10 @@ func TestTwoRestoresOfOneSnapshotAreTwoClusters(t *testing.T) {
 	_, _, err := Restore(t.Context(), w.cfg["c"], Restoration{File: file, Code: code}, kim("the disks burned"))
 	must(t, err)
 	for _, s := range all {
-		begun(w.up(s))
+		w.up(s)
+	}
+	for _, n := range w.nodes {
+		begun(n)
 	}
 	first := w.nodes["c"].store.Cluster()
 	for _, s := range all {
