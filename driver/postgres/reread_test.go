@@ -109,7 +109,7 @@ func TestAReadingTakesAwayWhatADeadAgentLeft(t *testing.T) {
 	if err := os.MkdirAll(u.Files(), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	left := (&reader{u: u, o: agent.Order{Salvage: &agent.Salvaging{ID: "r-1-a"}}, past: []turn{{}}})
+	left := &reader{u: u, o: agent.Order{Salvage: &agent.Salvaging{ID: "r-1-a"}}, control: map[string]string{"Database system identifier": "7"}, past: []turn{{timeline: 1}}}
 	if err := left.create(); err != nil {
 		t.Fatal(err)
 	}
