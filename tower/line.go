@@ -41,6 +41,7 @@ type turn struct {
 	By   string          `json:"by"`
 	Why  string          `json:"why"`
 	Lost []estate.SiteID `json:"lost,omitempty"` // sites whose agents are not waited for
+	Code string          `json:"code,omitempty"` // of a restore; see [Restoration]
 }
 
 func (c Config) turnFile() string { return filepath.Join(c.Data, "turn.json") }
@@ -62,7 +63,8 @@ func readTurn(file string) (turn, error) {
 }
 
 // keepLine begins a new line where the records are not this cluster's own, and asks the agents what they
-// have seen, until ctx ends.
+// have seen, until ctx ends. In a first line nobody has to wait for that: either agents have seen nothing, or the
+// records were lost with every copy, and then they refuse orders before the terms are above theirs.
 func (n *Node) keepLine(ctx context.Context) {
 	said := ""
 	for ctx.Err() == nil {
@@ -89,17 +91,26 @@ func (n *Node) lineUp(ctx context.Context) error {
 		return err
 	}
 	b := n.beliefs()
-	if s.Line.Kind == "" || b.snap.Estate.Version == 0 {
-		return nil // the first line: agents have seen nothing that is not in the records
+	first := s.Line.Kind == ""
+	if b.snap.Estate.Version == 0 || first && !n.isDriving() {
+		return nil
 	}
-	ask := slices.DeleteFunc(agentHosts(b.targets), func(h estate.HostID) bool { return slices.Contains(s.Line.Heard, h) })
+	ask := slices.DeleteFunc(agentHosts(b.targets), func(h estate.HostID) bool {
+		return slices.Contains(s.Line.Heard, h) || first && n.asked[h]
+	})
 	var wait sync.WaitGroup
 	errs := make([]error, len(ask))
 	for i, host := range ask {
 		wait.Go(func() { errs[i] = n.learnFrom(ctx, b.estate, host) })
 	}
 	wait.Wait()
-	return errors.Join(errs...)
+	if !first {
+		return errors.Join(errs...)
+	}
+	for i, host := range ask {
+		n.asked[host] = errs[i] == nil // one that does not answer yet is nothing to speak of where nothing was lost
+	}
+	return nil
 }
 
 // beginLine has all agents of the estate asked before anybody drives, but those in sites that were given up.
@@ -215,8 +226,9 @@ func (l *lines) heard(v situation.View) {
 	l.by[v.Observer] = heardLine{v.Line, v.Cluster, time.Now()}
 }
 
-// other names a tower that goes by other records than those of cluster: newer ones, or older ones. "": none.
-func (l *lines) other(newer bool, number uint64, cluster string) string {
+// other names a tower that goes by other records than those of cluster: newer ones (1), older ones (-1), or ones that
+// were restored beside these (0). "": none.
+func (l *lines) other(than int, number uint64, cluster string) string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, tower := range slices.Sorted(maps.Keys(l.by)) {
@@ -224,7 +236,7 @@ func (l *lines) other(newer bool, number uint64, cluster string) string {
 		if h.cluster == cluster || cluster == "" || time.Since(h.at) > heardFor {
 			continue
 		}
-		if newer && h.number > number || !newer && h.number < number {
+		if cmp.Compare(h.number, number) == than {
 			return tower
 		}
 	}
@@ -236,7 +248,7 @@ func (l *lines) other(newer bool, number uint64, cluster string) string {
 // others that were.
 func (n *Node) outlived() string {
 	s := n.beliefs().snap
-	return n.others.other(true, s.Line.Number, s.Cluster)
+	return n.others.other(1, s.Line.Number, s.Cluster)
 }
 
 // lineFindings say what is not in order about the records.
@@ -247,9 +259,12 @@ func (n *Node) lineFindings() (out []web.Finding) {
 		return []web.Finding{{Subject: n.cfg.Name, Level: web.Bad, Text: fmt.Sprintf("the towers go on without this one, by newer records (%s does): what it holds counts no more, and it starts nothing", by),
 			Do: fmt.Sprintf("stop it, mv %s %s.old, start it; it then waits until it is seated anew", dir, dir)}}
 	}
-	if by := n.others.other(false, s.Line.Number, s.Cluster); by != "" {
+	if by := n.others.other(-1, s.Line.Number, s.Cluster); by != "" {
 		out = append(out, web.Finding{Subject: by, Level: web.Warn, Text: "it goes by older records, from before the towers were restored or went on without it: it starts nothing",
 			Do: "on its host: stop it, move the directory etcd in its data directory aside, start it; it then waits until it is seated anew"})
+	}
+	if by := n.others.other(0, s.Line.Number, s.Cluster); by != "" {
+		out = append(out, n.apart(by))
 	}
 	switch {
 	case s.Line.Foreign(s.Cluster):
@@ -257,10 +272,32 @@ func (n *Node) lineFindings() (out []web.Finding) {
 	case len(s.Line.Unasked) > 0:
 		out = append(out, web.Finding{Subject: "towers", Level: web.Bad, Text: fmt.Sprintf("the records were %s by %s; nobody drives before these agents were asked what terms and epochs they have seen: %v", s.Line.Kind, s.Line.By, s.Line.Unasked),
 			Do: "bring their hosts up; for one that is lost for good: haechi waive HOST --why REASON"})
+	case s.Line.Kind == "" && len(s.Line.Heard) > 0 && len(n.unadopted()) > 0:
+		out = append(out, web.Finding{Subject: "towers", Level: web.Warn, Text: fmt.Sprintf("these agents took orders of towers whose records these are not: %v; terms and epochs go on above what they have seen, and of %v nobody knows who may acknowledge", s.Line.Heard, n.unadopted()),
+			Do: "where there is a snapshot of the towers' records, go back to that (docs/towers.md); else name in the estate who takes writes now, then haechi adopt STORE"})
 	case len(s.Line.Waived) > 0:
 		out = append(out, web.Finding{Subject: "towers", Level: web.Warn, Text: fmt.Sprintf("these agents were not asked what they had seen when the records were %s, and are asked as soon as they are there: %v", s.Line.Kind, s.Line.Waived)})
 	}
 	return out
+}
+
+// unadopted are the stores that have not come under an epoch of these records.
+func (n *Node) unadopted() []estate.StoreID {
+	b := n.beliefs()
+	return slices.DeleteFunc(b.estate.StoreIDs(), func(id estate.StoreID) bool { return b.snap.Stores[id].Epoch > 0 })
+}
+
+// apart says of a tower that it was restored beside this one: with another code, or it holds what an earlier restore made. Each
+// of the two does something only where it is in a majority of its own.
+func (n *Node) apart(by string) web.Finding {
+	dir := n.cfg.etcd(nil).DataDir
+	f := web.Finding{Subject: by, Level: web.Warn, Text: "it and " + n.cfg.Name + " were restored apart from each other, so they are no cluster together",
+		Do: "on its host: stop it, move the directory etcd in its data directory aside, start it; it then waits until it is seated anew"}
+	if !n.quorum().Have {
+		f.Level = web.Bad
+		f.Do = fmt.Sprintf("stop %s, mv %s %s.old; where others have a majority, start it, and it waits until it is seated anew; else restore it with the code of the others: haechi tower restore FILE --code CODE", n.cfg.Name, dir, dir)
+	}
+	return f
 }
 
 // Facts of a tower beside its seat: by which records it goes. See situation.View.

@@ -56,6 +56,7 @@ type Node struct {
 	audits    *auditor
 	ifs       *ifs
 	others    lines
+	asked     map[estate.HostID]bool // agents that had seen nothing beyond a first line's records; keepLine's own
 
 	views     chan situation.View
 	believed  atomic.Pointer[beliefs]
@@ -93,7 +94,7 @@ func Start(cfg Config, log *slog.Logger) (*Node, error) {
 // start is Start with other drivers, for tests.
 func start(cfg Config, log *slog.Logger, orders func(*Node) map[string]driver.Driver) (*Node, error) {
 	n := &Node{cfg: cfg, log: log, orders: orders, now: time.Now, views: make(chan situation.View, 64), opening: make(chan struct{}, 1), broken: make(chan error, 1),
-		carried: map[run.ID]bool{}, answering: map[string]bool{}}
+		asked: map[estate.HostID]bool{}, carried: map[run.ID]bool{}, answering: map[string]bool{}}
 	n.ctx, n.cancel = context.WithCancel(context.Background())
 	n.believed.Store(&beliefs{views: map[string]timedView{}})
 	n.seen.Store(&estate.Estate{})

@@ -2,6 +2,9 @@ package tower
 
 import (
 	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base32"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -29,43 +32,76 @@ func (p Person) check() error {
 	return nil
 }
 
+// Restoration says what a tower's data is made of.
+type Restoration struct {
+	File string // the snapshot
+	// Code is what the first tower of this restore was given, for all others of it; "": this is the first.
+	Code string
+	// Of allows a snapshot of a cluster with another certificate authority, by its estate's name.
+	Of string
+}
+
 // Restore makes this tower's data of a snapshot, in a cluster that is new as a whole: it is done on the host of each tower that votes,
-// from the same file, while none of them runs. When they run again everything is disarmed, and nobody
-// drives before all agents were asked what terms and epochs they have seen. Where it is refused nothing has
-// changed. other allows a snapshot of a cluster with another certificate authority, by its estate's name.
-func Restore(ctx context.Context, cfg Config, file string, p Person, other string) (SnapshotHead, error) {
+// from the same file, while none of them runs. The first one draws a code, the others are given it: towers with different codes
+// are no cluster together, also where they were made of one file, so what is left of an earlier restore is let into none.
+// When they run again everything is disarmed, and nobody drives before all agents were asked what terms and
+// epochs they have seen. Where it is refused nothing has changed.
+func Restore(ctx context.Context, cfg Config, r Restoration, p Person) (h SnapshotHead, code string, err error) {
 	if err := p.check(); err != nil {
-		return SnapshotHead{}, err
+		return h, "", err
 	}
 	if len(cfg.Etcd.Endpoints) > 0 {
-		return SnapshotHead{}, errOwnCluster
+		return h, "", errOwnCluster
 	}
 	c := cfg.etcd(nil)
 	if err := mayRestore(ctx, cfg, c); err != nil {
-		return SnapshotHead{}, err
+		return h, "", err
 	}
 	if err := os.MkdirAll(cfg.Data, 0o700); err != nil {
-		return SnapshotHead{}, err
+		return h, "", err
 	}
 	records, err := os.CreateTemp(cfg.Data, ".records-")
 	if err != nil {
-		return SnapshotHead{}, err
+		return h, "", err
 	}
 	defer os.Remove(records.Name())
 	defer records.Close()
-	h, err := ReadSnapshot(file, records)
-	if err != nil {
-		return h, err
+	if h, err = ReadSnapshot(r.File, records); err != nil {
+		return h, "", err
 	}
-	if err := ours(cfg, h, other); err != nil {
-		return h, fmt.Errorf("%s: %w", file, err)
+	if err := errors.Join(ours(cfg, h, r.Of), records.Close()); err != nil {
+		return h, "", fmt.Errorf("%s: %w", r.File, err)
 	}
-	if err := records.Close(); err != nil {
-		return h, err
+	if code, err = h.code(r.Code); err != nil {
+		return h, "", fmt.Errorf("%s: %w", r.File, err)
 	}
-	// All hosts have to make the same cluster of the same file, and another one of another file.
-	return h, cfg.begin(c, records.Name(), fmt.Sprintf("haechi %s %d %s", h.Journal.Hash, h.Line, h.At.UTC().Format(time.RFC3339Nano)),
-		turn{Kind: state.Restored, From: h.String(), By: p.By, Why: p.Why})
+	return h, code, cfg.begin(c, records.Name(), "haechi "+h.mark()+" "+code,
+		turn{Kind: state.Restored, From: h.String(), By: p.By, Why: p.Why, Code: code})
+}
+
+// mark tells a snapshot from others.
+func (h SnapshotHead) mark() string {
+	return fmt.Sprintf("%s %d %s", h.Journal.Hash, h.Line, h.At.UTC().Format(time.RFC3339Nano))
+}
+
+// code checks the code of a restore of this snapshot, or draws one where given is empty: two groups by which it
+// differs from every other restore, and one by which a slip of the pen, and another file, show.
+func (h SnapshotHead) code(given string) (string, error) {
+	random := strings.ToLower(rand.Text()[:8])
+	given = strings.ToLower(strings.TrimSpace(given))
+	if given != "" {
+		random = strings.ReplaceAll(given, "-", "")
+		random = random[:min(8, len(random))]
+	}
+	sum := sha256.Sum256([]byte(h.mark() + " " + random))
+	code := strings.ToLower(base32.StdEncoding.EncodeToString(sum[:]))[:4]
+	if len(random) == 8 {
+		code = random[:4] + "-" + random[4:] + "-" + code
+	}
+	if given != "" && given != code {
+		return "", fmt.Errorf("%q is no code of a restore of it: copy the code from what the first host printed, and the file from where that host had it", given)
+	}
+	return code, nil
 }
 
 // mayRestore refuses what would make a tower forget, or make a second cluster beside one that runs.
@@ -74,9 +110,12 @@ func mayRestore(ctx context.Context, cfg Config, c etcd.Config) error {
 	case !cfg.votesAtFirst():
 		return ErrStandsBy
 	case etcd.HasData(c.DataDir):
+		if t, err := readTurn(cfg.turnFile()); err == nil && t.Code != "" {
+			return fmt.Errorf("it was restored already, and has not begun since; the others are restored with --code %s. To restore it anew, move %s away first", t.Code, c.DataDir)
+		}
 		return fmt.Errorf("%s holds data; where that is no use any more, move it away (mv %s %s.old), then restore", c.DataDir, c.DataDir, c.DataDir)
 	case etcd.Ask(ctx, c).Heard:
-		return errors.New("another tower runs: if it was restored, or never lost its records, start this one without restoring, and it waits until it is seated; else stop all towers, then restore on each host")
+		return errors.New("another tower runs: where a majority of them does, start this one without restoring, and it waits until it is seated; else stop all towers, restore on each host that holds no data yet, then start them")
 	}
 	return nil
 }

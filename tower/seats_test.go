@@ -11,10 +11,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/haechi/haechi/agent"
 	"github.com/haechi/haechi/core/estate"
 	"github.com/haechi/haechi/core/journal"
 	"github.com/haechi/haechi/core/plan"
 	"github.com/haechi/haechi/core/seats"
+	"github.com/haechi/haechi/pki"
 	"github.com/haechi/haechi/tower/etcd"
 	"github.com/haechi/haechi/tower/state"
 	"github.com/haechi/haechi/tower/web"
@@ -155,6 +157,89 @@ func (w *town) snapshot(n *Node) string {
 
 func kim(why string) Person { return Person{By: "kim", Why: why} }
 
+// restore makes the data of some towers of a snapshot, the first of them drawing the code.
+func (w *town) restore(file string, sites ...string) (code string) {
+	w.t.Helper()
+	for _, s := range sites {
+		_, got, err := Restore(w.t.Context(), w.cfg[s], Restoration{File: file, Code: code}, kim("the disks burned"))
+		must(w.t, err)
+		code = got
+	}
+	return code
+}
+
+// A snapshot is restored twice. The tower that still holds what the first restore made is no part of what the second
+// one makes: the two go other ways, though they began with the same records and the same voters.
+func TestTwoRestoresOfOneSnapshotAreTwoClusters(t *testing.T) {
+	w := newTown(t, "a", "b", "c")
+	all := []string{"a", "b", "c"}
+	for _, s := range all {
+		w.up(s)
+	}
+	d := w.driver()
+	w.apply(d, w.estate())
+	file := w.snapshot(d)
+	lose := func(sites ...string) {
+		for _, s := range sites {
+			must(t, os.RemoveAll(w.cfg[s].Data))
+		}
+	}
+	begun := func(n *Node) {
+		until(t, "a new line has begun", func() bool { return n.store.Snapshot().Line.Number == 2 && !n.store.Foreign() })
+	}
+	for _, s := range all {
+		w.down(s)
+	}
+	lose(all...)
+	code := w.restore(file, "a", "b")
+	if _, _, err := Restore(t.Context(), w.cfg["b"], Restoration{File: file}, kim("again")); err == nil || !strings.Contains(err.Error(), "restored with --code "+code) {
+		t.Fatalf("where it was restored already: %v", err)
+	}
+	if _, _, err := Restore(t.Context(), w.cfg["c"], Restoration{File: file, Code: "aaaa-bbbb-cccc"}, kim("a slip")); err == nil || etcd.HasData(w.cfg["c"].etcd(nil).DataDir) {
+		t.Fatalf("with a code that is none: %v", err)
+	}
+	_, _, err := Restore(t.Context(), w.cfg["c"], Restoration{File: file, Code: code}, kim("the disks burned"))
+	must(t, err)
+	for _, s := range all {
+		w.up(s)
+	}
+	for _, n := range w.nodes {
+		begun(n)
+	}
+	first := w.nodes["c"].store.Cluster()
+	for _, s := range all {
+		w.down(s)
+	}
+
+	lose("a", "b")
+	if second := w.restore(file, "a", "b"); second == code {
+		t.Fatal("two restores drew one code")
+	}
+	a, b := w.up("a"), w.up("b")
+	begun(a)
+	begun(b)
+	if got := a.store.Cluster(); got == first || got != b.store.Cluster() {
+		t.Fatalf("the first restore made cluster %s, the second %s and %s", first, got, b.store.Cluster())
+	}
+	c := w.up("c")
+	until(t, "both sides say that they were restored apart", func() bool {
+		says := func(n *Node, of, do string) bool {
+			return slices.ContainsFunc(n.lineFindings(), func(f web.Finding) bool {
+				return f.Subject == of && strings.Contains(f.Text, "restored apart") && strings.Contains(f.Do, do)
+			})
+		}
+		return says(a, "tower-c", "on its host: stop it") && says(c, "tower-a", "stop tower-c, mv ")
+	})
+	if c.quorum().Have || c.store.Cluster() != first || !a.quorum().Have {
+		t.Fatalf("c has a quorum: %v, cluster %s; a has one: %v", c.quorum().Have, c.store.Cluster(), a.quorum().Have)
+	}
+	must(t, a.Waive(within(t), "kim", "ns-a", "there is no such host"))
+	until(t, "the majority drives all the same", func() bool { return a.isDriving() || b.isDriving() })
+	if _, err := a.drive(within(t)); err != nil {
+		refusedAs(t, err, web.NotDriver, "drives")
+	}
+}
+
 // All disks are lost: the towers go on from a snapshot, disarmed, and nobody drives before the agents were
 // asked, or a person has waived them by name.
 func TestRestoreOfAllTowers(t *testing.T) {
@@ -172,22 +257,19 @@ func TestRestoreOfAllTowers(t *testing.T) {
 	if h.Estate != "test" || h.Term != term.Term || h.By != "kim" || h.Version != 1 {
 		t.Fatalf("%+v", h)
 	}
-	if _, err := Restore(t.Context(), w.cfg["a"], file, kim("a test"), ""); err == nil || !strings.Contains(err.Error(), "holds data") {
+	if _, _, err := Restore(t.Context(), w.cfg["a"], Restoration{File: file}, kim("a test")); err == nil || !strings.Contains(err.Error(), "holds data") {
 		t.Fatalf("over a tower that runs: %v", err)
 	}
 	w.down("c")
 	must(t, os.RemoveAll(w.cfg["c"].Data))
-	if _, err := Restore(t.Context(), w.cfg["c"], file, kim("a test"), ""); err == nil || !strings.Contains(err.Error(), "another tower runs") {
+	if _, _, err := Restore(t.Context(), w.cfg["c"], Restoration{File: file}, kim("a test")); err == nil || !strings.Contains(err.Error(), "another tower runs") {
 		t.Fatalf("beside towers that run: %v", err)
 	}
 	for _, s := range []string{"a", "b"} {
 		w.down(s)
 		must(t, os.RemoveAll(w.cfg[s].Data))
 	}
-	for _, s := range []string{"a", "b", "c"} {
-		_, err := Restore(t.Context(), w.cfg[s], file, kim("the disks burned"), "")
-		must(t, err)
-	}
+	w.restore(file, "a", "b", "c")
 	for _, s := range []string{"a", "b", "c"} {
 		w.up(s)
 	}
@@ -284,4 +366,57 @@ func TestWithoutAWordSomebodyRestored(t *testing.T) {
 	if _, err := readTurn(bad); err == nil || !strings.Contains(err.Error(), "remove it") {
 		t.Fatalf("err = %v", err)
 	}
+}
+
+// All towers are lost and there is no snapshot: the cluster is a new one, and agents remember an older. It rises above
+// them by itself, disarmed as each new cluster is, and they take its orders again.
+func TestANewClusterRisesAboveWhatAgentsRemember(t *testing.T) {
+	w := newTown(t, "a")
+	p := place{t, w.ca}
+	at := taken(t)
+	srv, err := agent.NewServer(filepath.Join(t.TempDir(), "state.json"), "", map[string]agent.Unit{"talk-db": quiet{}}, logged(t))
+	must(t, err)
+	old := agent.Order{Version: 1, Verb: agent.Start, Unit: "talk-db", Term: 40, Epoch: 7, Run: "r-000009"}
+	if a := srv.Carry(t.Context(), old); a.Code != "" {
+		t.Fatalf("%+v", a)
+	}
+	conf, err := pki.ServerTLS(p.files(pki.Agent, "db-a").pki(), pki.Only(pki.Tower))
+	must(t, err)
+	ctx, cancel := context.WithCancel(t.Context())
+	served := make(chan error, 1)
+	go func() { served <- srv.Serve(ctx, at, conf) }()
+	t.Cleanup(func() { cancel(); <-served })
+
+	n := w.up("a")
+	w.driver()
+	w.apply(n, strings.Replace(withStore(w.estate(), 1), "127.0.0.1:2", at.Addr().String(), 1))
+	until(t, "it drives above what the agent has seen", func() bool { d, ok := n.driving(); return ok && d.Term > 40 })
+	d, _ := n.driving()
+	s := n.store.Snapshot()
+	if s.Stores["talk-db"].Next != 7 || s.Stores["talk-db"].Epoch != 0 || len(s.Armed) != 0 || len(s.Index) != 0 {
+		t.Fatalf("store %+v, armed %v, runs %v", s.Stores["talk-db"], s.Armed, s.Index)
+	}
+	now := agent.Order{Version: 1, Verb: agent.Start, Unit: "talk-db", Term: d.Term, Epoch: s.Stores["talk-db"].Next + 1, Run: "r-000001"}
+	if a := srv.Carry(t.Context(), now); a.Code != "" {
+		t.Fatalf("its orders are still refused: %+v", a)
+	}
+	if a := srv.Carry(t.Context(), old); a.Code != agent.OldTerm {
+		t.Fatalf("an order of the lost towers: %+v", a)
+	}
+	until(t, "doctor says so", func() bool {
+		return slices.ContainsFunc(n.lineFindings(), func(f web.Finding) bool {
+			return strings.Contains(f.Text, "took orders of towers whose records these are not: [db-a]") && strings.Contains(f.Do, "haechi adopt STORE")
+		})
+	})
+}
+
+// quiet is a unit that does nothing.
+type quiet struct{}
+
+func (quiet) Look(context.Context, agent.Order, *agent.Memory) (map[string]string, error) {
+	return map[string]string{}, nil
+}
+
+func (quiet) Do(context.Context, agent.Order, *agent.Memory) (map[string]string, error) {
+	return map[string]string{}, nil
 }

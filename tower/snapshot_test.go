@@ -75,6 +75,35 @@ func FuzzReadSnapshot(f *testing.F) {
 	})
 }
 
+// A code is of one restore of one snapshot, and says so when it was copied badly.
+func TestACodeIsOfOneRestore(t *testing.T) {
+	h := someHead()
+	code, err := h.code("")
+	must(t, err)
+	for _, same := range []string{code, strings.ToUpper(code), " " + code + "\n"} {
+		if got, err := h.code(same); err != nil || got != code {
+			t.Errorf("%q: %q, %v", same, got, err)
+		}
+	}
+	if again, err := h.code(""); err != nil || again == code {
+		t.Errorf("two restores have the code %q, %v", again, err)
+	}
+	other := h
+	other.At = other.At.Add(time.Second)
+	if _, err := other.code(code); err == nil || !strings.Contains(err.Error(), "is no code of a restore of it") {
+		t.Errorf("of another file: %v", err)
+	}
+	for i := range code {
+		bad := []byte(code)
+		bad[i] = map[bool]byte{true: 'b', false: 'a'}[bad[i] == 'a']
+		for _, wrong := range []string{string(bad), code[:i], code[:i] + code[i+1:]} {
+			if got, err := h.code(wrong); err == nil && wrong != "" && got != "" {
+				t.Errorf("%q was taken for %q", wrong, code)
+			}
+		}
+	}
+}
+
 // onHost is the configuration of the only tower of a cluster with a CA of its own.
 func onHost(t *testing.T) Config {
 	t.Helper()
@@ -110,7 +139,7 @@ func TestSnapshotsThatAreRefusedChangeNothing(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			file := filepath.Join(t.TempDir(), "snapshot")
 			must(t, os.WriteFile(file, c.raw, 0o600))
-			_, err := Restore(t.Context(), cfg, file, Person{By: "kim", Why: "a test"}, "")
+			_, _, err := Restore(t.Context(), cfg, Restoration{File: file}, kim("a test"))
 			if err == nil || !strings.Contains(err.Error(), c.says) {
 				t.Fatalf("err = %v\nit should say %q", err, c.says)
 			}
@@ -122,7 +151,7 @@ func TestSnapshotsThatAreRefusedChangeNothing(t *testing.T) {
 	}
 	file := filepath.Join(t.TempDir(), "snapshot")
 	must(t, os.WriteFile(file, whole, 0o600))
-	if _, err := Restore(t.Context(), cfg, file, Person{By: "kim"}, ""); err == nil || !strings.Contains(err.Error(), "both are needed") {
+	if _, _, err := Restore(t.Context(), cfg, Restoration{File: file}, Person{By: "kim"}); err == nil || !strings.Contains(err.Error(), "both are needed") {
 		t.Fatalf("nobody said why: %v", err)
 	}
 }

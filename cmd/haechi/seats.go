@@ -146,23 +146,32 @@ func rewind(f *os.File) error {
 }
 
 func towerRestoreCommand() *cobra.Command {
-	var of string
+	var r tower.Restoration
+	var first bool
 	c := &cobra.Command{
 		Use: "restore FILE", Short: "Make this tower's data of a snapshot, after all towers have lost theirs", Args: cobra.ExactArgs(1),
-		Long: `Run it on the host of every tower that votes, with the same file, while none of them runs; then start them.
+		Long: `Run it on the host of every tower that votes, with the same file, while none of them runs; then start them. On one of
+them, whichever it is, with --first; it prints a code, and on the others it is run with that. Towers with different
+codes are no cluster together.
 
 Nothing is promoted, moved or wiped because of it. Everything is disarmed; runs that were open are left as they
 stand; nobody drives before every agent was asked what terms and epochs it has seen. What the records say of
 stores may be of yesterday, so each store has to be adopted anew: haechi adopt STORE.`,
 	}
 	file, who := own(c), person(c)
-	c.Flags().StringVar(&of, "of", "", "take the snapshot of a cluster with another certificate authority, by the `name` of its estate")
+	c.Flags().BoolVar(&first, "first", false, "this is the first tower of this restore: draw a code for the others")
+	c.Flags().StringVar(&r.Code, "code", "", "the `code` that the first one printed")
+	c.Flags().StringVar(&r.Of, "of", "", "take the snapshot of a cluster with another certificate authority, by the `name` of its estate")
 	c.RunE = func(c *cobra.Command, args []string) error {
 		cfg, err := tower.ReadConfig(*file)
 		if err != nil {
 			return err
 		}
-		h, err := tower.Restore(c.Context(), cfg, args[0], *who, of)
+		if first == (r.Code != "") {
+			return &misused{errors.New("is this the first host on which it is restored? Then --first; it prints a code. On each other host: --code CODE")}
+		}
+		r.File = args[0]
+		h, code, err := tower.Restore(c.Context(), cfg, r, *who)
 		if errors.Is(err, tower.ErrStandsBy) {
 			fmt.Fprintf(c.OutOrStdout(), "%s: %v\n", cfg.Name, err)
 			return nil
@@ -170,7 +179,11 @@ stores may be of yesterday, so each store has to be adopted anew: haechi adopt S
 		if err != nil {
 			return fmt.Errorf("nothing was changed: %w", err)
 		}
-		fmt.Fprintf(c.OutOrStdout(), "%s holds what was in %s.\nWhen it is done on the host of each tower that votes, start them; then: haechi doctor, haechi adopt, haechi arm\n", cfg.Name, h)
+		fmt.Fprintf(c.OutOrStdout(), "%s holds what was in %s.\n", cfg.Name, h)
+		if first {
+			fmt.Fprintf(c.OutOrStdout(), "On the host of each other tower that votes, from the same file, before any of them starts:\n  haechi tower restore FILE --code %s --by NAME --why REASON\n", code)
+		}
+		fmt.Fprintf(c.OutOrStdout(), "When it is done on all of them, start them; then: haechi doctor, haechi adopt, haechi arm\n")
 		return nil
 	}
 	return c

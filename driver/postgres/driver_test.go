@@ -193,6 +193,9 @@ func (m *fakeMember) facts() map[string]string {
 			}
 		}
 	}
+	if m.mem.Upstream != nil && !m.primary && !m.mem.Fenced && !m.mem.Sealed {
+		f["receiver"] = "streaming"
+	}
 	m.mem.facts(f)
 	if m.broken {
 		f["broken"] = "copy"

@@ -86,6 +86,9 @@ func (r *reader) missed(format string, args ...any) {
 // read does it all. An error means that it may be tried again; that nobody can know is a result.
 func (r *reader) read(ctx context.Context, say func(string)) (readResult, error) {
 	r.say, r.method = say, situation.Nothing
+	if err := r.u.removeUnended(); err != nil {
+		return readResult{}, fmt.Errorf("%w: %w", errNotWritten, err)
+	}
 	if err := r.measure(ctx); err != nil {
 		return r.unreadable(ctx, err)
 	}
@@ -176,7 +179,7 @@ func (r *reader) create() error {
 		return fmt.Errorf("%w: %w", errNotWritten, err)
 	}
 	var err error
-	if r.file, err = os.CreateTemp(r.u.Files(), "."+salvageFile(r.o.Salvage.ID)+".new-*"); err != nil {
+	if r.file, err = os.CreateTemp(r.u.Files(), r.u.unended()+"*"); err != nil {
 		return fmt.Errorf("%w: %w", errNotWritten, err)
 	}
 	r.sum = sha256.New()

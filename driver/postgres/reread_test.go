@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/haechi/haechi/agent"
 	"github.com/haechi/haechi/core/plan"
 	"github.com/haechi/haechi/core/run"
@@ -98,6 +100,37 @@ func TestWhatWasReadForOnePrimaryIsReadAgainForAnother(t *testing.T) {
 		if got := c.e.wasRead(c.mem); got != c.may {
 			t.Errorf("%s: %v", what, got)
 		}
+	}
+}
+
+// What an agent was writing when it died is gone after the next reading; what others deposit beside it stays.
+func TestAReadingTakesAwayWhatADeadAgentLeft(t *testing.T) {
+	u := stopped(t, map[string]string{"Database cluster state": "shut down"})
+	if err := os.MkdirAll(u.Files(), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	left := &reader{u: u, o: agent.Order{Salvage: &agent.Salvaging{ID: "r-1-a"}}, control: map[string]string{"Database system identifier": "7"}, past: []turn{{timeline: 1}}}
+	if err := left.create(); err != nil {
+		t.Fatal(err)
+	}
+	left.file.Close() // and here the agent dies
+	stay := []string{".r-1-b-a.salvage.new-1", "r-0-a.salvage", "r-1-b-a.salvage"}
+	for _, name := range stay {
+		if err := os.WriteFile(filepath.Join(u.Files(), name), []byte("rows"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	salvages(t.Context(), t, u, remembers(t, memory{Role: asPrimary, Reign: 1, Fenced: true}), "r-2", "0/3000000")
+	all, err := os.ReadDir(u.Files())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, f := range all {
+		names = append(names, f.Name())
+	}
+	if diff := cmp.Diff(stay, names); diff != "" {
+		t.Error(diff)
 	}
 }
 

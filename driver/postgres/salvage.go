@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strings"
 
 	"github.com/haechi/haechi/agent"
 	"github.com/haechi/haechi/core/estate"
@@ -324,6 +325,26 @@ func (u *Unit) removeUnconfirmed(id string) error {
 	err := os.Remove(filepath.Join(u.Files(), salvageFile(id)))
 	if err != nil && !os.IsNotExist(err) {
 		return fmt.Errorf("salvage: %w", err)
+	}
+	return nil
+}
+
+// unended begins the name of a file that this member is being read into. Others of this store deposit theirs
+// beside it, under other names.
+func (u *Unit) unended() string { return "." + u.set.Member + ".reading-" }
+
+// removeUnended takes away what readings left that ended with their agent. There is one reading at a time.
+func (u *Unit) removeUnended() error {
+	all, err := os.ReadDir(u.Files())
+	if err != nil && !os.IsNotExist(err) {
+		return fmt.Errorf("salvage: %w", err)
+	}
+	for _, f := range all {
+		if strings.HasPrefix(f.Name(), u.unended()) {
+			if err := os.Remove(filepath.Join(u.Files(), f.Name())); err != nil {
+				return fmt.Errorf("salvage: %w", err)
+			}
+		}
 	}
 	return nil
 }

@@ -75,12 +75,16 @@ func adoptable(primary string, facts map[string]map[string]string) []error {
 		bad := func(format string, args ...any) {
 			errs = append(errs, fmt.Errorf("member %s: "+format, append([]any{m}, args...)...))
 		}
+		if why := remembered(m == primary, f); why != "" {
+			bad("%s", why)
+			continue
+		}
 		switch {
 		case f["answers"] != "true":
 			bad("the server does not answer its agent: %s", f["error"])
 			continue
 		case m == primary && f["in_recovery"] != "false":
-			bad("the estate calls it the primary, its server is a standby")
+			bad("the estate calls it the primary, its server is a standby; name the member that takes writes (primary: in the estate)")
 		case m != primary && f["in_recovery"] != "true":
 			bad("the estate has another primary (%s), its server is no standby", primary)
 		}
@@ -103,11 +107,22 @@ func adoptable(primary string, facts map[string]map[string]string) []error {
 		if v := f["upstream_slot"]; v != "" {
 			bad("primary_slot_name is %s: after a move it could not receive, since the next primary has no such slot; ALTER SYSTEM RESET primary_slot_name and reload, with wal_keep_size large enough", v)
 		}
-		if f["fenced"] == "true" || f["sealed"] == "true" || f["sealed"] == "begun" {
-			bad("its agent remembers it as sealed or fenced")
-		}
 	}
 	return errs
+}
+
+// remembered says why a member cannot be adopted that its agent knows from before the records were lost. One that is
+// sealed can: a run that nobody ends any more left it so, and to be pointed at the primary is what ends a seal.
+func remembered(primary bool, f map[string]string) string {
+	gone := f["answers"] != "true"
+	switch {
+	case primary && f["fenced"] == "true":
+		return "the estate calls it the primary, and its agent remembers it as fenced, after which another one was promoted: name that one (primary: in the estate), apply, then adopt"
+	case f["fenced"] == "true", gone && f["broken"] != "", gone && !primary && f["agent/role"] == asPrimary:
+		return "its agent remembers it as a former primary, or as one that is being made anew; it comes back after the others were adopted: " +
+			"take it out of the store's members in the estate and apply that; haechi adopt STORE; put it in again and apply; haechi rejoin STORE MEMBER, which first salvages what only it holds"
+	}
+	return ""
 }
 
 // adopted is the first record of a store.

@@ -30,6 +30,9 @@ const (
 	rejoinRate = 64 << 20
 	// nearly is how many bytes a follower may be behind and count as one that receives.
 	nearly = 16 << 20
+	// holdsPatience is for how long the primary's agent may say nothing at the end of a rejoin. What the member
+	// holds only the primary knows; the step is then given up, and finds the member as it is when it is tried again.
+	holdsPatience = time.Minute
 )
 
 // factSalvaged, with "/" and a member, is the salvage in which what only that member held lies.
@@ -57,6 +60,9 @@ func (s *step) doRejoin(ctx context.Context) (driver.Result, error) {
 		case a.Facts["rejoined"] == "true":
 			if err = s.holdsAll(ctx, back); err == nil {
 				return s.rejoined(back, a.Facts), nil
+			}
+			if errors.Is(err, errUntold) {
+				return driver.Result{Outcome: run.NotDone, Facts: rejoinFacts(back, a.Facts)}, fmt.Errorf("rejoin: %w", err)
 			}
 		case a.Facts["failed"] != "":
 			err = errors.New(a.Facts["failed"])
@@ -186,21 +192,28 @@ func (p *progress) wait(err error) time.Duration {
 	return min(250*time.Millisecond<<min(p.tries, 10), 10*time.Second)
 }
 
-// holdsAll waits until the member has flushed what its primary had when it was asked first, while it runs.
+// holdsAll waits until the member has flushed what its primary had when it was asked first, while it runs. Where
+// the primary's agent does not tell that for [holdsPatience] the error is [errUntold].
 func (s *step) holdsAll(ctx context.Context, back string) error {
 	primary := string(s.Store.Primary)
 	var want LSN
-	for asked := time.Now(); ; {
-		a, err := s.call(ctx, primary, s.order(agent.Status, primary))
-		if err == nil && want == 0 {
-			want = toLSN(a.Facts["lsn"])
+	asked, heard := time.Now(), time.Now()
+	for {
+		a, err := s.look(ctx, primary)
+		at := toLSN(a.Facts["lsn"])
+		switch {
+		case at != 0:
+			heard, want = time.Now(), cmp.Or(want, at)
+		case time.Since(heard) > holdsPatience:
+			return fmt.Errorf("whether %s holds what %s holds is not known: %w for %v; start that agent, or look why its server does not answer it, then try again: %w",
+				back, primary, errUntold, holdsPatience, cmp.Or(err, errors.New("its server does not answer it")))
 		}
 		if len(flushed(a.Facts, []string{back}, want)) == 1 {
 			return nil
 		}
 		if time.Since(asked) > time.Second {
 			asked = time.Now()
-			if m, err := s.call(ctx, back, s.order(agent.Status, back)); err == nil && m.Facts["receiver"] == "" {
+			if m, err := s.look(ctx, back); err == nil && m.Facts["receiver"] == "" {
 				return fmt.Errorf("%s does not receive from %s any more", back, primary)
 			}
 		}
@@ -208,6 +221,16 @@ func (s *step) holdsAll(ctx context.Context, back string) error {
 			return fmt.Errorf("%s does not hold yet what %s holds (%q): %w", back, primary, a.Facts["client/"+back], errors.Join(err, perr))
 		}
 	}
+}
+
+// errUntold: nobody says how far the primary is.
+var errUntold = errors.New("the primary's agent has not said how far its server is")
+
+// look asks a member's agent how it is, and waits for it no longer than for any question.
+func (s *step) look(ctx context.Context, member string) (agent.Answer, error) {
+	ctx, cancel := context.WithTimeout(ctx, rejoinCall)
+	defer cancel()
+	return s.call(ctx, member, s.order(agent.Status, member))
 }
 
 // rejoinFacts are what is kept of how a member came back.

@@ -84,6 +84,38 @@ func TestARejoinIsAskedAfter(t *testing.T) {
 	})
 }
 
+// Whether the member holds all only its primary knows. Where that one's agent is gone the step says so, and
+// does not wait for as long as the whole of it may take; a short silence ends nothing.
+func TestARejoinDoesNotWaitForASilentPrimary(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newFakeWorld(t)
+		w.lostAnyang()
+		w.members["pangyo"].down = true
+		began := time.Now()
+		res, err := w.driver().Do(t.Context(), w.task(plan.Rejoin, nil, "anyang"))
+		if took := time.Since(began); err == nil || res.Outcome != run.NotDone || took < holdsPatience || took > 2*holdsPatience {
+			t.Errorf("%+v %v after %v", res, err, took)
+		}
+		if err != nil && !strings.Contains(err.Error(), "whether anyang holds what pangyo holds is not known: the primary's agent has not said how far its server is for 1m0s; start that agent") {
+			t.Error(err)
+		}
+	})
+	synctest.Test(t, func(t *testing.T) {
+		w := newFakeWorld(t)
+		w.lostAnyang()
+		pangyo := w.members["pangyo"]
+		pangyo.down = true
+		time.AfterFunc(holdsPatience/2, func() {
+			pangyo.mu.Lock()
+			defer pangyo.mu.Unlock()
+			pangyo.down = false
+		})
+		if res, err := w.driver().Do(t.Context(), w.task(plan.Rejoin, nil, "anyang")); err != nil || res.Outcome != run.Done {
+			t.Errorf("%+v %v", res, err)
+		}
+	})
+}
+
 // A member that counts is not rewritten before others hold all that was acknowledged and the record says
 // that it counts no more.
 func TestAMemberIsCountedOutBeforeItIsMadeAnew(t *testing.T) {

@@ -60,10 +60,15 @@ func TestAllTowersLoseTheirDisks(t *testing.T) {
 		for _, p := range lab.Sites() {
 			w.loseTower(p)
 		}
+		as := []string{"--first"}
 		for _, p := range lab.Sites() {
-			out, err := w.Tower(t.Context(), p, "restore", w.readable(file, p), "--by", "the proof", "--why", "all disks lost")
+			out, err := w.Tower(t.Context(), p, append([]string{"restore", w.readable(file, p), "--by", "the proof", "--why", "all disks lost"}, as...)...)
 			if err != nil {
 				t.Fatalf("%s: %v", out, err)
+			}
+			if _, rest, first := strings.Cut(string(out), "--code "); first {
+				code, _, _ := strings.Cut(rest, " ")
+				as = []string{"--code", code}
 			}
 		}
 		for _, p := range lab.Sites() {

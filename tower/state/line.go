@@ -208,10 +208,11 @@ type Heard struct {
 }
 
 // Learn raises term and epochs to what an agent has seen, once in a line. Whoever drives under a lower term is
-// deposed.
+// deposed. In a first line, whose records know all that was ordered, it writes nothing unless the agent has seen more
+// than they know: then it took orders of towers whose records were lost.
 func (s *Store) Learn(ctx context.Context, h Heard) error {
-	err := s.answered(ctx, h, func(l *Line) (string, error) {
-		if slices.Contains(l.Heard, h.Host) {
+	err := s.answered(ctx, h, func(l *Line, more bool) (string, error) {
+		if slices.Contains(l.Heard, h.Host) || l.Kind == "" && !more {
 			return "", errBegun
 		}
 		l.Unasked, l.Waived = without(l.Unasked, h.Host), without(l.Waived, h.Host)
@@ -232,7 +233,7 @@ func (s *Store) Waive(ctx context.Context, host estate.HostID, stores []estate.S
 	for _, id := range stores {
 		h.Epochs[id] = 0
 	}
-	return s.answered(ctx, h, func(l *Line) (string, error) {
+	return s.answered(ctx, h, func(l *Line, _ bool) (string, error) {
 		if !slices.Contains(l.Unasked, host) {
 			return "", fmt.Errorf("state: the agent of %s is not waited for: %w", host, ErrNotFound)
 		}
@@ -243,18 +244,14 @@ func (s *Store) Waive(ctx context.Context, host estate.HostID, stores []estate.S
 	})
 }
 
-// answered writes what is known of an agent's past.
-func (s *Store) answered(ctx context.Context, h Heard, change func(*Line) (string, error)) error {
+// answered writes what is known of an agent's past. change is told whether that is more than the records knew.
+func (s *Store) answered(ctx context.Context, h Heard, change func(l *Line, more bool) (string, error)) error {
 	keys := []string{keyDrive, keyLine}
 	for id := range h.Epochs {
 		keys = append(keys, storeKey(id))
 	}
 	_, err := s.commit(ctx, compactKeys(keys), func(have records) (w writing, err error) {
 		l, err := decode[Line](keyLine, have[keyLine].value)
-		if err != nil {
-			return w, err
-		}
-		text, err := change(&l)
 		if err != nil {
 			return w, err
 		}
@@ -266,33 +263,45 @@ func (s *Store) answered(ctx context.Context, h Heard, change func(*Line) (strin
 		if h.unknown {
 			term = d.Term + unknownRise
 		}
-		if term > d.Term || term == d.Term && d.Tower != "" { // whose orders of this term it has seen nobody knows
+		more := term > d.Term
+		if more || term == d.Term && d.Tower != "" { // whose orders of this term it has seen nobody knows
 			d = Drive{Term: term}
 			if err := w.put(keyDrive, d); err != nil {
 				return w, err
 			}
 		}
 		for id, epoch := range h.Epochs {
-			rec, err := decode[situation.Store](storeKey(id), have[storeKey(id)].value)
+			higher, err := raise(id, epoch, h.unknown, have, &w)
 			if err != nil {
 				return w, err
 			}
-			rec.Next = max(rec.Next, rec.Epoch)
-			if h.unknown {
-				epoch = rec.Next + unknownRise
-			}
-			if rec.Next >= epoch {
-				continue
-			}
-			rec.Next = epoch
-			if err := w.put(storeKey(id), rec); err != nil {
-				return w, err
-			}
+			more = more || higher
+		}
+		text, err := change(&l, more)
+		if err != nil {
+			return w, err
 		}
 		w.entries = []journal.Entry{s.entry(d.Term, "line", string(h.Host), text)}
 		return w, w.put(keyLine, l)
 	})
 	return err
+}
+
+// raise has a store's next epoch be above one that was seen, and says whether that was more than was known.
+func raise(id estate.StoreID, seen uint64, unknown bool, have records, w *writing) (bool, error) {
+	rec, err := decode[situation.Store](storeKey(id), have[storeKey(id)].value)
+	if err != nil {
+		return false, err
+	}
+	rec.Next = max(rec.Next, rec.Epoch)
+	if unknown {
+		seen = rec.Next + unknownRise
+	}
+	if rec.Next >= seen {
+		return false, nil
+	}
+	rec.Next = seen
+	return true, w.put(storeKey(id), rec)
 }
 
 func without(hosts []estate.HostID, one estate.HostID) []estate.HostID {

@@ -162,3 +162,35 @@ func TestACopyOfRecordsWithoutALineBeginsOne(t *testing.T) {
 	_, err = s.Claim(ctx(t), snap.Drive)
 	must(t, err)
 }
+
+// The records were lost with every copy, and the cluster is a new one: as soon as it hears of what an agent has
+// seen, term and epochs are above that. Of agents that have seen nothing else than its own orders nothing is written.
+func TestAFirstLineRisesAboveWhatAgentsRemember(t *testing.T) {
+	s := open(t, etcdtest.Start(t, etcdtest.Config(t)).Client(), "tower-a")
+	d := claimed(t, s)
+	_, err := s.Append(ctx(t), d, []journal.Entry{{Text: "a record"}}, state.NextPut{ID: "talk-db", Next: 2})
+	must(t, err)
+	before, err := s.Journal(ctx(t), 1, 0)
+	must(t, err)
+	must(t, s.Learn(ctx(t), state.Heard{Host: "db-a", Term: d.Term, Epochs: map[estate.StoreID]uint64{"talk-db": 2}}))
+	must(t, s.Learn(ctx(t), state.Heard{Host: "ns-a"}))
+	after, err := s.Journal(ctx(t), 1, 0)
+	must(t, err)
+	if holds, err := s.Drive(ctx(t)); err != nil || holds != d || len(after) != len(before) {
+		t.Fatalf("what its own orders left changed something: %+v %v, %d entries after %d", holds, err, len(after), len(before))
+	}
+
+	must(t, s.Learn(ctx(t), state.Heard{Host: "db-b", Term: 40, Epochs: map[estate.StoreID]uint64{"talk-db": 7}}))
+	must(t, s.Learn(ctx(t), state.Heard{Host: "db-c", Term: 12, Epochs: map[estate.StoreID]uint64{"talk-db": 9}}))
+	snap := until(t, s, func(s state.Snapshot) bool { return len(s.Line.Heard) == 2 })
+	if snap.Drive != (state.Drive{Term: 40}) || snap.Stores["talk-db"].Next != 9 || snap.Line.Number != 1 {
+		t.Fatalf("%+v, %+v, line %+v", snap.Drive, snap.Stores["talk-db"], snap.Line)
+	}
+	_, err = s.Append(ctx(t), d, []journal.Entry{{Text: "under the term that is refused"}})
+	wantIs(t, err, state.ErrDeposed)
+	now, err := s.Claim(ctx(t), snap.Drive)
+	must(t, err)
+	if now.Term != 41 {
+		t.Fatalf("term %d", now.Term)
+	}
+}
