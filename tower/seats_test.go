@@ -389,7 +389,7 @@ func TestANewClusterRisesAboveWhatAgentsRemember(t *testing.T) {
 
 	n := w.up("a")
 	w.driver()
-	w.apply(n, strings.Replace(withStore(w.estate(), 1), "127.0.0.1:2", at.Addr().String(), 1))
+	w.apply(n, strings.Replace(withStore(w.estate(), 1), "'127.0.0.1:2'", "'"+at.Addr().String()+"'", 1))
 	until(t, "it drives above what the agent has seen", func() bool { d, ok := n.driving(); return ok && d.Term > 40 })
 	d, _ := n.driving()
 	s := n.store.Snapshot()
