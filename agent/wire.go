@@ -72,10 +72,12 @@ type Order struct {
 	Clean bool `json:"clean,omitempty"`
 	// With Rejoin. Kept is the salvage in which what only this member held lies, so that it may be rewritten.
 	// Counted: it counts for acknowledgement, so that nothing on it may be. Rate is how many bytes it may take
-	// off its upstream in a second; 0: as many as come.
+	// off its upstream in a second; 0: as many as come. Anew: it is copied from its upstream whatever is known of
+	// it, once in a run.
 	Kept    string `json:"kept,omitempty" since:"2"`
 	Counted bool   `json:"counted,omitempty" since:"2"`
 	Rate    int64  `json:"rate,omitempty" since:"2"`
+	Anew    bool   `json:"anew,omitempty" since:"2"`
 	// Digest: what to tell.
 	Question *Question `json:"question,omitempty" since:"2"`
 	// Check: what the job may take of the host, and where an earlier one of the same owner came to,

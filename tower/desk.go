@@ -113,7 +113,7 @@ func (n *Node) planInput(ask web.Ask) (plan.Input, error) {
 	}
 	in := plan.Input{
 		Estate: b.estate, Now: b.now, Stores: b.snap.Stores, Kind: ask.Kind, Subject: ask.Subject,
-		Target: estate.MemberID(ask.To), Withdrawn: b.snap.Withdrawn, Returning: b.snap.Returning, Intents: b.snap.Intents, Seats: n.seated(b),
+		Target: estate.MemberID(ask.To), Anew: ask.Anew, Withdrawn: b.snap.Withdrawn, Returning: b.snap.Returning, Intents: b.snap.Intents, Seats: n.seated(b),
 	}
 	switch ask.Kind {
 	case plan.LoseSite:

@@ -57,7 +57,12 @@ func drawFailback(w io.Writer, f response.Failback) {
 }
 
 func rejoinCommand(o *options) *cobra.Command {
-	return starting(o, &cobra.Command{
+	c := &cobra.Command{
 		Use: "rejoin STORE MEMBER", Short: "Bring one member back to its store: read, made a follower, counted", Args: cobra.ExactArgs(2),
-	}, "rejoin", func(args []string) any { return map[string]string{"store": args[0], "member": args[1]} })
+		Example: "  haechi rejoin talk-db pangyo\n  haechi rejoin talk-db anyang --anew",
+	}
+	anew := c.Flags().Bool("anew", false, "copy it from its primary, also where it follows and counts: what differs there is lost")
+	return starting(o, c, "rejoin", func(args []string) any {
+		return map[string]any{"store": args[0], "member": args[1], "anew": *anew}
+	})
 }

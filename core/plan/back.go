@@ -91,6 +91,9 @@ func (m *maker) cannotServe(id estate.StoreID) *Stuck {
 func (m *maker) back(id estate.StoreID, member estate.MemberID, share, after int) int {
 	at := m.in.Estate.Stores[id].Members[member].Site
 	rec, r := m.in.Stores[id], MemberDown
+	if m.in.Anew {
+		r = Asked
+	}
 	if !slices.Contains(rec.Sync, member) || slices.Contains(rec.Former, member) {
 		r = Returned
 	}
@@ -101,6 +104,9 @@ func (m *maker) back(id estate.StoreID, member estate.MemberID, share, after int
 	}
 	join := m.storeStep(Rejoin, id, r, []estate.MemberID{member})
 	join.Site = at
+	if m.in.Anew {
+		join.arg(ArgAnew, "true")
+	}
 	if share > 1 {
 		join.arg(ArgShare, strconv.Itoa(share))
 	}
@@ -133,20 +139,43 @@ func (m *maker) bringBack() *Stuck {
 	switch {
 	case !ok:
 		return &Stuck{string(id), TargetUnfit, fmt.Sprintf("it has no member %q", member), "choose one of " + list(e.MemberIDs())}
+	case member == m.in.Stores[id].Primary && m.in.Anew:
+		return &Stuck{string(id), TargetUnfit, string(member) + " is its primary, and is never made anew", "mend what is wrong in it by SQL, or move its role to another member first"}
 	case member == m.in.Stores[id].Primary:
 		return &Stuck{string(id), TargetUnfit, string(member) + " is its primary", "nothing has to be done"}
 	case m.gone[at.Site]:
 		return &Stuck{string(id), NotReachable, fmt.Sprintf("%s stands in %s, which is out of reach", member, at.Site), "wait until the site is seen again"}
 	case !m.agentAnswers(at):
 		return &Stuck{string(id), NotReachable, fmt.Sprintf("the agent of %s on %s does not answer", member, at.Host), "start the agent"}
-	case !m.isOut(id, member):
-		return &Stuck{string(id), AlreadySo, string(member) + " follows its primary and counts", "nothing has to be done"}
+	case !m.in.Anew && !m.isOut(id, member):
+		return &Stuck{string(id), AlreadySo, string(member) + " follows its primary and counts",
+			fmt.Sprintf("nothing has to be done; one that differs is copied from its primary by haechi rejoin %s %s --anew", id, member)}
 	}
 	if stuck := m.cannotServe(id); stuck != nil {
 		return stuck
 	}
+	if stuck := m.without(id, member); m.in.Anew && stuck != nil {
+		return stuck
+	}
 	m.back(id, member, 1, 0)
 	return nil
+}
+
+// without says why a member that counts cannot be done without: too few others would be left to acknowledge.
+func (m *maker) without(id estate.StoreID, member estate.MemberID) *Stuck {
+	rec := m.in.Stores[id]
+	if !slices.Contains(rec.Sync, member) || slices.Contains(rec.Former, member) {
+		return nil // nothing rests on its word
+	}
+	rest := slices.DeleteFunc(helpers(rec), func(other estate.MemberID) bool {
+		return other == member || slices.Contains(rec.Former, other) || m.isOut(id, other) || m.gone[m.in.Estate.Stores[id].Members[other].Site]
+	})
+	rule := max(rec.Any, m.in.Estate.Stores[id].Any, 1)
+	if len(rest) >= rule {
+		return nil
+	}
+	return &Stuck{string(id), TooFewLeft, fmt.Sprintf("%s has to be counted out while it is made anew, and then %d could acknowledge beside %s, where the rule asks for %d",
+		member, len(rest), rec.Primary, rule), "bring another member back first"}
 }
 
 // verifyAll compares the members of a store.

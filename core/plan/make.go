@@ -30,6 +30,7 @@ type Input struct {
 	StoresOnly []estate.StoreID
 	// Target is the member that a person wants as primary (failover), or the one to fence, to let go or to bring back.
 	Target    estate.MemberID
+	Anew      bool                              // rejoin: Target is copied from its primary, also where it follows and counts
 	At        estate.SiteID                     // close-reads, open-reads: the site whose members are meant
 	Withdrawn map[estate.NameID][]estate.SiteID // answers that are already out
 	Returning map[estate.NameID][]estate.SiteID // of these, the ones that some name servers may give: a run was bringing them back

@@ -132,6 +132,7 @@ const (
 	ArgRows      = "rows"      // apply: the numbers of its rows, "1,3-5"; none: all of them
 	ArgOverwrite = "overwrite" // apply: "true" where rows that stand otherwise on the primary are to be overwritten
 	ArgBy        = "by"        // apply, discard: the person who asked for it
+	ArgAnew      = "anew"      // rejoin: "true" where the member is copied from its primary whatever is known of it
 	ArgShare     = "share"     // rejoin: among how many members that come back beside each other the room of the link is shared; none: 1
 )
 

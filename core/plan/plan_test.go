@@ -229,6 +229,8 @@ func (w *world) plan(d *datadriven.TestData) string {
 			in.At = estate.SiteID(v)
 		case "to":
 			in.Target = estate.MemberID(v)
+		case "anew":
+			in.Anew = true
 		case "describe":
 			in.Because, draw = []string{"three towers hear nothing of it"}, plan.Describe
 		}

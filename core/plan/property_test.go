@@ -98,6 +98,7 @@ func anyInput(t *rapid.T) plan.Input {
 		in.Subject = rapid.SampledFrom(things[:3]).Draw(t, "store")
 		if in.Kind == plan.LetGo || in.Kind == plan.BringBack {
 			in.Target = estate.MemberID(rapid.SampledFrom(sites).Draw(t, "target"))
+			in.Anew = in.Kind == plan.BringBack && rapid.Bool().Draw(t, "anew")
 		}
 	}
 	return in

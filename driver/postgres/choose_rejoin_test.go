@@ -23,6 +23,9 @@ func TestTheLeastThatDoesIsChosen(t *testing.T) {
 		"CrashedAndHoldsNoMore": {whole, byFollow, "nothing that ansan does not"},
 		"DownFollower":          {with(func(e *evidence) { e.Follower, e.Standby, e.State = true, true, "in archive recovery" }), byStart, "nothing that ansan does not"},
 		"AWeekLater":            {with(func(e *evidence) { e.Follower, e.Standby, e.Gone = true, true, "ansan has no log any more" }), byCopy, "no log any more"},
+		"Differs":               {with(func(e *evidence) { e.Follower, e.Standby, e.Anew = true, true, true }), byCopy, "a person wants it"},
+		"DiffersAndWentOn":      {with(func(e *evidence) { e.Beyond, e.Anew = "its log goes on", true }), byCopy, "a person wants it"},
+		"NotOverAnotherCluster": {with(func(e *evidence) { e.System, e.Anew = "8", true }), "", "another cluster"},
 		"WentOn":                {with(func(e *evidence) { e.Beyond = "its log goes on" }), byRewind, "goes on"},
 		"WentOnAndCleanly":      {with(func(e *evidence) { e.Beyond, e.State = "its log goes on", "shut down" }), byRewind, "goes on"},
 		"WithoutHints":          {with(func(e *evidence) { e.Beyond, e.Hints = "its log goes on", false }), byCopy, "neither data checksums nor wal_log_hints"},
@@ -50,6 +53,48 @@ func TestTheLeastThatDoesIsChosen(t *testing.T) {
 		if !strings.Contains(why, tt.why) {
 			t.Errorf("%s: %q does not say %q", name, why, tt.why)
 		}
+	}
+}
+
+// A member is made anew once in a run that wants it, also where it follows and the order is given again.
+func TestAMemberIsMadeAnewOnceInARun(t *testing.T) {
+	up := &agent.Upstream{Member: "ansan", Host: "127.0.0.1", Port: "1", Credential: 2, Reign: 2}
+	mem := memory{Role: asFollower, Upstream: up}
+	o := agent.Order{Verb: agent.Rejoin, Run: "r-2", Reign: 2, Upstream: up, Anew: true}
+	if !mem.toCopy(o) {
+		t.Error("it follows, and would not be copied")
+	}
+	if _, back := (&Unit{local: &local{}}).isBack(t.Context(), o, mem); back {
+		t.Error("it counts as made anew, and nothing was copied")
+	}
+	mem.Anew = "r-2"
+	if mem.toCopy(o) {
+		t.Error("it would be copied again by the same run")
+	}
+	o.Run = "r-3"
+	if !mem.toCopy(o) {
+		t.Error("another run would not have it copied")
+	}
+	o.Anew = false
+	if mem.toCopy(o) {
+		t.Error("an order that does not say so would have it copied")
+	}
+	u := &Unit{set: Settings{Member: "a"}}
+	o.Anew = true
+	if err := u.mayRejoin(o, memory{Role: asPrimary, Reign: 2}); err == nil {
+		t.Error("a primary would be made anew")
+	}
+	if err := u.mayRejoin(o, memory{Role: asFollower}); err != nil {
+		t.Errorf("a follower is not: %v", err)
+	}
+	o.Run = ""
+	if err := u.mayRejoin(o, memory{Role: asFollower}); err == nil {
+		t.Error("an order that names no run was taken")
+	}
+	a := &attempt{order: agent.Order{Run: "r-1", Reign: 2, Upstream: up}}
+	o.Run = "r-1"
+	if a.serves(o) {
+		t.Error("an attempt that copies only where it must serves one that wants it copied")
 	}
 }
 

@@ -260,6 +260,9 @@ func (m *fakeMember) Do(_ context.Context, o agent.Order, _ *agent.Memory) (map[
 			m.rejoins = m.rejoins[1:]
 			return f, nil
 		}
+		if o.Anew {
+			m.mem.Anew = o.Run
+		}
 		m.mem.Role, m.mem.Reign, m.mem.Upstream, m.mem.Fenced, m.dead, m.primary = asFollower, 0, o.Upstream, false, false, false
 		if !cmp.Equal(before, m.mem) {
 			m.acts++

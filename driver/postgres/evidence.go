@@ -29,6 +29,7 @@ func rewrites(method string) bool { return method == byRewind || method == byCop
 // evidence is what is known of a member's data directory, and of its primary's.
 type evidence struct {
 	Broken    string // how it was being rewritten when that was cut off; empty: it was not
+	Anew      bool   // it is to be copied whatever else is known
 	Empty     bool   // there is nothing in it
 	NoControl bool   // there is something, and no control file
 	System    string
@@ -63,6 +64,8 @@ func (e evidence) choose() (method, reason string, err error) {
 		return "", "", agent.Refuse(agent.Unsafe, "the data directory is of another cluster (system identifier %s, %s has %s): look whose data that is, then move it away", e.System, e.Source, e.SourceSystem)
 	case e.Strange != "":
 		return byCopy, e.Strange, nil
+	case e.Anew:
+		return byCopy, "a person wants it made anew, whatever it holds", nil
 	case e.Beyond != "" && !e.Hints:
 		return byCopy, e.Beyond + ", and it has neither data checksums nor wal_log_hints, so it cannot be rewound", nil
 	case e.Beyond != "" && e.Standby && e.State != "shut down in recovery":
@@ -92,7 +95,7 @@ func (e evidence) wasRead(mem memory) bool {
 
 // gather finds out what the member holds, and what of that its primary has.
 func (u *Unit) gather(ctx context.Context, s *source, o agent.Order, mem memory) (evidence, error) {
-	e := evidence{Source: o.Upstream.Member, SourceSystem: s.system, SourceVersion: number(s.version / 10000), Standby: u.standbySignal(),
+	e := evidence{Source: o.Upstream.Member, SourceSystem: s.system, SourceVersion: number(s.version / 10000), Standby: u.standbySignal(), Anew: mem.toCopy(o),
 		Follower: mem.Role == asFollower && mem.Upstream != nil && mem.Upstream.Member == o.Upstream.Member && mem.Upstream.Reign == o.Reign}
 	if mem.Rebuild.broken() {
 		e.Broken = mem.Rebuild.Stage

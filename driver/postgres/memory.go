@@ -31,6 +31,7 @@ type memory struct {
 	Fenced      bool            `json:"fenced,omitempty"`       // must not be started
 	Alone       *alone          `json:"alone,omitempty"`        // of a primary: goes on without others, or still ends doing so
 	Rebuild     *rebuild        `json:"rebuild,omitempty"`      // while it is brought back
+	Anew        string          `json:"anew,omitempty"`         // of a follower: the run that had it copied last whatever was known of it
 	Horizon     *horizon        `json:"horizon,omitempty"`      // of a primary that was promoted: what it took over
 	Read        read            `json:"read,omitzero"`          // of one that went another way than the primary: what was found
 }
@@ -128,6 +129,9 @@ func (mem memory) facts(f map[string]string) {
 	f["sealed_epoch"] = number(mem.SealedEpoch)
 	f["fenced"] = yes(mem.Fenced)
 	f["alone"] = yes(mem.Alone != nil)
+	if mem.Anew != "" {
+		f["agent/anew"] = mem.Anew
+	}
 	if mem.Rebuild.broken() {
 		f["broken"] = mem.Rebuild.Stage
 	}

@@ -129,6 +129,8 @@ func (u *Unit) mayRejoin(o agent.Order, mem memory) error {
 		return err
 	}
 	switch {
+	case o.Anew && o.Run == "":
+		return agent.Refuse(agent.BadOrder, "rejoin: the order to make %s anew names no run, so nobody could tell once it is done", u.set.Member)
 	case o.Reign == 0 || o.Upstream.Reign != o.Reign || o.Upstream.Credential != o.Reign:
 		return agent.Refuse(agent.BadOrder, "rejoin: %s is primary under epoch %d, the promotion that stands is of epoch %d", o.Upstream.Member, o.Upstream.Reign, o.Reign)
 	case mem.Role == asPrimary && mem.Reign == o.Reign:
@@ -145,7 +147,7 @@ func (u *Unit) mayRejoin(o agent.Order, mem memory) error {
 
 // isBack says whether the member receives from where it is to come back to.
 func (u *Unit) isBack(ctx context.Context, o agent.Order, mem memory) (map[string]string, bool) {
-	if mem.Rebuild != nil || mem.Fenced || mem.Sealed || mem.Role != asFollower || mem.Upstream == nil || mem.Upstream.Member != o.Upstream.Member ||
+	if mem.toCopy(o) || mem.Rebuild != nil || mem.Fenced || mem.Sealed || mem.Role != asFollower || mem.Upstream == nil || mem.Upstream.Member != o.Upstream.Member ||
 		mem.Upstream.Reign != o.Reign || !u.up() {
 		return nil, false
 	}
@@ -158,6 +160,9 @@ func (u *Unit) isBack(ctx context.Context, o agent.Order, mem memory) (map[strin
 	u.back.how(f, o.Run)
 	return f, true
 }
+
+// toCopy says whether an order has the member copied whatever is known of it, and its run has not done so yet.
+func (mem memory) toCopy(o agent.Order) bool { return o.Anew && mem.Anew != o.Run }
 
 // beginAttempt remembers that the member is being brought back, then begins.
 func (u *Unit) beginAttempt(ctx context.Context, o agent.Order, mem memory, m *agent.Memory) (*attempt, error) {
@@ -237,7 +242,8 @@ func (u *Unit) forgetRebuild(mem memory, m *agent.Memory, why error) error {
 
 // serves says whether an attempt is about the same as an order.
 func (a *attempt) serves(o agent.Order) bool {
-	return a.order.Reign == o.Reign && *a.order.Upstream == *o.Upstream && a.order.Kept == o.Kept && a.order.Counted == o.Counted && a.order.Rate == o.Rate
+	return a.order.Reign == o.Reign && *a.order.Upstream == *o.Upstream && a.order.Kept == o.Kept && a.order.Counted == o.Counted && a.order.Rate == o.Rate &&
+		a.order.Anew == o.Anew && (!o.Anew || a.order.Run == o.Run)
 }
 
 // endAttempt ends an attempt and waits until nothing of it goes on.

@@ -82,10 +82,14 @@ func (s *step) rejoinOrder(back string) (agent.Order, error) {
 	}
 	o := s.order(agent.Rejoin, back)
 	o.Upstream, o.Rate = up, s.room(back, primary)
+	o.Anew = s.anew()
 	o.Kept = s.Facts[factSalvaged+"/"+back]
 	o.Counted = slices.Contains(s.Store.Sync, estate.MemberID(back)) && !s.former(back)
 	return o, nil
 }
+
+// anew says whether the member is to be copied whatever is known of it.
+func (s *step) anew() bool { return s.Step.Args[plan.ArgAnew] == "true" }
 
 // room is how many bytes a second a member may take off another: half of the narrowest link that is declared
 // between their sites, shared with those that come back beside it.
@@ -263,7 +267,8 @@ func (s *step) lookRejoin(ctx context.Context) (driver.Result, error) {
 	got := s.all(ctx, []string{back, primary}, func(m string) agent.Order { return s.order(agent.Status, m) })
 	b, p := got[back].Facts, got[primary].Facts
 	c := parseClient(p["client/"+back])
-	ours := b["agent/role"] == asFollower && toNumber(b["agent/upstream_reign"]) == s.Store.Epoch && b["broken"] == "" && b["sealed"] == "false"
+	ours := b["agent/role"] == asFollower && toNumber(b["agent/upstream_reign"]) == s.Store.Epoch && b["broken"] == "" && b["sealed"] == "false" &&
+		(!s.anew() || b["agent/anew"] == string(s.Run))
 	if ours && c.state == "streaming" && c.flushed+nearly >= toLSN(p["lsn"]) {
 		return s.rejoined(back, b), nil
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/haechi/haechi/core/estate"
 	"github.com/haechi/haechi/core/plan"
 	"github.com/haechi/haechi/core/run"
+	"github.com/haechi/haechi/driver"
 )
 
 // lostAnyang is a store that was moved from anyang: that was fenced, and is not counted.
@@ -128,6 +129,41 @@ func TestAMemberIsCountedOutBeforeItIsMadeAnew(t *testing.T) {
 			t.Errorf("%+v %v", res, err)
 		}
 	})
+}
+
+// That a member follows says nothing of whether it was made anew: its agent says so, by the run that wanted it.
+func TestAFollowerIsMadeAnewWhereAPersonWantsIt(t *testing.T) {
+	w := newFakeWorld(t)
+	w.members["anyang"].refuses = "it counts, and would have to be made anew"
+	task := func() driver.Task {
+		task := w.task(plan.Rejoin, nil, "anyang")
+		task.Step.Args = map[string]string{plan.ArgAnew: "true"}
+		return task
+	}
+	if res, err := w.driver().Do(t.Context(), task()); err == nil || res.Store == nil || len(res.Store.Former) != 1 {
+		t.Fatalf("it is not counted out first: %+v %v", res, err)
+	} else {
+		w.store = *res.Store
+	}
+	if res, err := w.driver().Look(t.Context(), task()); res.Outcome != run.NotDone {
+		t.Errorf("it follows, and that was taken for made anew: %+v %v", res, err)
+	}
+	if res, err := w.driver().Do(t.Context(), task()); err != nil || res.Outcome != run.Done {
+		t.Fatalf("%+v %v", res, err)
+	}
+	heard := w.members["anyang"].heard
+	var o agent.Order
+	for _, h := range heard {
+		if h.Verb == agent.Rejoin {
+			o = h
+		}
+	}
+	if !o.Anew || o.Run == "" || o.Counted {
+		t.Errorf("%+v", o)
+	}
+	if res, err := w.driver().Look(t.Context(), task()); res.Outcome != run.Done {
+		t.Errorf("afterwards: %+v %v", res, err)
+	}
 }
 
 func TestARejoinLeavesRoomOnTheLink(t *testing.T) {

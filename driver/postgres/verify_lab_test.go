@@ -14,6 +14,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/haechi/haechi/agent"
+	"github.com/haechi/haechi/core/estate"
 	"github.com/haechi/haechi/core/plan"
 	"github.com/haechi/haechi/core/run"
 	"github.com/haechi/haechi/core/verify"
@@ -150,8 +152,98 @@ func TestVerifyNamesExactlyWhatIsPlanted(t *testing.T) {
 	}
 }
 
-// A store of many small tables is compared at once: what it costs is its rows, not how many tables they lie in.
-func TestVerifyOfManySmallTablesIsQuick(t *testing.T) {
+// A follower that differs is copied from its primary by a person's word, whatever is known of it, and differs no more.
+func TestAFollowerThatDiffersIsMadeAnew(t *testing.T) {
+	c := newCluster(t)
+	c.adopt()
+	c.members["pangyo"].sql("SET statement_timeout = 0", `CREATE TABLE public.orders (id bigint PRIMARY KEY, body text)`,
+		`INSERT INTO public.orders SELECT i, md5(i::text) FROM generate_series(1, 20000) i`, `VACUUM (FREEZE, DISABLE_PAGE_SKIPPING)`)
+	w := c.write(2, "pangyo")
+	defer w.end()
+	flip, broken := c.place("public.orders", "id = 100"), c.place("public.orders", "id = 10000")
+	m := c.members["anyang"]
+	m.lie("public.orders", flip.Block, true, func(p page.Page) error { return p.Flip(flip.Line) })
+	m.lie("public.orders", broken.Block, false, func(p page.Page) error { return p.Flip(broken.Line) })
+	if _, got, res := c.verify(); len(got) == 0 || res.differs == "" {
+		t.Fatalf("the lies are not found: %v %+v", got, res)
+	}
+	r := c.home()
+	r.must(plan.Rejoin, "anyang") // it follows: nothing happens
+	if _, got, _ := c.verify(); len(got) == 0 {
+		t.Fatal("a rejoin that nobody wanted to copy has copied")
+	}
+	r = c.home()
+	r.args = map[string]string{plan.ArgAnew: "true"}
+	if res, err := r.try(30*time.Second, plan.Rejoin, "anyang"); err == nil || res.Outcome != run.NotDone || !slices.Equal(c.record.Former, []estate.MemberID{"anyang"}) {
+		t.Fatalf("it is not counted out first: %v %v, record %+v", res.Outcome, err, c.record)
+	}
+	if holdingNow(c.facts("pangyo"), "anyang") {
+		t.Error("it acknowledges though it is counted out")
+	}
+	if res, err := r.try(2*time.Minute, plan.Rejoin, "anyang"); err != nil || res.Outcome != run.Done {
+		t.Fatalf("%v %v", res, err)
+	}
+	if by := c.method(r, "anyang"); by != byCopy {
+		t.Errorf("by %s", by)
+	}
+	up := m.sql("SELECT pg_postmaster_start_time()")[0][0]
+	r.must(plan.Rejoin, "anyang") // the same order again, by a tower that did not hear
+	if now := m.sql("SELECT pg_postmaster_start_time()")[0][0]; now != up {
+		t.Error("it was made anew twice")
+	}
+	r.args = nil
+	c.counts(r, "anyang")
+	if _, got, res := c.verify(); len(got) > 0 || res.differs != "" || res.verified.IsZero() {
+		t.Errorf("it differs still: %v %+v", got, res)
+	}
+	w.end()
+	c.same("anyang")
+	c.checkNothingLost(w)
+}
+
+// Questions share a connection, and still nobody who drops a database waits for them for long.
+func TestQuestionsDoNotKeepADatabaseFromBeingDropped(t *testing.T) {
+	c := newCluster(t)
+	c.adopt()
+	p := c.members["pangyo"]
+	p.sql("SET statement_timeout = 0", `CREATE DATABASE "가게"`)
+	q := agent.Order{Verb: agent.Digest, Question: &agent.Question{Want: agent.WantTables, Database: "가게"}}
+	ask := func() error { _, err := c.order("pangyo", q); return err }
+	visitors := func() string {
+		return p.sql("SELECT coalesce(string_agg(pid::text, ','), '') FROM pg_stat_activity WHERE datname = '가게'")[0][0]
+	}
+	eventually(t, "two questions share a connection", func() bool {
+		must(t, ask())
+		first := visitors()
+		must(t, ask())
+		return first != "" && visitors() == first
+	})
+	eventually(t, "nobody is there once nobody asks", func() bool { return visitors() == "" })
+	must(t, ask())
+	if _, err := c.order("pangyo", agent.Order{Verb: agent.Promote, Epoch: c.record.Epoch, Reign: c.record.Epoch, Sync: []string{"ansan", "anyang"}, Any: 1}); err != nil {
+		t.Fatal(err)
+	}
+	if now := visitors(); now != "" {
+		t.Errorf("%s stays though the member is made something", now)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for ctx.Err() == nil {
+			_ = ask()
+		}
+	}()
+	eventually(t, "questions are asked", func() bool { return visitors() != "" })
+	began := time.Now()
+	p.sql("SET statement_timeout = 0", `DROP DATABASE "가게"`)
+	t.Logf("dropped after %v", time.Since(began).Round(time.Millisecond))
+	cancel()
+	<-done
+}
+
+// A store of many small tables is compared like one of few large ones; how long that takes is said.
+func TestVerifyOfManySmallTables(t *testing.T) {
 	c := newCluster(t)
 	c.adopt()
 	p := c.members["pangyo"]

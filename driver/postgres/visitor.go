@@ -29,10 +29,10 @@ func (l *local) visit(ctx context.Context, database string) (*visitor, error) {
 	v := l.kept[database]
 	delete(l.kept, database)
 	l.mu.Unlock()
-	if v != nil && v.end.Stop() && time.Now().Before(v.until) && v.CheckConn() == nil {
-		return v, nil
-	}
-	if v != nil {
+	if v != nil && v.end.Stop() { // else its end has come, and somebody ends it just now
+		if v.CheckConn() == nil {
+			return v, nil
+		}
 		closeSoon(v.PgConn)
 	}
 	until := time.Now().Add(visits)

@@ -59,14 +59,17 @@ func (a desk) postVerify(w http.ResponseWriter, r *http.Request, by string) (any
 }
 
 func (a desk) postRejoin(w http.ResponseWriter, r *http.Request, by string) (any, error) {
-	var in struct{ Store, Member string }
+	var in struct {
+		Store, Member string
+		Anew          bool
+	}
 	if err := body(w, r, &in); err != nil {
 		return nil, err
 	}
 	if in.Member == "" {
 		return nil, missing("member")
 	}
-	return a.start(r, by, Ask{Kind: plan.BringBack, Subject: in.Store, To: in.Member}, "store")
+	return a.start(r, by, Ask{Kind: plan.BringBack, Subject: in.Store, To: in.Member, Anew: in.Anew}, "store")
 }
 
 func (a desk) getFailback(_ http.ResponseWriter, r *http.Request, _ string) (any, error) {

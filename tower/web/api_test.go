@@ -168,7 +168,11 @@ func TestOrdersReachTheDesk(t *testing.T) {
 	var got []string
 	d := fakeDesk{
 		StartFunc: func(by string, ask Ask) (run.ID, error) {
-			got = append(got, fmt.Sprintf("%s: %s %s %s", by, ask.Kind, ask.Subject, ask.To))
+			said := fmt.Sprintf("%s: %s %s %s", by, ask.Kind, ask.Subject, ask.To)
+			if ask.Anew {
+				said += " anew"
+			}
+			got = append(got, said)
 			return "r-000007", nil
 		},
 		ArmFunc: func(by, what string) error { got = append(got, by+": arm "+what); return nil },
@@ -197,6 +201,7 @@ func TestOrdersReachTheDesk(t *testing.T) {
 		{"POST", "adopt", `{"store":"talk-db"}`},
 		{"POST", "serve", `{"site":"pangyo"}`},
 		{"POST", "rejoin", `{"store":"talk-db","member":"pangyo"}`},
+		{"POST", "rejoin", `{"store":"talk-db","member":"anyang","anew":true}`},
 		{"GET", "failback?store=talk-db", ``},
 		{"POST", "failback", `{"store":"talk-db"}`},
 		{"POST", "verify", `{"store":"talk-db"}`},
@@ -211,7 +216,7 @@ func TestOrdersReachTheDesk(t *testing.T) {
 		}
 	}
 	want := []string{
-		"kim: evacuate pangyo ", "kim: failover talk-db ansan", "kim: adopt talk-db ", "kim: serve pangyo ", "kim: rejoin talk-db pangyo", "weigh talk-db", "kim: home talk-db", "kim: verify talk-db ", "kim: arm *",
+		"kim: evacuate pangyo ", "kim: failover talk-db ansan", "kim: adopt talk-db ", "kim: serve pangyo ", "kim: rejoin talk-db pangyo", "kim: rejoin talk-db anyang anew", "weigh talk-db", "kim: home talk-db", "kim: verify talk-db ", "kim: arm *",
 		"kim: approve r-000007", "plan lose-site pangyo ", "plan failover talk-db ansan", "history talk-db",
 	}
 	if strings.Join(got, "|") != strings.Join(want, "|") {

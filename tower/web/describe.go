@@ -298,7 +298,7 @@ func storeWarnings(n Now) (out []Warning) {
 		}
 		if s.Differs != "" {
 			out = append(out, Warning{Severity: Bad, Text: s.ID + ": its members do not hold the same: " + s.Differs,
-				Do: "who is right a person decides, and mends it on the primary, or has the member copied anew; then haechi verify " + s.ID})
+				Do: fmt.Sprintf("who is right a person decides, and mends it on the primary, or has the follower copied: haechi rejoin %s MEMBER --anew; then haechi verify %s", s.ID, s.ID)})
 		}
 		if n := openSalvages(s); n > 0 {
 			out = append(out, Warning{Severity: Warn, Text: fmt.Sprintf("%s: salvages that nobody has looked at yet: %d", s.ID, n), Do: "haechi salvage list"})
