@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"path/filepath"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -37,6 +38,8 @@ type auditor struct {
 	log     *slog.Logger
 	audit   func(audit.Input) (audit.Report, error)
 
+	foresight foresight
+
 	unseen map[string]time.Time // components that nobody sees, in sites that live: since when
 	basis  string               // what the last audit rested on
 	last   atomic.Pointer[web.Audit]
@@ -44,6 +47,9 @@ type auditor struct {
 
 func newAuditor(n *Node) *auditor {
 	a := &auditor{beliefs: n.beliefs, now: n.now, log: n.log, audit: audit.Audit, unseen: map[string]time.Time{}}
+	if n.cfg.Data != "" {
+		a.foresight.dir = filepath.Join(n.cfg.Data, "forecasts")
+	}
 	a.last.Store(&web.Audit{Why: "there is no estate yet, or it was not audited yet"})
 	return a
 }
@@ -73,6 +79,19 @@ func (a *auditor) look() {
 	a.basis = basis
 	out := a.make(in, b)
 	a.last.Store(&out)
+	a.foresee(b, at)
+}
+
+// foresee keeps forecasts; a panic in it costs only these.
+func (a *auditor) foresee(b *beliefs, at time.Time) {
+	defer func() {
+		if r := recover(); r != nil {
+			a.log.Error("the forecast broke", "panic", r, "stack", string(debug.Stack()))
+		}
+	}()
+	if err := a.foresight.foresee(b, at); err != nil {
+		a.log.Warn("what was foreseen could not be kept, or not be read", "in", a.foresight.dir, "error", err)
+	}
 }
 
 // stirred says whether a site has not been up for a moment.

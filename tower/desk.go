@@ -287,7 +287,9 @@ func (n *Node) Run(ctx context.Context, id run.ID) (web.Run, error) {
 			return web.Run{}, refusal(err)
 		}
 	}
-	return webRun(events, n.now())
+	out, err := webRun(events, n.now())
+	out.Foreseen = n.audits.foresight.of(id)
+	return out, err
 }
 
 // Steer leaves a person's word for the tower that drives.

@@ -87,7 +87,7 @@ func (o *options) audit(c *cobra.Command, a asked, paths []string, worst audit.S
 	if err != nil {
 		return err
 	}
-	r, err := auditOf(e, a.depth)
+	r, err := auditOf(e, audit.Input{Depth: a.depth, Parts: o.output == "html"})
 	if err != nil {
 		return err
 	}
@@ -211,12 +211,13 @@ func reportOf(paths []string, depth int) (audit.Report, error) {
 	if err != nil {
 		return audit.Report{}, err
 	}
-	return auditOf(e, depth)
+	return auditOf(e, audit.Input{Depth: depth})
 }
 
 // auditOf audits an estate today. That something is down with nothing lost is an error of the file.
-func auditOf(e estate.Estate, depth int) (audit.Report, error) {
-	r, err := audit.Audit(audit.Input{Estate: e, Now: time.Now(), Depth: depth, Back: forecast.Back(e, simulate.Defaults(e))})
+func auditOf(e estate.Estate, in audit.Input) (audit.Report, error) {
+	in.Estate, in.Now, in.Back = e, time.Now(), forecast.Back(e, simulate.Defaults(e))
+	r, err := audit.Audit(in)
 	if err != nil {
 		return r, &misused{err}
 	}
@@ -225,12 +226,12 @@ func auditOf(e estate.Estate, depth int) (audit.Report, error) {
 
 // drawChange says for people what a next version makes better or worse than the one in force.
 func drawChange(w io.Writer, have, next estate.Estate) {
-	was, err := auditOf(have, 1)
+	was, err := auditOf(have, audit.Input{Depth: 1})
 	if err != nil {
 		fmt.Fprintln(w, "what would be lost cannot be compared, in the version in force", err)
 		return
 	}
-	is, err := auditOf(next, 1)
+	is, err := auditOf(next, audit.Input{Depth: 1})
 	if err != nil {
 		fmt.Fprintln(w, "what would be lost cannot be said:", err)
 		return

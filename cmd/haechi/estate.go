@@ -65,8 +65,11 @@ func drawChecked(w io.Writer, e estate.Estate, out checked) {
 		return
 	}
 	fmt.Fprintf(w, "valid: %s, %s, %s, %s, %s\n", e.Name, count(len(e.Sites), "site"), count(len(e.Stores), "store"), count(len(e.Services), "service"), count(len(e.Names), "name"))
+	if len(out.Missing) > 0 {
+		fmt.Fprintln(w, "it only describes; before haechi can act on it, it needs:")
+	}
 	for _, m := range out.Missing {
-		fmt.Fprintln(w, "it only describes, haechi cannot act on it:", m)
+		fmt.Fprintln(w, " ", m)
 	}
 }
 

@@ -44,8 +44,12 @@ Every number says whether it is sourced, derived or assumed. docs/replay.md expl
 			if lang != "en" && lang != "ko" {
 				return &misused{fmt.Errorf("--lang %q: it is en or ko", lang)}
 			}
-			if runs > 0 {
+			if c.Flags().Changed("runs") {
 				r.Runs = runs
+				err = manyRuns(runs)
+			}
+			if err != nil {
+				return err
 			}
 			out, err := play(c, &r, seed)
 			if err != nil {

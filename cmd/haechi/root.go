@@ -35,6 +35,9 @@ When one is lost it moves databases and traffic to the others, in the right orde
 			if may := outputs(c); !slices.Contains(may, o.output) {
 				return fmt.Errorf("--output is %q; it is %s", o.output, either(may))
 			}
+			if err := c.ValidateRequiredFlags(); err != nil { // which cobra would look at too late
+				return err
+			}
 			begun()
 			return nil
 		},
@@ -54,7 +57,7 @@ When one is lost it moves databases and traffic to the others, in the right orde
 		&cobra.Group{ID: describing, Title: "Describe and prepare:"},
 		&cobra.Group{ID: serving, Title: "Serve, and try:"},
 	)
-	add(root, seeing, statusCommand(o), planCommand(o), auditCommand(o), blastCommand(o), simulateCommand(o), replayCommand(o), runsCommand(o), runCommand(o), historyCommand(o), journalCommand(o), doctorCommand(o))
+	add(root, seeing, statusCommand(o), planCommand(o), auditCommand(o), blastCommand(o), simulateCommand(o), compareCommand(o), replayCommand(o), runsCommand(o), runCommand(o), historyCommand(o), journalCommand(o), doctorCommand(o))
 	add(root, acting, evacuateCommand(o), failoverCommand(o), failbackCommand(o), rejoinCommand(o), serveCommand(o), adoptCommand(o), salvageCommand(o), verifyCommand(o), pauseCommand(o), resumeCommand(o),
 		armCommand(o), disarmCommand(o), holdCommand(o), reseatCommand(o), waiveCommand(o))
 	add(root, describing, estateCommand(o), pkiCommand(o))

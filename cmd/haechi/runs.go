@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/haechi/haechi/tower/report"
 	"github.com/haechi/haechi/tower/web"
 )
 
@@ -90,6 +91,10 @@ func drawRun(w io.Writer, r web.Run) {
 	}
 	for _, s := range r.Steps {
 		drawStep(w, s)
+	}
+	if f := r.Foreseen; f != nil {
+		fmt.Fprintf(w, "foreseen at %s, by %d simulated losses of version %d of the estate; counted from when the run was on record:\n", f.At.Local().Format(time.DateTime), f.Runs, f.Version)
+		report.Besides(w, f.Steps)
 	}
 	if r.Ask != "" {
 		fmt.Fprintln(w, "asks:", r.Ask)

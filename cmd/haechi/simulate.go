@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -32,6 +33,9 @@ func simulateCommand(o *options) *cobra.Command {
 
 The JSON holds all that the forecast rests on, so that it can be held against what happens. --model reads a model as that JSON has it, in whole or in part.`,
 		RunE: func(c *cobra.Command, args []string) error {
+			if err := manyRuns(runs); err != nil {
+				return err
+			}
 			_, e, err := described(args)
 			if err != nil {
 				return err
@@ -67,6 +71,14 @@ The JSON holds all that the forecast rests on, so that it can be held against wh
 	return c
 }
 
+// manyRuns refuses what cannot be simulated.
+func manyRuns(n int) error {
+	if n < 1 || n > forecast.Most {
+		return &misused{fmt.Errorf("--runs %d: from 1 to %d can be simulated", n, forecast.Most)}
+	}
+	return nil
+}
+
 // modelFor is what the simulation draws from.
 func modelFor(e estate.Estate, model, history string, told io.Writer) (simulate.Model, error) {
 	m := simulate.Defaults(e)
@@ -92,11 +104,14 @@ func modelFor(e estate.Estate, model, history string, told io.Writer) (simulate.
 	if model != "" {
 		b, err := os.ReadFile(model)
 		if err != nil {
-			return m, err
+			return m, &misused{err}
 		}
 		d := json.NewDecoder(bytes.NewReader(b))
 		d.DisallowUnknownFields()
-		if err := d.Decode(&m); err != nil {
+		if err = d.Decode(&m); err == nil && len(bytes.TrimSpace(b[d.InputOffset():])) > 0 {
+			err = errors.New("something follows the model")
+		}
+		if err != nil {
 			return m, &misused{fmt.Errorf("%s: %w; a forecast (-o json) shows a whole model", model, err)}
 		}
 	}
@@ -106,7 +121,7 @@ func modelFor(e estate.Estate, model, history string, told io.Writer) (simulate.
 func readJournal(path string) ([]journal.Entry, error) {
 	b, err := os.ReadFile(path)
 	if err != nil {
-		return nil, err
+		return nil, &misused{err}
 	}
 	var out []journal.Entry
 	for n := 1; len(bytes.TrimSpace(b)) > 0; n++ {

@@ -20,6 +20,7 @@ type Input struct {
 	Proven map[string]time.Time // site or service: when a drill last proved it
 	Back   Back                 // how long services take to come back; nil: the rule rto is not asked
 	Seen   map[string]bool      // components that are seen live; nil: nobody looked
+	Parts  bool                 // also report how services do when one thing smaller than a site is lost
 }
 
 // Back says how a service that a scenario interrupts comes back; false where it does not.
@@ -40,6 +41,7 @@ type Report struct {
 	Findings   []Finding           `json:"findings"`
 	Survives   map[string]Survival `json:"survives"`            // by site: how services do when it is lost
 	Accidents  map[string]Survival `json:"accidents,omitempty"` // by name: how they do in what the estate names under scenarios
+	Parts      map[string]Survival `json:"-"`                   // by thing smaller than a site: the services that its loss touches; where it was asked for
 	Unused     []estate.Accepted   `json:"unused,omitempty"`    // accepted risks that nothing found answers to
 }
 
@@ -137,7 +139,7 @@ func (d *Down) Error() string {
 	for i, s := range d.Services {
 		out = append(out, s+" is down with nothing lost: "+d.Why[i])
 	}
-	return strings.Join(out, "\n")
+	return strings.Join(append(out, "correct that first: only of what is up with nothing lost can it be said what a loss takes"), "\n")
 }
 
 // audit is one audit under way.
@@ -165,7 +167,8 @@ func Audit(in Input) (Report, error) {
 		return Report{}, err
 	}
 	all := g.scenarios(max(1, in.Depth))
-	r := Report{Estate: in.Estate.Name, Components: len(g.by), Scenarios: len(all), Survives: map[string]Survival{}, Accidents: map[string]Survival{}}
+	rest := a.atRest()
+	r := Report{Estate: in.Estate.Name, Components: len(g.by), Scenarios: len(all), Survives: map[string]Survival{}, Accidents: map[string]Survival{}, Parts: map[string]Survival{}}
 	for _, s := range all {
 		back := a.l.take(s.takes...)
 		a.look(s)
@@ -175,12 +178,37 @@ func Audit(in Input) (Report, error) {
 		if len(s.takes) == 1 && g.kinds[s.takes[0]] == site {
 			r.Survives[g.names[s.takes[0]]] = a.l.survival()
 		}
+		if rest != nil && s.class == oneSmall && s.name == "" {
+			if touched := a.l.survival().besides(*rest); len(touched.Services) > 0 {
+				r.Parts[g.names[s.takes[0]]] = touched
+			}
+		}
 		back()
 	}
 	a.still()
 	r.Findings = a.sorted()
 	r.Unused = accept(in.Estate.Accepted, r.Findings, in.Now)
 	return r, nil
+}
+
+// atRest is how services do with nothing lost, where it is asked what parts do to that.
+func (a *audit) atRest() *Survival {
+	if !a.Parts {
+		return nil
+	}
+	out := a.l.survival()
+	return &out
+}
+
+// besides keeps the services that do otherwise than at rest.
+func (s Survival) besides(rest Survival) Survival {
+	for n, state := range s.Services {
+		if state == rest.Services[n] && s.Shortfall[n] == rest.Shortfall[n] {
+			delete(s.Services, n)
+			delete(s.Shortfall, n)
+		}
+	}
+	return s
 }
 
 func (a *audit) downAlready() error {

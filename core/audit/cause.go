@@ -11,6 +11,8 @@ type why struct {
 	chain []id
 	cause id
 	how   string // why the search stopped there: "taken", "site" (it stands in a lost one), "any", "runs", "members"
+
+	fallen []id // the alternatives that are gone there
 }
 
 // reason follows what is required and down from a component, shortest first, then by name, and
@@ -21,7 +23,7 @@ func (l *loss) reason(n id) why {
 		slices.SortFunc(edge, func(a, b id) int { return cmp.Compare(l.g.names[a], l.g.names[b]) })
 		for _, at := range edge {
 			if how, fallen := l.stops(at); how != "" {
-				w := why{cause: l.g.whose(at), how: how}
+				w := why{cause: l.g.whose(at), how: how, fallen: fallen}
 				for x := at; x != none; x = back[x] {
 					w.chain = append(w.chain, x)
 				}

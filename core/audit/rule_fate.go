@@ -36,7 +36,7 @@ func (a *audit) lookAlternatives(s scenario) {
 	}
 	a.add(key{rule: SharedFate, component: names[0], cause: culprit}, s, severity, func(f *Finding) {
 		f.Others, f.Chain = len(of)-1, []string{names[0], culprit}
-		f.Message = fmt.Sprintf("%s has alternatives, but %s all fall when %s does", names[0], a.listed(fallen[first]), culprit)
+		f.Message = fmt.Sprintf("%s has alternatives, but %s all fall when %s does", names[0], a.g.listed(fallen[first]), culprit)
 		f.Remedy = fmt.Sprintf("move one of them off %s", culprit)
 	})
 }
@@ -82,10 +82,10 @@ func (g *graph) above(of []id) []id {
 	return out
 }
 
-func (a *audit) listed(of []id) string {
+func (g *graph) listed(of []id) string {
 	names := make([]string, len(of))
 	for i, n := range of {
-		names[i] = a.g.names[n]
+		names[i] = g.spoken(n)
 	}
 	slices.Sort(names)
 	return strings.Join(slices.Compact(names), " and ")

@@ -5,7 +5,6 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/haechi/haechi/core/estate"
 )
@@ -71,14 +70,21 @@ func (g *graph) tierOfTeam(team string) Severity {
 	return byTier(best)
 }
 
-// lookPaths raises page-path where all channels of a team fall to one thing, whatever else does.
+// lookPaths raises page-path where all channels of a team fall to one thing, whatever else does: one that is
+// the only one, or what several stand on.
 func (a *audit) lookPaths() {
 	for _, team := range slices.Sorted(maps.Keys(a.Estate.Teams)) {
 		var all []id
 		for _, c := range a.Estate.Teams[team].Channels {
 			all = append(all, a.g.by[c])
 		}
-		if len(all) < 2 {
+		if len(all) == 1 {
+			only := a.g.names[all[0]]
+			a.add(key{rule: PagePath, component: team}, scenario{takes: all}, a.g.tierOfTeam(team), func(f *Finding) {
+				f.Chain, f.Cause = []string{team, only}, only
+				f.Message = fmt.Sprintf("%s has no channel but %s, and cannot be reached when that is lost", team, only)
+				f.Remedy = fmt.Sprintf("give %s a second channel that stands on something else than %s", team, only)
+			})
 			continue
 		}
 		for _, n := range a.g.byName(a.g.under(all)) {
@@ -109,7 +115,7 @@ func (a *audit) lookBackups() {
 		case len(apart) == 0:
 			say = "replication copies a bad delete: no backup lies outside the sites of its members, or offline"
 		case a.Estate.Policy.BackupEvery > 0 && !slices.ContainsFunc(apart, func(b estate.Backup) bool { return a.young(b) }):
-			say = fmt.Sprintf("no backup out of reach is younger than %v, as policy: backup-every wants", a.Estate.Policy.BackupEvery)
+			say = fmt.Sprintf("no backup out of reach is younger than %s, as policy: backup-every wants", estate.Span(a.Estate.Policy.BackupEvery))
 		default:
 			continue
 		}
@@ -168,7 +174,7 @@ func (a *audit) lookProofs() {
 			}
 			a.add(key{rule: Untested, component: name}, scenario{}, Medium, func(f *Finding) {
 				f.Chain, f.Cause = []string{name}, name
-				f.Message = fmt.Sprintf("no drill has proven %s in the last %d days, as policy: drill-every wants", name, int(every/(24*time.Hour)))
+				f.Message = fmt.Sprintf("no drill has proven %s in the last %s, as policy: drill-every wants", name, estate.Span(every))
 				f.Remedy = "rehearse it on a quiet day: haechi evacuate, which proves the site and what is moved"
 			})
 		}

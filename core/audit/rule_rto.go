@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	"github.com/haechi/haechi/core/estate"
 )
 
 // lookReturn raises rto: a service that comes back, but too late.
@@ -20,11 +22,23 @@ func (a *audit) lookReturn(s scenario) {
 		}
 		a.add(key{rule: RTO, component: name}, s, byTier(spec.Tier), func(f *Finding) {
 			f.Chain, f.Cause = a.g.told(in.why), a.g.names[in.why.cause]
-			f.Message = fmt.Sprintf("%s is back within %v when %s is lost (in 95 of 100 cases), later than its rto of %v; it waits longest for: %s",
-				name, r.Within.Round(time.Second), a.g.lostAs(s), *spec.RTO, r.Waits)
+			f.Message = fmt.Sprintf("%s is back within %s when %s is lost (in 95 of 100 cases), later than its rto of %s; it waits longest for: %s",
+				name, about(r.Within), a.g.lostAs(s), estate.Span(*spec.RTO), r.Waits)
 			f.Remedy = r.Remedy
 		})
 	}
+}
+
+// about draws a time rounded up, so that what is too late does not read as just in time.
+func about(d time.Duration) string {
+	unit := time.Second
+	if d < 10*time.Second {
+		unit = 10 * time.Millisecond
+	}
+	if down := d.Truncate(unit); down < d {
+		d = down + unit
+	}
+	return estate.Span(d)
 }
 
 // returns asks how a service comes back, once for all scenarios that are the same to it; nil: it does not.

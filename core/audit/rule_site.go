@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/haechi/haechi/core/estate"
 	"github.com/haechi/haechi/core/seats"
 )
 
@@ -81,7 +82,7 @@ func (a *audit) lookLoss(s scenario) {
 			name, st := a.g.names[n], a.g.names[on]
 			a.add(key{rule: RPO, component: name}, s, byTier(spec.Tier), func(f *Finding) {
 				f.Chain, f.Cause = []string{name, st}, st
-				f.Message = fmt.Sprintf("%s may lose %s of what it was told is saved when %s is lost, more than its rpo of %v: %s", name, amount(lost), a.g.lostAs(s), *spec.RPO, why)
+				f.Message = fmt.Sprintf("%s may lose %s of what it was told is saved when %s is lost, more than its rpo of %s: %s", name, amount(lost), a.g.lostAs(s), estate.Span(*spec.RPO), why)
 				f.Remedy = fmt.Sprintf("have a member of %s in another site hold each write before the client hears of it: acknowledge: {any: 1}, alone: refuse, enough members outside the primary's site", st)
 			})
 		}
@@ -92,7 +93,7 @@ func amount(d *time.Duration) string {
 	if d == nil {
 		return "an unknown part"
 	}
-	return d.String()
+	return estate.Span(*d)
 }
 
 // mayLose says how much of what was acknowledged a store can lose now, and why; nothing where it cannot.

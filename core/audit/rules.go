@@ -19,7 +19,7 @@ var ruleTexts = []struct {
 	{Quorum, "The loss of a site leaves no majority of the towers, so that haechi starts nothing; or takes the primary of a store and leaves too few other members to promote one without losing a write (m − k + 1). Critical for a site; a store by the best tier that stands on it."},
 	{BootstrapCycle, "After a power cut everything starts from nothing: what waits in a ring, through `requires` and `after`, never does. High with a member of tier 0 or 1, else medium."},
 	{TierInversion, "A service requires one of a lower tier, which is saved later. High for tier 0 and 1, else medium."},
-	{PagePath, "A service of a team, or one of tier 0, is down, and no channel of the team works; or all its channels fall to one thing. By the best tier of the team's services."},
+	{PagePath, "A service of a team, or one of tier 0, is down, and no channel of the team works; or all its channels fall to one thing, as a single one does. By the best tier of the team's services."},
 	{Backup, "Replication copies a bad delete. A store has no `backup:` outside the sites of its members or offline, or none as new as `policy: backup-every` wants. Medium."},
 	{Residual, "After one site is gone a service or store would not survive another (with `--depth 2`: one thing elsewhere). Only where its own pools or members run out. Low: two accidents at once."},
 	{Untested, "`policy: drill-every` is set, and no drill has proven the site or service since. What was never tried does not work. Medium."},

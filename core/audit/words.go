@@ -31,11 +31,15 @@ func (g *graph) sentence(w why) string {
 			parts = append(parts, g.names[last]+" has no pool left")
 			break
 		}
-		parts = append(parts, g.names[last]+" runs in "+strings.Join(g.placesOf(last), " and ")+alone(g.placesOf(last)))
+		parts = append(parts, g.names[last]+" runs in "+strings.Join(g.placesOf(last), " and ")+alone(g.placesOf(last))+g.lacking(last))
 	case "members":
 		parts = append(parts, fmt.Sprintf("the members of %s that are left cannot take writes", g.names[last]))
 	case "any":
-		parts = append(parts, fmt.Sprintf("too few of what %s may use instead of each other are left", g.names[last]))
+		few := fmt.Sprintf("too few of what %s may use instead of each other are left", g.names[g.whose(last)])
+		if len(w.fallen) > 0 {
+			few += " without " + g.listed(w.fallen)
+		}
+		parts = append(parts, few)
 	case "site":
 		if g.kinds[last] == link {
 			parts = append(parts, g.names[last]+" ends there")
@@ -65,6 +69,23 @@ func alone(places []string) string {
 		return " alone"
 	}
 	return ""
+}
+
+// lacking says what a service needs beside it in sites in which that does not run.
+func (g *graph) lacking(s id) string {
+	out := ""
+	for _, where := range g.allSites {
+		in, ok := g.beside[[2]id{s, where}]
+		if !ok {
+			continue
+		}
+		for _, c := range g.children[in] {
+			if g.bears[c] < 0 {
+				out += fmt.Sprintf(", and there is no %s, which it needs beside it", g.names[c])
+			}
+		}
+	}
+	return out
 }
 
 // placesOf lists the sites in which a service has pools.

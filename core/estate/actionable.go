@@ -19,7 +19,13 @@ func (e *NotActionable) Error() string {
 // Engines are those that drivers speak.
 func Actionable(e Estate, engines map[string]SettingsCheck) error {
 	var missing []string
-	say := func(format string, args ...any) { missing = append(missing, fmt.Sprintf(format, args...)) }
+	said := map[string]bool{} // members share hosts, names share servers
+	say := func(format string, args ...any) {
+		if line := fmt.Sprintf(format, args...); !said[line] {
+			said[line] = true
+			missing = append(missing, line)
+		}
+	}
 	if len(e.Stores) == 0 && len(e.Names) == 0 {
 		say("no store and no name is declared, so there is nothing to move")
 	}

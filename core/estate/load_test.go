@@ -209,3 +209,38 @@ func TestNamesWithoutEnd(t *testing.T) {
 		}
 	}
 }
+
+// What a store's members and a name's servers have in common is missing once.
+func TestWhatIsMissingIsSaidOnce(t *testing.T) {
+	e, err := estate.Load([]estate.File{{Name: "x.yaml", Data: []byte(`
+haechi: v1
+estate: x
+sites: {p: {}}
+hosts: {ns: {site: p}}
+external: {e: {}}
+services: {s: {requires: [e]}}
+names: {a.example.: {service: s, servers: [ns]}, b.example.: {service: s, servers: [ns]}}
+`)}}, engines)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lacks, ok := errors.AsType[*estate.NotActionable](estate.Actionable(e, engines))
+	if !ok {
+		t.Fatal("nothing is missing")
+	}
+	seen := map[string]bool{}
+	for _, m := range lacks.Missing {
+		if seen[m] {
+			t.Errorf("twice: %s", m)
+		}
+		seen[m] = true
+	}
+}
+
+func TestSpansAreWrittenAsFilesSayThem(t *testing.T) {
+	for d, want := range map[time.Duration]string{0: "0s", 5 * time.Minute: "5m", 90 * time.Minute: "1h30m", 10 * time.Hour: "10h", 36 * time.Hour: "36h", 48 * time.Hour: "2d", 1500 * time.Millisecond: "1.5s"} {
+		if got := estate.Span(d); got != want {
+			t.Errorf("%v is %q, want %q", d, got, want)
+		}
+	}
+}

@@ -126,7 +126,7 @@ func number(least, most float64) shape[float64] {
 	return shape[float64]{schema: schema{"type": "number", "minimum": least, "maximum": most}, read: func(r *reader, n ast.Node, p path) (float64, bool) {
 		v, ok := floatOf(n)
 		if !ok {
-			r.fail(n, p, "here a number is needed, this is %s", kindOf(n))
+			r.fail(n, p, "here a number is needed, this is %s%s", kindOf(n), digits(n, least, most))
 			return 0, false
 		}
 		if !(v >= least && v <= most) {
@@ -137,6 +137,16 @@ func number(least, most float64) shape[float64] {
 	}}
 }
 
+// digits says how to write what is a number and was read as text: one in quotes, in powers of ten, or too large.
+func digits(n ast.Node, least, most float64) string {
+	if t, ok := stringOf(n); ok {
+		if _, err := strconv.ParseFloat(t, 64); err == nil || errors.Is(err, strconv.ErrRange) {
+			return fmt.Sprintf("; write it in digits, without quotes, from %s to %s", plain(least), plain(most))
+		}
+	}
+	return ""
+}
+
 func plain(v float64) string { return strconv.FormatFloat(v, 'f', -1, 64) }
 
 // count is a whole number in a range.
@@ -144,7 +154,7 @@ func count(least, most int) shape[int] {
 	num := number(float64(least), float64(most))
 	return shape[int]{schema: schema{"type": "integer", "minimum": least, "maximum": most}, read: func(r *reader, n ast.Node, p path) (int, bool) {
 		if _, ok := n.(*ast.IntegerNode); !ok {
-			r.fail(n, p, "here a whole number is needed, this is %s", kindOf(n))
+			r.fail(n, p, "here a whole number is needed, this is %s%s", kindOf(n), digits(n, float64(least), float64(most)))
 			return 0, false
 		}
 		v, ok := num.read(r, n, p)
@@ -216,6 +226,22 @@ func parseDuration(s string) (time.Duration, error) {
 		return 0, errSpan
 	}
 	return days + d, nil
+}
+
+// Span draws a time span as a file says it: 1d, 12h, 1m30s.
+func Span(d time.Duration) string {
+	const day = 24 * time.Hour
+	if d != 0 && d%day == 0 {
+		return fmt.Sprintf("%dd", d/day)
+	}
+	s := d.String()
+	if strings.HasSuffix(s, "m0s") {
+		s = strings.TrimSuffix(s, "0s")
+	}
+	if strings.HasSuffix(s, "h0m") {
+		s = strings.TrimSuffix(s, "0m")
+	}
+	return s
 }
 
 // maxDays keeps time spans where arithmetic on them cannot overflow.

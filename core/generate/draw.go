@@ -167,20 +167,10 @@ func promised(d *time.Duration) string {
 	return span(*d)
 }
 
-// span draws a time as people write it: 1d, 12h, 1m30s.
+// span draws a time; of 0 nothing.
 func span(d time.Duration) string {
 	if d == 0 {
 		return ""
 	}
-	if d%day == 0 {
-		return fmt.Sprintf("%dd", d/day)
-	}
-	s := d.String()
-	if strings.HasSuffix(s, "m0s") {
-		s = strings.TrimSuffix(s, "0s")
-	}
-	if strings.HasSuffix(s, "h0m") {
-		s = strings.TrimSuffix(s, "0m")
-	}
-	return s
+	return estate.Span(d)
 }

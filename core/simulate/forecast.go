@@ -63,6 +63,7 @@ type Forecast struct {
 	Histogram []Bin     `json:"histogram"` // of All
 	Critical  []Share   `json:"critical"`  // what stood on the way of the last service, in how many of the runs
 	Typical   []Bar     `json:"typical"`   // the run in the middle, as a chart
+	Steps     []Due     `json:"steps"`     // of the runs, in the order in which they are done
 	Model     Model     `json:"model"`
 }
 
@@ -142,6 +143,7 @@ func (s *Simulation) Gather(seed uint64, outs []Outcome) Forecast {
 	f.Writes = s.stakes()
 	f.Critical = s.critical(outs)
 	f.Typical = s.typical(outs)
+	f.Steps = s.due(outs)
 	return f
 }
 
@@ -156,11 +158,13 @@ func (s *Simulation) hash() string {
 
 func (s *Simulation) service(svc service, times []time.Duration, whole Spread) Service {
 	out := Service{Name: svc.id, Tier: svc.tier, After: s.after.Services[svc.id], Spread: spread(times), Whole: whole, Short: s.after.Shortfall[svc.id]}
+	never := 0
 	for _, t := range times {
 		if t == Never {
-			out.Never += 1 / float64(len(times))
+			never++
 		}
 	}
+	out.Never = float64(never) / float64(max(1, len(times)))
 	if rto := s.e.Services[estate.ServiceID(svc.id)].RTO; rto != nil {
 		x := rto.Seconds()
 		out.RTO = &x

@@ -2,7 +2,9 @@ package simulate
 
 import (
 	"fmt"
+	"maps"
 	"math"
+	"slices"
 	"time"
 
 	"github.com/haechi/haechi/core/estate"
@@ -41,7 +43,7 @@ func (d Dist) Draw(c Chance) time.Duration {
 		return time.Duration(d.Median)
 	}
 	x := float64(d.Median) * math.Exp(math.Log(float64(d.P95)/float64(d.Median))/z95*c.NormFloat64())
-	return time.Duration(min(x, float64(math.MaxInt64/4)))
+	return time.Duration(min(x, float64(longest)))
 }
 
 // Model is what acts take, how often they fail, and how fast people are. All of it is an input, so
@@ -110,14 +112,40 @@ func Defaults(e estate.Estate) Model {
 	return m
 }
 
+// longest is more than any one thing takes; what would be later than endOfTime is then.
+const (
+	longest   = 10 * 365 * 24 * time.Hour
+	endOfTime = 200 * 365 * 24 * time.Hour
+)
+
+// validate says what cannot be of one time.
+func (d Dist) validate(name string) error {
+	for _, t := range append([]estate.Duration{d.Median, d.P95}, d.Measured...) {
+		if t < 0 {
+			return fmt.Errorf("model: %s: a time below nothing", name)
+		}
+		if time.Duration(t) > longest {
+			return fmt.Errorf("model: %s: %v is more than ten years", name, t)
+		}
+	}
+	if d.P95 > 0 && d.P95 < d.Median {
+		return fmt.Errorf("model: %s: 95 of 100 are within %v, but half of them take longer than %v", name, d.P95, d.Median)
+	}
+	return nil
+}
+
 // Validate says what cannot be: a share beyond one, power that comes before it went.
 func (m Model) Validate() error {
-	for name, d := range map[string]Dist{
+	dists := map[string]Dist{
 		"sure": m.Sure, "decide": m.Decide, "look": m.Look, "clients": m.Clients, "answer": m.Answer, "start": m.Start,
 		"boot": m.Boot, "check": m.Check, "hand.begin": m.Hand.Begin, "hand.switch": m.Hand.Switch, "hand.without": m.Hand.Without,
-	} {
-		if d.Median < 0 || d.P95 < 0 {
-			return fmt.Errorf("model: %s: a time below nothing", name)
+	}
+	for v, d := range m.Steps {
+		dists["steps."+string(v)] = d
+	}
+	for _, name := range slices.Sorted(maps.Keys(dists)) {
+		if err := dists[name].validate(name); err != nil {
+			return err
 		}
 	}
 	for _, share := range []float64{m.Fails, m.Unheard, m.Fails + m.Unheard} {
@@ -129,8 +157,8 @@ func (m Model) Validate() error {
 		return fmt.Errorf("model: hand: %d crews that boot %v servers an hour; neither can be below nothing", m.Hand.Crews, m.Hand.Boots)
 	}
 	for i, p := range m.Power {
-		if !(p.Share >= 0 && p.Share <= 1) || p.At < 0 || i > 0 && (p.At < m.Power[i-1].At || p.Share < m.Power[i-1].Share) {
-			return fmt.Errorf("model: power %d: share %v at %v; shares go from 0 to 1, and times and shares only rise", i+1, p.Share, p.At)
+		if !(p.Share >= 0 && p.Share <= 1) || p.At < 0 || time.Duration(p.At) > longest || i > 0 && (p.At < m.Power[i-1].At || p.Share < m.Power[i-1].Share) {
+			return fmt.Errorf("model: power %d: share %v at %v; shares go from 0 to 1, times to ten years, and both only rise", i+1, p.Share, p.At)
 		}
 	}
 	return nil

@@ -85,7 +85,7 @@ func (a *agenda) Pop() any {
 }
 
 // in arranges something for later.
-func (o *once) in(d time.Duration, what func()) { o.at(o.now+d, what) }
+func (o *once) in(d time.Duration, what func()) { o.at(min(o.now+d, endOfTime), what) }
 
 func (o *once) at(t time.Duration, what func()) {
 	o.number++

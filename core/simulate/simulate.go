@@ -135,6 +135,13 @@ func onGround(e estate.Estate, m Model) *ground {
 
 // lose prepares one loss.
 func (g *ground) lose(lose []string) (*Simulation, error) {
+	var names []string // each once
+	for _, n := range lose {
+		if !slices.Contains(names, n) {
+			names = append(names, n)
+		}
+	}
+	lose = names
 	if len(lose) == 0 {
 		return nil, errors.New("nothing is lost; name a site or another component")
 	}

@@ -309,3 +309,18 @@ func TestBadInputIsRefused(t *testing.T) {
 		}
 	}
 }
+
+// What never comes back does so in all runs, not in almost all.
+func TestNeverIsNever(t *testing.T) {
+	s, err := simulate.New(load(t, base, towers, "services: {lone: {tier: 0, load: 1, runs: {pangyo/web: 1}}}\n"), []string{"pangyo"}, certain())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var outs []simulate.Outcome
+	for n := range 10 {
+		outs = append(outs, s.Once(luck(n)))
+	}
+	if f := s.Gather(1, outs); f.Services[0].Never != 1 {
+		t.Errorf("in %v of the runs", f.Services[0].Never)
+	}
+}

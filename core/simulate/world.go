@@ -82,7 +82,7 @@ func (s *Simulation) bootedAt(n, total int) time.Duration {
 			can = min(can, rate*(end-now).Hours())
 		}
 		if float64(n) <= done+can+1e-9 {
-			return now + time.Duration((float64(n)-done)/rate*float64(time.Hour))
+			return now + time.Duration(min((float64(n)-done)/rate*float64(time.Hour), float64(endOfTime-now)))
 		}
 		done += max(can, 0)
 	}

@@ -70,7 +70,7 @@ func group(f audit.Finding) string {
 
 // general says whether a finding is about its component alone, and its remedy does not even name it.
 func general(f audit.Finding) bool {
-	return len(f.Scenario) == 0 && f.Cause == f.Component && !strings.Contains(f.Remedy, f.Component)
+	return len(f.Scenario) == 0 && f.Cause == f.Component && (f.Rule == audit.Untested || f.Rule == audit.Backup || f.Rule == audit.Stale)
 }
 
 func parts(fs []audit.Finding) []Part {
@@ -112,7 +112,7 @@ func Told(f audit.Finding) string {
 	case f.Rule == audit.SharedFate:
 		return fmt.Sprintf("%s; the same goes for %s", f.Message, count(f.Others, "other"))
 	}
-	return fmt.Sprintf("%s (so it is in %s, too)", f.Message, count(f.Others, "other scenario"))
+	return fmt.Sprintf("%s (the same in %s)", f.Message, count(f.Others, "other scenario"))
 }
 
 // some joins names; of more than most it counts the rest; 0 joins all.
@@ -180,9 +180,17 @@ type cell struct {
 }
 
 func gridOf(r audit.Report) grid {
-	g := grid{Losses: append(slices.Sorted(maps.Keys(r.Survives)), slices.Sorted(maps.Keys(r.Accidents))...)}
 	after := maps.Clone(r.Survives)
 	maps.Copy(after, r.Accidents)
+	return gridFor(append(slices.Sorted(maps.Keys(r.Survives)), slices.Sorted(maps.Keys(r.Accidents))...), after)
+}
+
+// smallGrid is how services do after the loss of each thing smaller than a site that touches any.
+func smallGrid(r audit.Report) grid { return gridFor(slices.Sorted(maps.Keys(r.Parts)), r.Parts) }
+
+// gridFor puts losses beside each other. A service that a loss does not speak of is up.
+func gridFor(losses []string, after map[string]audit.Survival) grid {
+	g := grid{Losses: losses}
 	seen := map[string]bool{}
 	for _, s := range after {
 		for n := range s.Services {
@@ -192,7 +200,7 @@ func gridOf(r audit.Report) grid {
 	for _, n := range slices.Sorted(maps.Keys(seen)) {
 		x, hurt := row{Service: n}, false
 		for _, s := range g.Losses {
-			c := cell{State: after[s].Services[n], Missing: after[s].Shortfall[n]}
+			c := cell{State: cmp.Or(after[s].Services[n], "up"), Missing: after[s].Shortfall[n]}
 			x.Cells, hurt = append(x.Cells, c), hurt || c.State != "up"
 		}
 		if hurt {

@@ -52,7 +52,7 @@ func audited(t *testing.T, fs []estate.File) audit.Report {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r, err := audit.Audit(audit.Input{Estate: e, Now: time.Date(2026, 11, 26, 0, 0, 0, 0, time.UTC)})
+	r, err := audit.Audit(audit.Input{Estate: e, Now: time.Date(2026, 11, 26, 0, 0, 0, 0, time.UTC), Parts: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -186,5 +186,15 @@ func TestReadmeShowsAFinding(t *testing.T) {
 	shown, _, _ := strings.Cut(rest, "```")
 	if shown == "" || !strings.Contains(out.String(), shown) {
 		t.Errorf("README shows\n%s\nhaechi says\n%s", shown, out.String())
+	}
+}
+
+// Names of one letter, which any sentence holds, are grouped as others are.
+func TestWhatIsSaidOfManyIsOneEntry(t *testing.T) {
+	r := audited(t, []estate.File{{Name: "x.yaml", Data: []byte("haechi: v1\nestate: x\nsites: {a: {}, b: {}, do: {}}\npolicy: {drill-every: 30d}\n")}})
+	var b bytes.Buffer
+	report.Text(&b, r)
+	if !strings.Contains(b.String(), "3 components") || strings.Count(b.String(), "untested") != 1 {
+		t.Error(b.String())
 	}
 }

@@ -76,7 +76,7 @@ func remark(s simulate.Service) string {
 	if s.Short > 0 {
 		out = append(out, fmt.Sprintf("%.0f servers short", s.Short))
 	}
-	if s.Never > 0 && s.Never < 1 {
+	if s.Never > 0 && s.Never < 1 { // of what never does "never" stands there
 		out = append(out, fmt.Sprintf("does not come back in %.1f %% of the runs", 100*s.Never))
 	}
 	if len(out) == 0 {
@@ -137,8 +137,16 @@ func way(w io.Writer, shares []simulate.Share) {
 			fmt.Fprintf(w, "  … and %d more\n", len(shares)-i)
 			break
 		}
-		fmt.Fprintf(w, "  %-50s in %3.0f %% of the runs, %s in the median\n", s.What, 100*s.Share, span(s.Seconds))
+		fmt.Fprintf(w, "  %-50s in %s of the runs, %s in the median\n", s.What, often(s.Share), span(s.Seconds))
 	}
+}
+
+// often draws a share of the runs; what was seldom is not drawn as never.
+func often(share float64) string {
+	if share > 0 && share < 0.005 {
+		return "<1 %"
+	}
+	return fmt.Sprintf("%3.0f %%", 100*share)
 }
 
 // mostBars and ganttWide bound the chart of the run in the middle.
@@ -196,4 +204,23 @@ func longest(all []simulate.Bar, most int) []simulate.Bar {
 		}
 		return !keep
 	})
+}
+
+// Besides draws steps as they went, beside what was foreseen of them.
+func Besides(w io.Writer, steps []simulate.Beside) {
+	wide := len("step")
+	for _, s := range steps {
+		wide = max(wide, utf8.RuneCountInString(s.What))
+	}
+	fmt.Fprintf(w, "  %-*s  %10s  %9s  %9s\n", wide, "step", "done after", "p50", "p95")
+	for _, s := range steps {
+		took, remark := span(s.Took), ""
+		switch {
+		case s.Took < 0:
+			took, remark = "-", "  not done"
+		case s.Late:
+			remark = "  later than in 95 of 100"
+		}
+		fmt.Fprintf(w, "  %-*s  %10s  %9s  %9s%s\n", wide, s.What, took, span(s.P50), span(s.P95), remark)
+	}
 }

@@ -50,7 +50,7 @@ func ForecastPage(w io.Writer, f simulate.Forecast) error {
 }
 
 func backTable(f simulate.Forecast) *table {
-	t := &table{Head: []string{"service", "", "tier", "p50", "p95", "p99", "enough p50", "p95", "p99"}, Left: 2}
+	t := &table{Head: []string{"service", "", "tier", "serves p50", "p95", "p99", "enough p50", "p95", "p99"}, Left: 2}
 	for _, s := range touched(f) {
 		t.Rows = append(t.Rows, []string{s.Name, strings.TrimSpace(remark(s)), fmt.Sprint(s.Tier), span(s.P50), span(s.P95), span(s.P99),
 			span(s.Whole.P50), span(s.Whole.P95), span(s.Whole.P99)})
@@ -61,7 +61,7 @@ func backTable(f simulate.Forecast) *table {
 func wayTable(shares []simulate.Share) *table {
 	t := &table{Head: []string{"what", "in so many runs", "in the median"}, Left: 1}
 	for _, s := range shares[:min(len(shares), 2*mostOnWay)] {
-		t.Rows = append(t.Rows, []string{s.What, fmt.Sprintf("%.0f %%", 100*s.Share), span(s.Seconds)})
+		t.Rows = append(t.Rows, []string{s.What, often(s.Share), span(s.Seconds)})
 	}
 	return t
 }

@@ -22,6 +22,7 @@ type View struct {
 	Lapsed  []audit.Finding
 	Notes   []string // accepted risks that answer to nothing
 	Grid    grid
+	Small   grid         // the same for what is smaller than a site, where that was asked for
 	Rules   []audit.Rule // those that found something, in the order of docs/audit.md
 }
 
@@ -44,7 +45,7 @@ func HTML(w io.Writer, r audit.Report) error {
 
 // Of sorts an audit into what a page shows.
 func Of(r audit.Report) View {
-	p := View{Report: r, Entries: entries(open(r)), Taken: taken(r), Lapsed: lapsed(r), Grid: gridOf(r)}
+	p := View{Report: r, Entries: entries(open(r)), Taken: taken(r), Lapsed: lapsed(r), Grid: gridOf(r), Small: smallGrid(r)}
 	for _, s := range audit.Severities() {
 		p.Counts = append(p.Counts, tile{s, countOf(open(r), s)})
 	}
@@ -82,6 +83,9 @@ func (c cell) Mark() string {
 	}
 	return "✕"
 }
+
+// Calm is the part of a grid in which everything is up.
+func (g grid) Calm() grid { return grid{Losses: g.Losses, Hurt: g.Fine} }
 
 // More are the others of a part, listed in full.
 func (p Part) More() string { return p.also(0) }

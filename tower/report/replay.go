@@ -127,7 +127,7 @@ func chapters(r replay.Report, l words) []chapter {
 // compared is what was published beside what is simulated, in each reading.
 func compared(r replay.Report, l words) chapter {
 	s := chapter{Title: l.say("What was, and what is simulated", "실제와 시뮬레이션"), Chart: curve(r, l)}
-	t := &table{Head: []string{"", l.say("published", "공개된 값")}, Left: 1}
+	t := &table{Head: []string{counted(r, l), l.say("published", "공개된 값")}, Left: 1}
 	limit := false
 	for _, c := range r.Readings[0].Compared {
 		limit = limit || c.Within > 0
@@ -159,6 +159,16 @@ func compared(r replay.Report, l words) chapter {
 	}
 	s.Table = t
 	return s
+}
+
+// counted says what the numbers of a table are, where all are of one kind and the lines only say when.
+func counted(r replay.Report, l words) string {
+	for _, c := range r.Readings[0].Compared {
+		if c.What != replay.Systems {
+			return ""
+		}
+	}
+	return l.say("systems back", "돌아온 시스템")
 }
 
 // off is how far the simulation is off, and a mark where that is too far.
@@ -300,7 +310,7 @@ func sensitivity(r replay.Report, i int, l words) chapter {
 		s.Chart = swing(r, l)
 		s.Lead = append(s.Lead, l.say("Every number that is assumed or fitted: the outcome with half of it / with twice as much.", "가정했거나 맞춘 값마다: 그 절반일 때 / 두 배일 때의 결과."))
 	}
-	t := &table{Head: []string{""}, Left: 1}
+	t := &table{Head: []string{counted(r, l)}, Left: 1}
 	for _, c := range read.Compared {
 		if !last(read, c) {
 			t.Head = append(t.Head, l.of(c.Title))

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/haechi/haechi/core/run"
+	"github.com/haechi/haechi/core/simulate"
 	"github.com/haechi/haechi/core/situation"
 	"github.com/haechi/haechi/core/verify"
 )
@@ -221,6 +222,17 @@ type Run struct {
 	Why     string    `json:"why,omitempty"` // how it ended, where not well
 	Plan    string    `json:"plan,omitempty"`
 	Steps   []Step    `json:"steps"`
+
+	Foreseen *Foreseen `json:"foreseen,omitempty"` // once it has ended, where this tower had foreseen it
+}
+
+// Foreseen is how a run went beside what a tower had foreseen of it while all was calm.
+type Foreseen struct {
+	At       time.Time         `json:"at"`      // when it was foreseen
+	Version  uint64            `json:"version"` // of the estate then
+	Runs     int               `json:"runs"`    // simulated
+	Steps    []simulate.Beside `json:"steps"`
+	Forecast simulate.Forecast `json:"forecast"` // with all that it rests on
 }
 
 // Open says whether the run has not ended.
