@@ -23,10 +23,10 @@ func verifyCommand(o *options) *cobra.Command {
 read its own pages and indexes. It ends with a list of what was compared and of every row that differs, and
 with status 1 where any does. Who is right a person decides: nothing is changed.
 
-It takes a fifth of a processor of each member at most. haechi run pause leaves it off in the middle,
-haechi run resume goes on from there.`,
+It takes a fifth of a processor of each member at most, unless the store's settings say otherwise. haechi run
+pause leaves it off in the middle, haechi run resume goes on from there.`,
 	}
-	wait := c.Flags().Bool("wait", true, "follow it to its end")
+	noWait := c.Flags().Bool("no-wait", false, "do not follow the run")
 	c.RunE = func(c *cobra.Command, args []string) error {
 		towers, err := o.client()
 		if err != nil {
@@ -36,7 +36,7 @@ haechi run resume goes on from there.`,
 		if err := towers.send(c.Context(), http.MethodPost, "verify", map[string]string{"store": args[0]}, &started); err != nil {
 			return err
 		}
-		if !*wait {
+		if *noWait {
 			return o.show(c, started, startedText(started))
 		}
 		r, err := o.followed(c, towers, string(started.Run), drawVerified)
