@@ -251,7 +251,7 @@ func TestDriverKilledAfterEachEvent(t *testing.T) {
 // serving lets a site that was emptied answer users again, and waits until everything is as it should be.
 func (w world) serving(p lab.Place) {
 	w.Helper()
-	w.shows(p, 30*time.Second, "everything up", func(n web.Now) bool {
+	w.shows(p, 2*time.Minute, "everything up", func(n web.Now) bool {
 		return allUp(n) && n.Quorum.Have && n.Stores[0].Writes == web.WritesAcknowledged && len(n.Stores[0].Unmet) == 0 && !slices.ContainsFunc(n.Runs, web.Run.Open)
 	})
 	if got, err := w.names(others(p)[0]); err == nil && slices.Contains(got, p) {
@@ -361,6 +361,7 @@ func TestAllTowersRestarted(t *testing.T) {
 	if _, err := w.Haechi(t.Context(), "hold", "--why", "so that there is a hold"); err != nil {
 		t.Fatal(err)
 	}
+	w.shows(lab.Pangyo, 2*time.Minute, "no run", func(n web.Now) bool { return len(n.Holds) > 0 && !slices.ContainsFunc(n.Runs, web.Run.Open) })
 	all := w.records(lab.Pangyo, "estate", "armed/", "holds/", "stores/", "withdrawn/", "intents/")
 	restart()
 	w.shows(lab.Pangyo, 30*time.Second, "everything up", up)
