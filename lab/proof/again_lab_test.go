@@ -123,34 +123,37 @@ func (w world) agrees(among ...lab.Place) lab.Place {
 }
 
 // goesOn waits until one member acknowledges, or a tower shows that something is wrong; then the site that burned gets its
-// machines back, and its database is started by hand only if it is the primary still.
+// machines back, and its database is started by hand only if it is the primary still, or was about to be.
 func (w world) goesOn(burned lab.Place) {
 	w.Helper()
-	begun, two := time.Now(), 0
-	for served := false; !served && time.Since(begun) < 15*time.Second; w.while(100 * time.Millisecond) {
-		acked, _ := w.acknowledges()
-		if served = len(acked) == 1; served {
-			w.Logf("%v acknowledges, %v later", acked, time.Since(begun).Round(time.Millisecond))
-		}
+	look, begun, two := others(burned)[0], time.Now(), 0
+	w.eventually(30*time.Second, "service goes on, or a tower shows that it stands still", func() error {
+		acked, err := w.acknowledges()
 		if two++; len(acked) < 2 { // the first of two may have handed over between the looks
 			two = 0
 		}
 		if two > 1 {
 			w.Errorf("%v acknowledge, one after the other and again", acked)
 		}
-	}
-	look := others(burned)[0]
-	if acked, _ := w.acknowledges(); len(acked) == 0 {
-		n := w.shows(look, 10*time.Second, "that service stands still", func(n web.Now) bool { return n.Headline.Level == web.Bad })
-		w.Log(brief(n))
-	}
+		if len(acked) == 1 {
+			w.Logf("%v acknowledges, %v later", acked, time.Since(begun).Round(time.Millisecond))
+			return nil
+		}
+		n, e := w.now(look)
+		if e == nil && n.Headline.Level == web.Bad && time.Since(begun) > 15*time.Second {
+			w.Log(brief(n))
+			return nil
+		}
+		return errors.Join(fmt.Errorf("%v acknowledge; %s", acked, brief(n)), err, e)
+	})
 	w.must(w.Rebuild(w.Context(), burned))
 	n, err := w.now(look)
 	if err != nil || n.Stores[0].Primary != string(burned) && w.chosenBy(look) != burned {
 		return
 	}
-	if acked, _ := w.acknowledges(); len(acked) == 0 && w.databaseRuns(burned) != nil {
-		w.must(w.StartDatabase(w.Context(), burned)) // one that nobody could replace is started by people
+	if acked, _ := w.acknowledges(); len(acked) == 0 && w.databaseRuns(burned) != nil { // people start one that nobody could replace
+		said, err := w.StartDatabase(w.Context(), burned)
+		w.Log(said, err) // another may be promoted in that moment, and this one fenced: what counts is how it ends
 	}
 }
 

@@ -57,11 +57,12 @@ func (w world) follow(ctx context.Context, p lab.Place) <-chan run.Event {
 	return out
 }
 
-// order has a person order something, and returns at once with the run's name.
+// order has a person order something, and returns at once with the run's name. What is refused since a run is open about
+// the same, a comparison for example, is ordered again.
 func (w world) order(args ...string) run.ID {
 	w.Helper()
 	var out string
-	w.eventually(20*time.Second, fmt.Sprintf("haechi %v is taken", args), func() (err error) {
+	w.eventually(time.Minute, fmt.Sprintf("haechi %v is taken", args), func() (err error) {
 		out, err = w.Haechi(w.Context(), append(args, "--no-wait", "--output", "json")...)
 		if err != nil && strings.Contains(err.Error(), "it may have happened") {
 			w.Fatal(err) // asking again could do it twice
@@ -111,7 +112,7 @@ func (w world) at(want func(run.Event, plan.Verb) bool, hit func(driver lab.Plac
 		w.Fatal(err)
 	}
 	driver := w.driver(lab.Sites()...)
-	ctx, cancel := context.WithTimeout(w.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(w.Context(), 90*time.Second)
 	defer cancel()
 	events := w.follow(ctx, others(driver)[0])
 	id = w.order("evacuate", string(from))

@@ -10,6 +10,7 @@ import (
 	"hash/fnv"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -242,13 +243,11 @@ func (w world) fenced(p lab.Place, since time.Time, only int) {
 		if yes, err := w.IsPrimary(w.Context(), p); err == nil && yes {
 			w.Fatalf("%s is primary again", p)
 		}
-		all, err := w.runs(lab.Ansan, since)
-		for _, r := range all {
-			if r.Plan.Kind == plan.Recover && r.Status() == run.StatusDone {
-				return err
-			}
+		n, err := w.now(lab.Ansan)
+		if err != nil || !slices.ContainsFunc(n.Missing, func(l web.Lack) bool { return string(l.Site) == string(p) }) {
+			return err
 		}
-		return errors.Join(errors.New(tell(all)), err)
+		return fmt.Errorf("missing are %v", n.Missing)
 	})
 	if kept := w.salvagedOf(p, since, "alone"); kept < only {
 		w.Errorf("%d rows that only %s held are kept of %d", kept, p, only)
@@ -418,8 +417,7 @@ func TestSiteCutOffFromUsersLosesTrafficAndKeepsData(t *testing.T) {
 	}
 	w.stays(lab.Pangyo, f.At)
 	w.ended(lab.Ansan, 10*time.Second, f.At, "cut-users", run.StatusDone)
-	w.ended(lab.Ansan, time.Minute, f.At, string(plan.Recover), run.StatusDone) // users come back by themselves
-	for _, q := range lab.Sites() {
-		w.sends(q, 5*time.Second, lab.Sites()...)
+	for _, q := range lab.Sites() { // users come back by themselves
+		w.sends(q, time.Minute, lab.Sites()...)
 	}
 }
