@@ -168,9 +168,9 @@ func TestTowerWithAnOldDiskIsHealedByTheWayItPrints(t *testing.T) {
 	n := w.shows(lab.Anyang, 30*time.Second, "that its disk is of an older copy, and what to do", func(n web.Now) bool {
 		return !n.Quorum.Have && says(n, "restored from a copy", "stop the tower, mv ", "seated anew")
 	})
-	move := regexp.MustCompile(`mv (\S+) (\S+), start it`).FindStringSubmatch(n.Quorum.Why)
+	move := regexp.MustCompile(`stop the tower, mv (\S+) (\S+), start it`).FindStringSubmatch(fmt.Sprint(n.Warnings))
 	if move == nil {
-		t.Fatalf("it does not say what to move: %s", n.Quorum.Why)
+		t.Fatalf("it does not say what to move: %s", brief(n))
 	}
 	w.must(w.KillProcess(t.Context(), lab.Anyang, lab.RoleTower))
 	shell(t, "mv", move[1], move[2])
