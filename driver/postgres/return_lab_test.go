@@ -142,7 +142,9 @@ func TestAFormerPrimaryWithoutSlotsAndLogComesBack(t *testing.T) {
 	p.loseLog()
 	n.sql("ALTER SYSTEM SET wal_keep_size = 0", "ALTER SYSTEM SET max_wal_size = '32MB'", "ALTER SYSTEM SET min_wal_size = '32MB'", "SELECT pg_reload_conf()")
 	for range 6 {
-		n.sql("INSERT INTO public.w (id) SELECT coalesce(max(id), 0) + 1 FROM public.w", "SELECT pg_switch_wal()", "CHECKPOINT")
+		n.writesOn()
+		n.isHeard(1)
+		n.sql("CHECKPOINT")
 	}
 	r := c.home()
 	s := r.must(plan.Salvage, "pangyo").Salvage
@@ -167,6 +169,16 @@ func TestAFormerPrimaryWithoutSlotsAndLogComesBack(t *testing.T) {
 	if left := p.sql("SELECT count(*) FROM public.item WHERE id IN (30, 100)")[0][0]; left != "0" {
 		t.Errorf("%s of the rows that only it held are still on it", left)
 	}
+}
+
+// isHeard waits until so many followers hold what a primary has written by now: nobody needs then what a checkpoint
+// throws away.
+func (m *member) isHeard(followers int) {
+	m.c.t.Helper()
+	upTo := m.sql("SELECT pg_current_wal_lsn()")[0][0]
+	eventually(m.c.t, "followers hold "+upTo, func() bool {
+		return m.sql("SELECT count(*) FROM pg_stat_replication WHERE flush_lsn >= " + quote(upTo))[0][0] == fmt.Sprint(followers)
+	})
 }
 
 // loseLog takes a stopped member's slots away, and all of its log that it does not need to start.
@@ -300,7 +312,9 @@ func TestSlotsAreGivenUpBeforeTheDiskIsFull(t *testing.T) {
 	const most = 64 << 20
 	p.sql("ALTER SYSTEM SET max_slot_wal_keep_size = '48MB'", "ALTER SYSTEM SET wal_keep_size = 0", "ALTER SYSTEM SET max_wal_size = '32MB'", "ALTER SYSTEM SET min_wal_size = '32MB'", "SELECT pg_reload_conf()")
 	for range 12 { // 16 MB each
-		p.sql("SELECT pg_logical_emit_message(true, 'much', 'is written')", "SELECT pg_switch_wal()", "CHECKPOINT")
+		p.sql("SELECT pg_logical_emit_message(true, 'much', 'is written')", "SELECT pg_switch_wal()")
+		p.isHeard(2)
+		p.sql("CHECKPOINT")
 	}
 	if lost := p.sql("SELECT count(*) FROM pg_replication_slots WHERE wal_status = 'lost' AND starts_with(slot_name::text, '" + slotPrefix + "')")[0][0]; lost == "0" {
 		t.Fatalf("no slot was given up: %v", p.sql("SELECT slot_name, wal_status FROM pg_replication_slots"))
