@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/haechi/haechi/lab"
 	"github.com/haechi/haechi/lab/talk"
 )
 
@@ -16,6 +17,20 @@ func TestSalvagedRowsAreFoundByTheirKey(t *testing.T) {
 		{"n":2,"database":"talk","schema":"public","table":"방","op":"delete","key":["room","n"],"old":[{"column":"room","text":"r"},{"column":"n","text":"7"}]}]`), &rows)
 	if err != nil || len(rows) != 2 || rows[0].key() != "a" || rows[0].Table != "messages" || rows[1].key() != "r,7" || rows[1].Table != "방" {
 		t.Errorf("%v: %+v", err, rows)
+	}
+}
+
+// A salvage that says of a row that nobody was told of it, where somebody was, is none to rely on.
+func TestAFalseNeverIsWrong(t *testing.T) {
+	row := func(id, told string) salvagedRow {
+		return salvagedRow{Table: "messages", Key: []string{"id"}, New: []value{{"id", id}}, Told: told}
+	}
+	planted := lab.Planted{Cancelled: []string{"c"}, OptedOut: []string{"o"}, Waiting: []string{"w"}}
+	if wrong := falselyNever([]salvagedRow{row("c", "unknown"), row("o", "unknown"), row("w", "never"), row("x", "never")}, planted); len(wrong) > 0 {
+		t.Error(wrong)
+	}
+	if wrong := falselyNever([]salvagedRow{row("c", "never"), row("o", "never"), row("w", "unknown")}, planted); len(wrong) != 2 {
+		t.Error(wrong)
 	}
 }
 
