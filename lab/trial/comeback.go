@@ -44,7 +44,7 @@ type Back struct {
 	Planted int      `json:"planted_rows"`  // that the lab left on it alone, the clients' own besides
 	Alone   int      `json:"alone_rows"`    // that it alone held, as the lab found by other means
 	Rows    int      `json:"salvaged_rows"` // that haechi says it alone held
-	Exact   bool     `json:"salvage_exact"` // these are the same, and of none is said that nobody was told of it where somebody was
+	Exact   bool     `json:"salvage_exact"` // these are the same, planted ones in what they hold, and of none is said that nobody was told of it where somebody was
 	Wrong   []string `json:"wrong,omitempty"`
 
 	Verified bool     `json:"verified"` // all members were compared since, and hold the same
@@ -172,7 +172,7 @@ func (c Comeback) compare(ctx context.Context, b *Back, alone []lab.AloneRow, pl
 	for _, r := range rows {
 		found[lab.AloneRow{Table: r.Schema + "." + r.Table, Key: r.key()}] = true
 	}
-	b.Wrong = falselyNever(rows, planted)
+	b.Wrong = untrue(rows, planted)
 	want := map[lab.AloneRow]bool{}
 	for _, r := range alone {
 		want[r] = true
@@ -193,13 +193,17 @@ func (c Comeback) compare(ctx context.Context, b *Back, alone []lab.AloneRow, pl
 	return nil
 }
 
-// falselyNever are the rows of which it is said that no client was ever told that they are saved, though one was: it was
-// answered with a warning, or had opted out of waiting.
-func falselyNever(rows []salvagedRow, planted lab.Planted) (out []string) {
+// untrue are the planted rows that were salvaged with other contents; and those of which it is said that no client was
+// ever told that they are saved, though one was: it was answered with a warning, or had opted out of waiting.
+func untrue(rows []salvagedRow, planted lab.Planted) (out []string) {
 	told := slices.Concat(planted.Cancelled, planted.OptedOut)
 	for _, r := range rows {
-		if r.Told == "never" && slices.Contains(told, r.key()) {
-			out = append(out, fmt.Sprintf("%s %s: its client was told that it is saved, and it is said that nobody was", r.Table, r.key()))
+		id := r.key()
+		if want := planted.Body(id); want != "" && !slices.Contains(r.New, value{"body", want}) {
+			out = append(out, fmt.Sprintf("%s %s was salvaged with other contents", r.Table, id))
+		}
+		if r.Told == "never" && slices.Contains(told, id) {
+			out = append(out, fmt.Sprintf("%s %s: its client was told that it is saved, and it is said that nobody was", r.Table, id))
 		}
 	}
 	return out

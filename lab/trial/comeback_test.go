@@ -20,16 +20,22 @@ func TestSalvagedRowsAreFoundByTheirKey(t *testing.T) {
 	}
 }
 
-// A salvage that says of a row that nobody was told of it, where somebody was, is none to rely on.
-func TestAFalseNeverIsWrong(t *testing.T) {
-	row := func(id, told string) salvagedRow {
-		return salvagedRow{Table: "messages", Key: []string{"id"}, New: []value{{"id", id}}, Told: told}
-	}
+// A salvage that holds something else than was there, or says of a row that nobody was told of it where somebody was, is none
+// to rely on.
+func TestASalvageThatIsUntrueIsNotExact(t *testing.T) {
 	planted := lab.Planted{Cancelled: []string{"c"}, OptedOut: []string{"o"}, Waiting: []string{"w"}}
-	if wrong := falselyNever([]salvagedRow{row("c", "unknown"), row("o", "unknown"), row("w", "never"), row("x", "never")}, planted); len(wrong) > 0 {
+	row := func(id, told string) salvagedRow {
+		return salvagedRow{Table: "messages", Key: []string{"id"}, New: []value{{"id", id}, {"body", planted.Body(id)}}, Told: told}
+	}
+	if wrong := untrue([]salvagedRow{row("c", "unknown"), row("o", "unknown"), row("w", "never"), row("x", "never")}, planted); len(wrong) > 0 {
 		t.Error(wrong)
 	}
-	if wrong := falselyNever([]salvagedRow{row("c", "never"), row("o", "never"), row("w", "unknown")}, planted); len(wrong) != 2 {
+	if wrong := untrue([]salvagedRow{row("c", "never"), row("o", "never"), row("w", "unknown")}, planted); len(wrong) != 2 {
+		t.Error(wrong)
+	}
+	other := row("w", "never")
+	other.New[1].Text = planted.Body("c")
+	if wrong := untrue([]salvagedRow{other}, planted); len(wrong) != 1 || !strings.Contains(wrong[0], "other contents") {
 		t.Error(wrong)
 	}
 }
