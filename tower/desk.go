@@ -48,7 +48,7 @@ func (n *Node) Apply(ctx context.Context, by pki.Identity, files []web.File, ifV
 			return web.Applied{}, err
 		}
 	}
-	if err := keepsStores(have, next, s); err != nil {
+	if err := keepsStores(by, have, next, s); err != nil {
 		return web.Applied{}, err
 	}
 	if ifVersion < 0 {
@@ -79,8 +79,9 @@ func mayLoosen(by pki.Identity, have, next estate.Estate) error {
 
 // keepsStores refuses a version that would change who may acknowledge the writes of a store that is under epochs: the
 // rule in force, and who counts, is known to the journal, not to a file. One that names another member changes neither: that
-// one is copied first, and counts once it is listed. And of one that does not count nothing is needed.
-func keepsStores(have, next estate.Estate, s state.Snapshot) error {
+// one is copied first, and counts once it is listed. And of one that does not count nothing is needed; but where it did
+// once, what only it holds is read by nobody after that, and an approver has to agree.
+func keepsStores(by pki.Identity, have, next estate.Estate, s state.Snapshot) error {
 	for _, id := range have.StoreIDs() {
 		rec := s.Stores[id]
 		if rec.Epoch == 0 {
@@ -101,8 +102,14 @@ func keepsStores(have, next estate.Estate, s state.Snapshot) error {
 			return refuse(fmt.Sprintf("wait for its end, or haechi run abort %s", r), "run %s is about it, and goes by the members that it knows", r)
 		}
 		for _, m := range old.MemberIDs() {
-			if _, stays := now.Members[m]; !stays && (m == rec.Primary || slices.Contains(rec.Sync, m)) {
+			_, stays := now.Members[m]
+			switch {
+			case stays:
+			case m == rec.Primary || slices.Contains(rec.Sync, m):
 				return refuse(fmt.Sprintf("where it is gone for good: haechi count-out %s %s, then apply again; else leave it in", id, m), "%s counts there", m)
+			case slices.Contains(rec.Former, m) && !by.Has(pki.Approver):
+				return &web.Refused{Code: web.Forbidden, Why: fmt.Sprintf("%s counted in %s once, and what only it holds would be read by nobody; %s has not the role of approver", m, id, by.Name),
+					Do: "leave it in, or let somebody with the roles of operator and approver apply it; nothing was changed"}
 			}
 		}
 	}

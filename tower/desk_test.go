@@ -78,11 +78,16 @@ func TestTheDeskRefuses(t *testing.T) {
 	// A member more changes nothing about who acknowledges, nor does the loss of one that does not count.
 	w.apply(n, strings.Replace(text, memberOfC, memberOfC+another, 1))
 	w.apply(n, text)
-	_, err = n.store.Append(within(t), d, []journal.Entry{{Kind: "note", Text: "counted out"}}, state.StorePut{ID: "talk-db",
+	_, err = n.store.Append(within(t), d, []journal.Entry{{Kind: "note", Text: "counted out"}}, state.StorePut{ID: "talk-db", Was: n.store.Snapshot().Stores["talk-db"],
 		Store: situation.Store{Epoch: 1, Primary: "a", Any: 1, LeastAny: 1, Sync: []estate.MemberID{"b"}, Former: []estate.MemberID{"c"}}})
 	must(t, err)
 	until(t, "the tower knows who counts", func() bool { return len(n.store.Snapshot().Stores["talk-db"].Sync) == 1 })
-	w.apply(n, without)
+	files := []web.File{{Name: "estate.yaml", Data: []byte(without)}}
+	_, err = n.Apply(within(t), operator, files, -1)
+	refusedAs(t, err, web.Forbidden, "what only it holds would be read by nobody")
+	v, err := n.Apply(within(t), pki.Identity{Kind: pki.Person, Name: "kim", Roles: []string{pki.Approver, pki.Operator}}, files, -1)
+	must(t, err)
+	until(t, "it is known that c is left out", func() bool { return n.store.Snapshot().Estate.Version == v.Version })
 	w.apply(n, text)
 
 	must(t, n.Hold(within(t), "operator", "works on the cooling"))
