@@ -351,3 +351,65 @@ func TestAReturnWithoutTheRightToReplicate(t *testing.T) {
 	c.counts(r, "pangyo")
 	c.same("pangyo")
 }
+
+// A follower's site is gone for good, and any 1 is not safe any more: a seal of the other one alone proves nothing. The lost
+// one is counted out, a member that is new takes its place, and then the loss of the primary is borne.
+func TestAMemberInAnotherSiteMakesAnyOneSafeAgain(t *testing.T) {
+	c := newCluster(t)
+	c.addMember("jeju") // a host, and nothing on it
+	jeju := c.members["jeju"]
+	c.adopt()
+	w := c.write(2, "pangyo", "ansan", "jeju")
+	acknowledges := func(p string) {
+		t.Helper()
+		began := time.Now()
+		eventually(t, p+" acknowledges", func() bool { n, _ := w.since(began, p); return n > 50 })
+	}
+	acknowledges("pangyo")
+	lost := c.members["anyang"]
+	lost.killDatabase()
+	lost.stopAgent()
+	acknowledges("pangyo")
+
+	r := c.home()
+	r.args = map[string]string{plan.ArgMember: "anyang"}
+	r.must(plan.CountOut, "pangyo")
+	if !slices.Equal(c.record.Sync, []estate.MemberID{"ansan"}) || !slices.Equal(c.record.Former, []estate.MemberID{"anyang"}) {
+		t.Fatalf("record %+v", c.record)
+	}
+	acknowledges("pangyo")
+
+	delete(c.store.Members, "anyang")
+	host := estate.HostID("db-jeju")
+	c.store.Members["jeju"] = estate.Member{Site: "jeju", Host: host, Address: fmt.Sprintf("127.0.0.1:%d", jeju.port), Unit: "talk-db"}
+	c.estate.Hosts[host] = estate.Host{Site: "jeju", Agent: jeju.addr}
+	jeju.startAgent()
+	if f := c.facts("jeju"); f[situation.FactRunning] != "false" || f[situation.FactMade] != "" {
+		t.Fatalf("a member that is new says %v", f)
+	}
+	r = c.home()
+	r.must(plan.Rejoin, "jeju")
+	if by := c.method(r, "jeju"); by != byCopy {
+		t.Errorf("by %s", by)
+	}
+	r.beforeReturn("jeju")
+	r.must(plan.Return, "jeju")
+	if !slices.Equal(c.record.Sync, []estate.MemberID{"ansan", "jeju"}) || slices.Contains(c.record.Former, "jeju") {
+		t.Fatalf("record %+v", c.record)
+	}
+	acknowledges("pangyo")
+
+	c.members["pangyo"].killDatabase()
+	r = c.begin()
+	for _, v := range []plan.Verb{plan.Seal, plan.Choose, plan.Follow, plan.Promote} {
+		r.must(v, "ansan", "jeju")
+	}
+	acknowledges(string(c.record.Primary))
+	if !slices.Equal(c.record.Former, []estate.MemberID{"pangyo"}) {
+		t.Errorf("record %+v", c.record)
+	}
+	w.end()
+	c.same("ansan")
+	c.same("jeju")
+	c.checkNothingLost(w)
+}
