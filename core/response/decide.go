@@ -64,7 +64,7 @@ func (in Input) aim(d *Decision, w want) {
 		}
 	}
 	for _, o := range in.Open {
-		if o.open() && o.Status != run.StatusHanding && in.yields(o, w) {
+		if o.open() && in.madeRoom(o, w) {
 			d.Supersedes = append(d.Supersedes, o.ID)
 		}
 	}
@@ -72,6 +72,13 @@ func (in Input) aim(d *Decision, w want) {
 	if d.Act == Start && len(d.Supersedes) > 0 {
 		d.Act = Supersede
 	}
+}
+
+// madeRoom says whether a run has to be wound up before what is wanted begins. One that hands over, to nobody that
+// is open yet, was left by a tower that died in the middle of that: its stores are not moved beside it.
+func (in Input) madeRoom(o OpenRun, w want) bool {
+	ours := func(id estate.StoreID) bool { return in.concerns(o, id) }
+	return in.yields(o, w) || o.Status == run.StatusHanding && moves(w.kind) && slices.ContainsFunc(w.stores, ours)
 }
 
 func (o OpenRun) open() bool { return o.Closed.IsZero() }
