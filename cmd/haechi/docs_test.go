@@ -185,14 +185,14 @@ func aNight(t *testing.T) string {
 		return time.Date(2026, 11, 23, 4, minute, second, ms*1e6, time.Local)
 	}
 	n := web.Now{Estate: web.EstateRef{Name: "talk", Version: 3}, Missing: situation.Missing(s), Quorum: web.Quorum{Have: true},
-		Runs: []web.Run{{ID: "r-000003", Kind: "recover", Subject: "pangyo", Status: web.RunRunning}},
+		Runs: []web.Run{{ID: "r-000003-k3f9", Kind: "recover", Subject: "pangyo", Status: web.RunRunning}},
 		Stores: []web.Store{{ID: "talk-db", Members: []web.Member{{ID: "pangyo", Role: web.RoleFormer, Site: "pangyo",
 			Jobs: []web.Job{{What: "rejoin", Phase: "copying", Bytes: 31, Of: 100, ETAS: 41}}}}}}}
 	drawNow(&b, n)
 	n.Missing, n.Runs[0].Status, n.Runs[0].Ask = nil, web.RunAsking, "step 9: watch talk.example. failed after one try"
 	drawNow(&b, web.Describe(n))
 
-	sv := situation.Salvage{ID: "r-000003-pangyo", Store: "talk-db", Member: "pangyo", Timeline: 1, Fork: "0/5A3C1E0", End: "0/5A41B98", Method: situation.Decoded, Rows: 214, Told: 214,
+	sv := situation.Salvage{ID: "r-000003-k3f9-pangyo", Store: "talk-db", Member: "pangyo", Timeline: 1, Fork: "0/5A3C1E0", End: "0/5A41B98", Method: situation.Decoded, Rows: 214, Told: 214,
 		Holders: []estate.MemberID{"ansan", "pangyo"}, At: clock(2, 6, 0), State: situation.SalvageOpen}
 	drawSalvages(&b, []situation.Salvage{sv})
 	drawSalvage(&b, web.SalvageRows{Salvage: sv, Next: 101, Rows: []web.SalvageRow{{N: 1, Database: "talk", Schema: "public", Table: "messages", Op: "insert",
@@ -210,18 +210,18 @@ func aNight(t *testing.T) string {
 	sv.State, sv.Applied, sv.By, sv.Written = situation.SalvageOpen, 5, []string{"kim"}, "1,4-7"
 	drawLife(&b, history.Life{Store: "talk-db", Verified: clock(3, 12, 0),
 		Reigns: []history.Reign{
-			{Epoch: 1, Timeline: 1, Primary: "pangyo", From: at.Add(-6 * time.Hour), Until: clock(0, 0, 0).Add(-48 * time.Minute), Run: "r-000001", Kind: "adopt", Because: []string{"admin asked for it"}},
-			{Epoch: 2, Timeline: 2, Primary: "ansan", From: clock(0, 0, 400).Add(-48 * time.Minute), Run: "r-000002", Kind: "lose-site", Because: []string{"pangyo is lost"}},
+			{Epoch: 1, Timeline: 1, Primary: "pangyo", From: at.Add(-6 * time.Hour), Until: clock(0, 0, 0).Add(-48 * time.Minute), Run: "r-000001-k3f9", Kind: "adopt", Because: []string{"admin asked for it"}},
+			{Epoch: 2, Timeline: 2, Primary: "ansan", From: clock(0, 0, 400).Add(-48 * time.Minute), Run: "r-000002-k3f9", Kind: "lose-site", Because: []string{"pangyo is lost"}},
 		},
 		Events: []history.Event{
-			{At: clock(2, 7, 0), What: history.Salvaged, Members: []string{"pangyo"}, Run: "r-000003", Text: "214 rows that only pangyo holds are kept as r-000003-pangyo, beside [ansan pangyo]; of 214 a client may have been told that they are saved"},
-			{At: clock(3, 8, 0), What: history.Rejoined, Members: []string{"pangyo"}, Run: "r-000003", Text: "pangyo receives from ansan, by a rewind: its log goes on beyond the fork of timeline 1 at 0/5A3C1E0 (Transaction); 61 MB were sent"},
-			{At: clock(3, 11, 0), What: history.Returned, Members: []string{"pangyo"}, Run: "r-000003", Text: "pangyo follows ansan and may acknowledge again"},
-			{At: clock(4, 58, 0), What: history.Verified, Members: []string{"ansan", "anyang", "pangyo"}, Run: "r-000003", Text: "9 tables, 48210 rows, 4 sequences: all members hold the same"},
+			{At: clock(2, 7, 0), What: history.Salvaged, Members: []string{"pangyo"}, Run: "r-000003-k3f9", Text: "214 rows that only pangyo holds are kept as r-000003-k3f9-pangyo, beside [ansan pangyo]; of 214 a client may have been told that they are saved"},
+			{At: clock(3, 8, 0), What: history.Rejoined, Members: []string{"pangyo"}, Run: "r-000003-k3f9", Text: "pangyo receives from ansan, by a rewind: its log goes on beyond the fork of timeline 1 at 0/5A3C1E0 (Transaction); 61 MB were sent"},
+			{At: clock(3, 11, 0), What: history.Returned, Members: []string{"pangyo"}, Run: "r-000003-k3f9", Text: "pangyo follows ansan and may acknowledge again"},
+			{At: clock(4, 58, 0), What: history.Verified, Members: []string{"ansan", "anyang", "pangyo"}, Run: "r-000003-k3f9", Text: "9 tables, 48210 rows, 4 sequences: all members hold the same"},
 		},
 		Salvages: []situation.Salvage{sv},
 	})
-	fmt.Fprintln(&b, "haechi:", endedWell(web.Run{ID: "r-000007", Status: web.RunFailed, Why: "failed: step 2 watch talk.example.: isp-a: talk in pangyo answers with status 503"}))
+	fmt.Fprintln(&b, "haechi:", endedWell(web.Run{ID: "r-000007-k3f9", Status: web.RunFailed, Why: "failed: step 2 watch talk.example.: isp-a: talk in pangyo answers with status 503"}))
 
 	var out strings.Builder
 	for line := range strings.Lines(b.String()) {

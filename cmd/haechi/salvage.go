@@ -190,7 +190,7 @@ func applySalvageCommand(o *options) *cobra.Command {
 	var all, overwrite bool
 	c := starting(o, &cobra.Command{
 		Use: "apply ID", Short: "Write rows back on the primary, in one transaction", Args: cobra.ExactArgs(1),
-		Example: "  haechi salvage apply r-000012-pangyo --rows 1,3-5\n  haechi salvage apply r-000012-pangyo --all",
+		Example: "  haechi salvage apply r-000012-k3f9-pangyo --rows 1,3-5\n  haechi salvage apply r-000012-k3f9-pangyo --all",
 	}, "salvages/{}/apply", func([]string) any { return map[string]any{"rows": rows, "all": all, "overwrite": overwrite} })
 	c.Flags().StringVar(&rows, "rows", "", "the `numbers` of the rows, for example 1,3-5")
 	c.Flags().BoolVar(&all, "all", false, "all its rows")
