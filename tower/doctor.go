@@ -71,6 +71,7 @@ func (b *beliefs) storeFindings(id estate.StoreID) (out []web.Finding) {
 	if !adopted {
 		out = append(out, web.Finding{Subject: string(id), Level: web.Warn, Text: "it was never adopted, so it is not failed over", Do: "haechi adopt " + string(id)})
 	}
+	out = append(out, b.undecided(id)...)
 	type said struct{ member, text string }
 	do := map[said]string{}
 	members := b.estate.Stores[id].MemberIDs()
@@ -96,6 +97,19 @@ func (b *beliefs) storeFindings(id estate.StoreID) (out []web.Finding) {
 			if !spoken[said{string(m), a.Text}] {
 				out = append(out, web.Finding{Subject: fmt.Sprintf("%s/%s", id, m), Level: web.Warn, Text: a.Text, Do: a.Do})
 			}
+		}
+	}
+	return out
+}
+
+// undecided is what people have to decide about what a store's members hold.
+func (b *beliefs) undecided(id estate.StoreID) (out []web.Finding) {
+	if differs := b.snap.Stores[id].Differs; differs != "" {
+		out = append(out, web.Finding{Subject: string(id), Level: web.Bad, Text: "its members do not hold the same: " + differs, Do: web.Mend(string(id))})
+	}
+	for _, s := range b.snap.Salvages {
+		if s.Store == id && s.State == situation.SalvageOpen {
+			return append(out, web.Finding{Subject: string(id), Level: web.Warn, Text: "nobody has decided yet about what only a member held", Do: "haechi salvage list"})
 		}
 	}
 	return out

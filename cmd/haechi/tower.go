@@ -15,7 +15,7 @@ import (
 func towerCommand(o *options) *cobra.Command {
 	var file string
 	cmd := &cobra.Command{
-		Use: "tower --config FILE", Short: "run a tower on this host", Args: cobra.ArbitraryArgs,
+		Use: "tower --config FILE", Short: "Run a tower on this host; init, snapshot, restore, recover", Args: cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 {
 				return parent(cmd, args)
@@ -37,7 +37,7 @@ func towerCommand(o *options) *cobra.Command {
 func observerCommand() *cobra.Command {
 	var file string
 	cmd := &cobra.Command{
-		Use: "observer --config FILE", Short: "look from where users are, and tell the towers", Args: cobra.NoArgs,
+		Use: "observer --config FILE", Short: "Look from where users are, and tell the towers", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := tower.ReadObserverConfig(file)
 			if err != nil {

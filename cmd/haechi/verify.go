@@ -23,10 +23,10 @@ func verifyCommand(o *options) *cobra.Command {
 read its own pages and indexes. It ends with a list of what was compared and of every row that differs, and
 with status 1 where any does. Who is right a person decides: nothing is changed.
 
-It takes a fifth of a processor of each member at most. haechi run pause leaves it off in the middle,
-haechi run resume goes on from there.`,
+It takes a fifth of a processor of each member at most, unless the store's settings say otherwise. haechi run
+pause leaves it off in the middle, haechi run resume goes on from there.`,
 	}
-	wait := c.Flags().Bool("wait", true, "follow it to its end")
+	noWait := c.Flags().Bool("no-wait", false, "do not follow the run")
 	c.RunE = func(c *cobra.Command, args []string) error {
 		towers, err := o.client()
 		if err != nil {
@@ -36,7 +36,7 @@ haechi run resume goes on from there.`,
 		if err := towers.send(c.Context(), http.MethodPost, "verify", map[string]string{"store": args[0]}, &started); err != nil {
 			return err
 		}
-		if !*wait {
+		if *noWait {
 			return o.show(c, started, startedText(started))
 		}
 		r, err := o.followed(c, towers, string(started.Run), drawVerified)
@@ -51,7 +51,7 @@ haechi run resume goes on from there.`,
 	return c
 }
 
-// sameOrNot is an error unless all that was compared is the same.
+// sameOrNot is an error unless all members were compared, and hold the same.
 func sameOrNot(store string, r web.Run) error {
 	switch s := summary(r); {
 	case s == nil:
@@ -60,6 +60,8 @@ func sameOrNot(store string, r web.Run) error {
 		return fmt.Errorf("the members of %s do not hold the same, see above; who is right a person decides: nothing was changed", store)
 	case !s.Settled():
 		return fmt.Errorf("no difference is proven on %s, and not everything could be settled, see above: compare again when less is written", store)
+	case len(s.Without()) > 0:
+		return fmt.Errorf("those members of %s that were compared hold the same, and not all were, see above: compare again once they count and answer", store)
 	}
 	return nil
 }

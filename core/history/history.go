@@ -229,5 +229,8 @@ func compared(report string, members []string) (What, []string) {
 }
 
 func (t *teller) tell(ev run.Event, what What, members, by []string, text string) {
+	if what == Salvaged {
+		members = members[:min(1, len(members))] // the others only keep what was found
+	}
 	t.life.Events = append(t.life.Events, Event{At: ev.At, What: what, Run: ev.Run, Kind: t.plan.Kind, Members: members, By: by, Text: text})
 }

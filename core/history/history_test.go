@@ -44,7 +44,7 @@ func life() [][]run.Event {
 	step := func(v plan.Verb, members ...string) plan.Step { return plan.Step{Verb: v, Members: members} }
 	return [][]run.Event{
 		log("r-3", 200, plan.Plan{Kind: plan.Recover, Subject: "pangyo", Because: []string{"pangyo is up again"},
-			Steps: []plan.Step{step(plan.Salvage, "pangyo"), step(plan.Rejoin, "pangyo"), step(plan.Return, "pangyo"), step(plan.Verify, "pangyo", "ansan")}}, 0, "",
+			Steps: []plan.Step{step(plan.Salvage, "pangyo", "ansan"), step(plan.Rejoin, "pangyo"), step(plan.Return, "pangyo"), step(plan.Verify, "pangyo", "ansan")}}, 0, "",
 			done(1, "3 rows, in two sites"), done(2, "pg_rewind"), done(3, "it is listed"), done(4, "all hold the same")),
 		log("r-1", 0, plan.Plan{Kind: plan.AdoptNew, Steps: []plan.Step{step(plan.Adopt, "pangyo", "ansan")}}, 1, "kim", done(1, "", "primary", "pangyo", "timeline", "1")),
 		log("r-2", 100, plan.Plan{Kind: plan.LoseSite, Subject: "pangyo", Because: []string{"pangyo is lost"},

@@ -57,7 +57,7 @@ func (in Input) Failback(id estate.StoreID) Failback {
 	case r.Verified.IsZero():
 		no("its members were not compared since the last of them came back: haechi verify %s", id)
 	default:
-		f.For = append(f.For, fmt.Sprintf("its members were found to hold the same at %s", r.Verified.UTC().Format("2006-01-02 15:04:05")))
+		f.For = append(f.For, fmt.Sprintf("its members were found to hold the same at %s", r.Verified.UTC().Format("2006-01-02 15:04:05 UTC")))
 	}
 	if unmet := situation.Forbidding(in.Premises[id]); len(unmet) > 0 {
 		no("a premise of a promotion does not hold: %s", strings.Join(unmet, "; "))
@@ -66,7 +66,7 @@ func (in Input) Failback(id estate.StoreID) Failback {
 	if v := in.Now.Sites[site]; v.State != situation.Up {
 		no("%s is %s", site, v.State)
 	} else if !v.Since.IsZero() {
-		f.Costs = append(f.Costs, fmt.Sprintf("%s is up since %s: whether what took it down is mended only people know", site, v.Since.UTC().Format("2006-01-02 15:04:05")))
+		f.Costs = append(f.Costs, fmt.Sprintf("%s is up since %s: whether what took it down is mended only people know", site, v.Since.UTC().Format("2006-01-02 15:04:05 UTC")))
 	}
 	if want := in.Intents[site]; want == situation.Draining || want == situation.Drained {
 		no("%s was emptied on purpose: haechi serve %s", site, site)

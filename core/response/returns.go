@@ -48,7 +48,7 @@ func (in Input) returns(others []want) (out []want) {
 			}
 		}
 		if !in.recovers(site) && (whole.traffic || len(whole.stores) > 1 || len(back) > 0 && in.wasLost(site)) {
-			whole.because = append([]string{fmt.Sprintf("%s is up since %s", site, v.Since.UTC().Format("15:04:05"))}, whole.because...)
+			whole.because = append([]string{fmt.Sprintf("%s is up since %s", site, v.Since.UTC().Format("15:04:05 UTC"))}, whole.because...)
 			out = append(out, whole)
 			continue
 		}

@@ -163,9 +163,17 @@ func (r Run) unasked(s plan.Step, p Progress) (why string, people int) {
 	case r.aborted != "" && !promoting():
 		return "", 0
 	case p.State == Failed && (!ends(r.Plan.Kind) || promoting()):
-		return fmt.Sprintf("step %d: %s %s failed after %d tries (%s); try again?", s.ID, s.Verb, s.Component, p.Tries, p.Why), 1
+		return fmt.Sprintf("step %d: %s %s failed after %s (%s); try again?", s.ID, s.Verb, s.Component, tries(p.Tries), p.Why), 1
 	}
 	return "", 0
+}
+
+// tries counts attempts for people.
+func tries(n int) string {
+	if n == 1 {
+		return "one try"
+	}
+	return fmt.Sprintf("%d tries", n)
 }
 
 // ends says that a run which cannot go on ends: a person started it and is looking, or nothing

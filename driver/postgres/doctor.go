@@ -17,6 +17,9 @@ func (a *advices) say(do, format string, args ...any) {
 	*a = append(*a, Advice{fmt.Sprintf(format, args...), do})
 }
 
+// bringsBack is what makes a follower of a member again.
+const bringsBack = "wait for the run that brings it back: haechi runs; where there is none: haechi rejoin STORE MEMBER"
+
 // Doctor says what is missing or unsafe on one member, judged by its own facts alone. [Premises]
 // judges a whole store, in the same words where it is about the same. Before a store is adopted
 // no agent knows what its member is, which is nothing to be said of each.
@@ -27,10 +30,10 @@ func Doctor(f map[string]string, adopted bool) (out []Advice) {
 		a.say("look whether the agent's file declares the unit that the estate names", "its agent says nothing of it")
 		return a
 	case f["broken"] != "":
-		a.say("wait for the run that brings it back: haechi runs; where there is none: haechi rejoin STORE MEMBER", "it is being made anew by a %s that has not ended: nothing starts it", f["broken"])
+		a.say(bringsBack, "it is being made anew by a %s that has not ended: nothing starts it", f["broken"])
 		return a
 	case f["fenced"] == "true":
-		a.say("salvage what only it holds, then rewind or rebuild it", "it is fenced: it stays stopped")
+		a.say(bringsBack+", which reads what only it holds before anything is rewritten", "it is fenced: it stays stopped")
 		return a
 	case f["sealed"] == "true" || f["sealed"] == "begun":
 		a.say("wait until the run ends or takes that back: haechi runs", "it is sealed: it receives from nobody")
@@ -57,7 +60,7 @@ func made(f map[string]string, adopted bool) (out advices) {
 	case role == "" && adopted:
 		out.say("put the agent's state file back; without it nobody knows which orders it took", "its agent does not know what it is, though the store is adopted")
 	case role == asPrimary && f["in_recovery"] == "true":
-		out.say("wait for the promotion that has begun; where there is none, it has to be rewound", "its agent remembers a primary of epoch %s and its server is a standby", f["agent/reign"])
+		out.say("wait for the run that has begun: haechi runs; where there is none: haechi rejoin STORE MEMBER", "its agent remembers a primary of epoch %s and its server is a standby", f["agent/reign"])
 	case role == asFollower && f["in_recovery"] == "false":
 		out.say("find out who promoted it by hand, and stop it before users write to it", "its agent made it a follower and its server takes writes")
 	}

@@ -165,7 +165,7 @@ func (s *step) asksSalvage(found situation.Salvage) (driver.Result, error) {
 		what = fmt.Sprintf("not all of what only %s holds could be read (%d rows were)", found.Member, found.Rows)
 	}
 	err := fmt.Errorf("salvage: %s: %s", what, listed(found.Unknown))
-	return driver.Result{Outcome: run.NotDone, Ask: fmt.Sprintf("%v. Nothing on it is wiped. Mend its disk, or copy it, then abort this run and let it be read again; or agree, and what could not be read is given up as lost", err)}, err
+	return driver.Result{Outcome: run.NotDone, Ask: fmt.Sprintf("%v. Nothing on it is wiped. Mend its disk, or copy it, then abort this run, and haechi rejoin %s %s reads it again; or agree, and what could not be read is given up as lost", err, found.Store, found.Member)}, err
 }
 
 // keep takes a salvage to members in other sites, then has the member remember that.

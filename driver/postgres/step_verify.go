@@ -187,7 +187,7 @@ func (v *comparer) result(left omissions) (driver.Result, error) {
 	}
 	left = slices.Concat(left, v.c.Silent)
 	for _, o := range left {
-		sum.LeftOut = append(sum.LeftOut, verify.Omission{Name: "member " + o.Name, Why: "it " + o.Why})
+		sum.LeaveOut(o.Name, o.Why)
 	}
 	v.facts()
 	sum.Seconds = v.c.Seconds

@@ -298,7 +298,7 @@ func storeWarnings(n Now) (out []Warning) {
 		}
 		if s.Differs != "" {
 			out = append(out, Warning{Severity: Bad, Text: s.ID + ": its members do not hold the same: " + s.Differs,
-				Do: fmt.Sprintf("who is right a person decides, and mends it on the primary, or has the follower copied: haechi rejoin %s MEMBER --anew; then haechi verify %s", s.ID, s.ID)})
+				Do: Mend(s.ID)})
 		}
 		if n := openSalvages(s); n > 0 {
 			out = append(out, Warning{Severity: Warn, Text: fmt.Sprintf("%s: salvages that nobody has looked at yet: %d", s.ID, n), Do: "haechi salvage list"})
@@ -311,6 +311,11 @@ func storeWarnings(n Now) (out []Warning) {
 		}
 	}
 	return out
+}
+
+// Mend is what to do about a store whose members do not hold the same.
+func Mend(store string) string {
+	return fmt.Sprintf("who is right a person decides, and mends it on the primary, or has the follower copied: haechi rejoin %s MEMBER --anew; then haechi verify %s", store, store)
 }
 
 // openSalvages counts those that people have to look at.
