@@ -40,7 +40,7 @@ OPEN ?= ^$$
 
 # One package after the other: every lab test wants both cores and the namespaces to itself.
 lab: build ## lab tests on real servers, as root
-	$(SUDO) env "PATH=$$PATH" $(GO) test -tags lab -count=1 -p 1 -timeout 60m -run '$(RUN)' -skip '$(OPEN)' $$(scripts/lab-packages)
+	$(SUDO) env "PATH=$$PATH" $(GO) test -tags lab -count=1 -p 1 -timeout 80m -run '$(RUN)' -skip '$(OPEN)' $$(scripts/lab-packages)
 
 soak: deps build ## each lab row five times, resumable; results in out/soak
 	$(SUDO) env "PATH=$$PATH" scripts/soak

@@ -59,6 +59,10 @@ type Client struct {
 	base string // of all that it serves
 	http *http.Client
 
+	// Line, if set, says by which records orders are given that change something and do not say so themselves. It is set
+	// before the first call.
+	Line func() string
+
 	mu      sync.Mutex // guards what follows
 	clock   reading
 	release int  // that the agent said last
@@ -150,6 +154,9 @@ func giveUpEarly(_, _ string, c syscall.RawConn) error {
 //
 // An agent of the release before is given what it understands. What it would not is refused here, in its name.
 func (c *Client) Call(ctx context.Context, o Order) (Answer, error) {
+	if o.changes() && o.Line == "" && c.Line != nil {
+		o.Line = c.Line()
+	}
 	fitting, err := c.fits(o)
 	if err != nil {
 		return Answer{Code: UnknownVerb}, err

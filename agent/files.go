@@ -147,6 +147,25 @@ func (s *Server) keep(dir, name string, r *http.Request, until func(time.Time) e
 	return receive(path, patiently{r.Body, s.patience, until}, r.ContentLength, want)
 }
 
+// unended is what receive calls a file that is not whole yet: see [os.CreateTemp].
+var unended = regexp.MustCompile(`^\.[A-Za-z0-9][A-Za-z0-9._-]{0,99}\.new-[0-9]+$`)
+
+// sweep takes away what deposits left that ended with the agent before this one. It is called before the first order, so
+// none is under way.
+func sweep(dir string) error {
+	all, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	errs := []error{err}
+	for _, f := range all {
+		if f.Type().IsRegular() && unended.MatchString(f.Name()) {
+			errs = append(errs, os.Remove(filepath.Join(dir, f.Name())))
+		}
+	}
+	return errors.Join(errs...)
+}
+
 // receive writes what comes to disk and shows it under path only if it is what was announced.
 func receive(path string, from io.Reader, size int64, want string) error {
 	dir := filepath.Dir(path)

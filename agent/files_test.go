@@ -7,8 +7,10 @@ import (
 	"encoding/hex"
 	"errors"
 	"io"
+	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -131,6 +133,31 @@ func TestADepositThatStandsStillEnds(t *testing.T) {
 	}
 	if left, _ := os.ReadDir(w.unit.files); len(left) != 0 {
 		t.Errorf("%v is left", left)
+	}
+}
+
+// What an agent that died in the middle of a deposit left is taken away by the next one, and nothing else is.
+func TestABrokenOffDepositIsSweptAtTheStart(t *testing.T) {
+	dir := t.TempDir()
+	stay := []string{"r-000012-a.salvage", ".a.reading-123", ".r-000012-a.salvage.new-", ".r-000012-a.salvage.new-1x", "r-000012-a.salvage.new-123", "..new-1"}
+	gone := []string{".r-000012-a.salvage.new-123", ".x.new-0"}
+	for _, name := range append(gone, stay...) {
+		check(t, os.WriteFile(filepath.Join(dir, name), []byte("half"), 0o600))
+	}
+	check(t, os.Mkdir(filepath.Join(dir, ".dir.new-1"), 0o700))
+	check(t, os.Symlink(filepath.Join(dir, stay[0]), filepath.Join(dir, ".link.new-1")))
+	_, err := NewServer(filepath.Join(t.TempDir(), "state.json"), "", map[string]Unit{"db": &fakeUnit{files: dir}}, slog.New(slog.DiscardHandler))
+	check(t, err)
+	left, err := os.ReadDir(dir)
+	check(t, err)
+	var names []string
+	for _, f := range left {
+		names = append(names, f.Name())
+	}
+	want := append([]string{".dir.new-1", ".link.new-1"}, stay...)
+	slices.Sort(want)
+	if !slices.Equal(names, want) {
+		t.Errorf("left: %v, want %v", names, want)
 	}
 }
 

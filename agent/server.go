@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"os"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -62,6 +63,11 @@ func (s *Server) wake() {
 	ctx, cancel := context.WithTimeout(context.Background(), lookLimit)
 	defer cancel()
 	for name, unit := range s.units {
+		if k, ok := unit.(KeepsFiles); ok {
+			if err := sweep(k.Files()); err != nil {
+				s.log.Warn("what broken-off deposits left stays", "unit", name, "error", err)
+			}
+		}
 		if w, ok := unit.(Wakes); ok {
 			if err := w.Wake(ctx, s.state.memory(name)); err != nil {
 				s.log.Error("wake", "unit", name, "error", err)
@@ -168,6 +174,11 @@ func (s *Server) write(w http.ResponseWriter, a Answer) {
 // Carry has one order carried out and says what came of it. It is what the
 // listener calls after it knows who is asking.
 func (s *Server) Carry(ctx context.Context, o Order) Answer {
+	if o.Verb == Status {
+		if err := s.state.follow(o); err != nil {
+			return s.answer(o, nil, err)
+		}
+	}
 	unit, err := s.admit(o)
 	if err != nil {
 		return s.answer(o, nil, err)
@@ -202,13 +213,16 @@ func (s *Server) act(ctx context.Context, unit Unit, o Order) (map[string]string
 	if err := s.fresh(o); err != nil {
 		return nil, err
 	}
+	if err := s.state.follow(o); err != nil {
+		return nil, err
+	}
 	if _, ok := unit.(SavesFirst); !ok {
-		if err := s.state.raise(o.Unit, o.Term, o.Epoch); err != nil {
+		if err := s.state.raise(o); err != nil {
 			return nil, Refuse(Unsafe, "the term and epoch cannot be put on disk, so nothing is done: %v", err)
 		}
 	}
 	facts, err := unit.Do(ctx, o, s.state.writable(o))
-	if rerr := s.state.raise(o.Unit, o.Term, o.Epoch); rerr != nil && err == nil {
+	if rerr := s.state.raise(o); rerr != nil && err == nil {
 		err = rerr
 	}
 	return facts, err
@@ -237,8 +251,11 @@ func (s *Server) admit(o Order) (Unit, error) {
 	return unit, s.fresh(o)
 }
 
-// fresh refuses old terms, old epochs, and everything while the host is held.
+// fresh refuses old lines, old terms, old epochs, and everything while the host is held.
 func (s *Server) fresh(o Order) error {
+	if err := s.state.current(o.Line); err != nil {
+		return err
+	}
 	term, epoch := s.state.seen(o.Unit)
 	if o.Term < term {
 		return Refuse(OldTerm, "order of term %d; term %d has spoken", o.Term, term)
@@ -273,6 +290,9 @@ func (s *Server) host(facts map[string]string) map[string]string {
 		facts = map[string]string{}
 	}
 	facts[FactRelease] = strconv.Itoa(plan.Release)
+	if lines := s.state.lines(); len(lines) > 0 {
+		facts[FactLines] = strings.Join(lines, " ")
+	}
 	if held, _ := s.held(); held {
 		facts[FactHeld] = "true"
 	}
@@ -288,6 +308,7 @@ func (s *Server) host(facts map[string]string) map[string]string {
 func (s *Server) answer(o Order, facts map[string]string, err error) Answer {
 	a := Answer{Version: 1, Facts: facts}
 	a.Term, a.Epoch = s.state.seen(o.Unit)
+	a.Lines = s.state.lines()
 	if err == nil {
 		if o.Verb == Status {
 			a.Facts = s.host(a.Facts)

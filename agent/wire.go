@@ -78,6 +78,10 @@ type Order struct {
 	Counted bool   `json:"counted,omitempty" since:"2"`
 	Rate    int64  `json:"rate,omitempty" since:"2"`
 	Anew    bool   `json:"anew,omitempty" since:"2"`
+	// Line is the code of the towers' records by which the order is given; empty: by a release that has none. Towers that were
+	// given up for others are obeyed no more, whatever their term; see [GivenUp]. An order that changes something, and a status
+	// that names one, is by whom the agent goes from then on.
+	Line string `json:"line,omitempty" since:"2,optional"`
 	// Digest: what to tell.
 	Question *Question `json:"question,omitempty" since:"2"`
 	// Check: what the job may take of the host, and where an earlier one of the same owner came to,
@@ -183,6 +187,7 @@ type Code string
 const (
 	OldTerm     Code = "old-term"     // a newer tower has spoken
 	OldEpoch    Code = "old-epoch"    // a newer epoch of the unit has been ordered
+	OldLine     Code = "old-line"     // towers with other records have been followed since
 	UnknownVerb Code = "unknown-verb" // not on the list
 	UnknownUnit Code = "unknown-unit" // not declared on this host
 	BadOrder    Code = "bad-order"    // cannot be read, or says something impossible
@@ -196,6 +201,7 @@ const (
 // The facts of a status that are true of the host, whatever the unit.
 const (
 	FactHeld    = "held"             // "true" while the hold file is there
+	FactLines   = "lines"            // as Lines of an [Answer], with spaces between
 	FactEnds    = "certificate_ends" // when the agent's certificate does, as RFC 3339
 	FactRelease = "release"          // what the agent understands; missing: as release 1
 )
@@ -205,8 +211,9 @@ type Answer struct {
 	Version int               `json:"version"`
 	Code    Code              `json:"code,omitempty"`
 	Error   string            `json:"error,omitempty"`
-	Term    uint64            `json:"term"`  // highest seen, kept on disk
-	Epoch   uint64            `json:"epoch"` // of the unit, kept on disk
+	Term    uint64            `json:"term"`            // highest seen, kept on disk
+	Epoch   uint64            `json:"epoch"`           // of the unit, kept on disk
+	Lines   []string          `json:"lines,omitempty"` // of the towers that it went by, the last ones' last, kept on disk
 	Facts   map[string]string `json:"facts,omitempty"`
 	Life    string            `json:"life,omitempty"`    // of the process that answers
 	Clock   time.Duration     `json:"clock,omitempty"`   // what its clock shows

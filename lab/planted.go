@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -22,6 +23,18 @@ type Planted struct {
 func (p Planted) All() []string {
 	return append(append(append([]string{}, p.Cancelled...), p.OptedOut...), p.Waiting...)
 }
+
+// Body is what a planted message says; "": it was not planted.
+func (p Planted) Body(id string) string {
+	for sort, ids := range map[string][]string{"cancelled": p.Cancelled, "opted-out": p.OptedOut, "waiting": p.Waiting} {
+		if slices.Contains(ids, id) {
+			return plantedBody(sort)
+		}
+	}
+	return ""
+}
+
+func plantedBody(sort string) string { return "혼자 있는 '줄' — " + sort }
 
 // PlantAlone writes messages on a primary that nobody can hear any more: of each sort that many. Call
 // it between [Lab.Sever] and a fire: the sessions that wait do so until then.
@@ -67,7 +80,8 @@ func (l *Lab) plant(ctx context.Context, p Place, before, sort string, ids []str
 	if _, err := conn.Exec(ctx, sql, pgx.QueryExecModeSimpleProtocol); err != nil {
 		return false, err
 	}
-	sql = fmt.Sprintf(`INSERT INTO messages (id, room, author, body) SELECT id, 'room-%[1]s', 'planted "%[1]s"', '혼자 있는 ''줄'' — %[1]s' FROM unnest('{%[2]s}'::uuid[]) AS id`, sort, strings.Join(ids, ","))
+	sql = fmt.Sprintf(`INSERT INTO messages (id, room, author, body) SELECT id, 'room-%[1]s', 'planted "%[1]s"', '%[3]s' FROM unnest('{%[2]s}'::uuid[]) AS id`,
+		sort, strings.Join(ids, ","), strings.ReplaceAll(plantedBody(sort), "'", "''"))
 	_, err = conn.Exec(ctx, sql, pgx.QueryExecModeSimpleProtocol)
 	_, warned = conn.PgConn().CustomData()[unconfirmed]
 	return warned, err

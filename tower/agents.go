@@ -16,6 +16,7 @@ import (
 // agents keeps one client for each agent that was spoken to.
 type agents struct {
 	files pki.Files
+	line  func() string // by which records this tower goes
 
 	mu      sync.Mutex               // guards what follows
 	clients map[string]*agent.Client // by "name@address"
@@ -36,12 +37,14 @@ func (a *agents) at(name, address string) (agent.Caller, error) {
 	if err != nil {
 		return nil, err
 	}
+	c.Line = a.line
 	a.clients[key] = c
 	return c, nil
 }
 
 func (n *Node) startAgents() (func() error, error) {
-	n.agents = &agents{files: n.cfg.TLS.pki(), clients: map[string]*agent.Client{}}
+	line := func() string { return n.store.Snapshot().Line.Code }
+	n.agents = &agents{files: n.cfg.TLS.pki(), line: line, clients: map[string]*agent.Client{}}
 	return n.agents.close, nil
 }
 

@@ -24,6 +24,7 @@ type beliefs struct {
 	views    map[string]timedView
 	premises map[estate.StoreID][]situation.Premise
 	canaries map[estate.StoreID]string // what became of the last canary before a loss, in words
+	givenUp  string                    // by which agent's word this tower was given up; see givenUpBy
 }
 
 // timedView is the newest view of one observer and when it came.

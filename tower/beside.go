@@ -17,7 +17,7 @@ func mayOrder(s state.Snapshot, ask web.Ask) error {
 		return &web.Refused{Code: web.Conflict, Why: fmt.Sprintf("%s holds all acts: %s", h.By, h.Why), Do: "haechi hold --release, once it is safe"}
 	}
 	for _, r := range s.OpenRuns() {
-		if !long(r.Kind) || r.Subject == ask.Subject && r.Kind == ask.Kind {
+		if !long(r.Kind) || r.Subject == ask.Subject && r.Kind == ask.Kind && !outranks(ask.Kind) {
 			return conflict(r, "is open")
 		}
 	}
@@ -59,7 +59,7 @@ func beside(s state.Snapshot, p plan.Plan) (takes []run.ID, err error) {
 
 // outranks says of a kind that no comparison is waited for before it is done.
 func outranks(k plan.Kind) bool {
-	return k == plan.Evacuate || k == plan.Failover || k == plan.BringBack
+	return k == plan.Evacuate || k == plan.Failover || k == plan.BringBack || k == plan.Uncount
 }
 
 // about says whether a run still has something to do with a component.

@@ -22,7 +22,7 @@ const (
 )
 
 // Broken tells once, with [ErrBroken], that the tower's etcd member has given up and that
-// a new process would now be better off: there is room on the disk again. Until then the
+// a new process would now be better off: there is room on the disk again, or its data was set aside. Until then the
 // tower goes on looking and showing; it starts nothing. The member cannot be started
 // again in this process, since what is left of the old one holds its files.
 func (n *Node) Broken() <-chan error { return n.broken }
@@ -35,8 +35,13 @@ func (n *Node) watchMember(ctx context.Context) {
 		return
 	}
 	why := n.member.Failure()
-	if n.member.Removed() {
+	switch {
+	case n.member.Removed():
 		n.leaveCluster(ctx)
+		return
+	case n.member.OldCopy(): // a new process would find the same data: a person has to move it away
+		f := judgeMember(n.cfg, n.member.Status(), gaveUp{why: why, oldCopy: true})
+		n.log.Error("etcd has given up; this tower looks and shows, and starts nothing", "why", why, "do", f.Do)
 		return
 	}
 	n.log.Error("etcd has given up; this tower looks and shows, and starts nothing", "why", why, "data", n.cfg.Data)

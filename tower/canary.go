@@ -29,18 +29,33 @@ func readCanary(fact string) (canary, bool) {
 }
 
 // canaryMS is how far a member's canary is behind the primary's, both as towers read them, by the
-// primary's clock alone; -1: not known. Reads are as far apart as canaries are, so one of
+// primary's clock alone; -1: not known, also where the primary writes none. Reads are as far apart as canaries are, so one of
 // difference is none.
 func canaryMS(primary, member map[string]string) int64 {
 	p, ok := readCanary(primary[situation.FactCanary])
 	m, ok2 := readCanary(member[situation.FactCanary])
 	switch {
-	case !ok || !ok2:
+	case !ok || !ok2 || primary[situation.FactCanaryMissing] != "":
 		return -1
 	case p.seq-m.seq <= 1:
 		return 0
 	}
 	return max(p.at.Sub(m.at).Milliseconds(), 0)
+}
+
+// canaryWaits is for how long a canary waits for other members before that is worth a word: writes of others wait as long.
+const canaryWaits = 3 * time.Second
+
+// silentCanary says why a primary's canary tells nothing just now; empty: it does.
+func silentCanary(primary map[string]string) string {
+	if why := primary[situation.FactCanaryMissing]; why != "" {
+		return "no canary is written: " + why
+	}
+	ms, err := strconv.ParseInt(primary[situation.FactCanaryWaits], 10, 64)
+	if waits := time.Duration(ms) * time.Millisecond; err == nil && waits >= canaryWaits {
+		return fmt.Sprintf("a canary has waited for other members for %v", waits.Round(time.Second))
+	}
+	return ""
 }
 
 // canaries says of each store that has lost a primary whether the last canary that was acknowledged there

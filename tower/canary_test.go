@@ -23,6 +23,26 @@ func TestACanaryTellsHowFarAMemberIsBehind(t *testing.T) {
 	}
 }
 
+// A canary that is not written, or that nobody acknowledges, does not look like one that is up to date.
+func TestACanaryThatIsSilentIsSaid(t *testing.T) {
+	for _, c := range []struct {
+		missing, waits, want string
+		lag                  int64
+	}{
+		{"", "", "", 0}, {"", "900", "", 0}, {"", "x", "", 0},
+		{"", "12300", "has waited for other members for 12s", 0},
+		{"permission denied", "", "no canary is written: permission denied", -1},
+	} {
+		f := map[string]string{situation.FactCanary: "100 50000", situation.FactCanaryMissing: c.missing, situation.FactCanaryWaits: c.waits}
+		if got := silentCanary(f); (got == "") != (c.want == "") || !strings.Contains(got, c.want) {
+			t.Errorf("%+v: %q", c, got)
+		}
+		if got := canaryMS(f, map[string]string{situation.FactCanary: "100 50000"}); got != c.lag {
+			t.Errorf("%+v: behind by %d", c, got)
+		}
+	}
+}
+
 // After a loss the last canary that was acknowledged is held against what the new primary found.
 func TestTheLastCanaryIsLookedForAfterALoss(t *testing.T) {
 	b := believing(t, 2, nil, nil)

@@ -48,7 +48,7 @@ func (n *Node) Apply(ctx context.Context, by pki.Identity, files []web.File, ifV
 			return web.Applied{}, err
 		}
 	}
-	if err := keepsStores(have, next, s); err != nil {
+	if err := keepsStores(by, have, next, s); err != nil {
 		return web.Applied{}, err
 	}
 	if ifVersion < 0 {
@@ -77,23 +77,53 @@ func mayLoosen(by pki.Identity, have, next estate.Estate) error {
 		Do: "let somebody with the roles of operator and approver apply it; nothing was changed"}
 }
 
-// keepsStores refuses a version that would change who may acknowledge the writes of a
-// store that is under epochs: the rule in force is known to the journal, not to a file.
-func keepsStores(have, next estate.Estate, s state.Snapshot) error {
+// keepsStores refuses a version that would change who may acknowledge the writes of a store that is under epochs: the
+// rule in force, and who counts, is known to the journal, not to a file. One that names another member changes neither: that
+// one is copied first, and counts once it is listed. And of one that does not count nothing is needed; but where it did
+// once, what only it holds is read by nobody after that, and an approver has to agree.
+func keepsStores(by pki.Identity, have, next estate.Estate, s state.Snapshot) error {
 	for _, id := range have.StoreIDs() {
 		rec := s.Stores[id]
 		if rec.Epoch == 0 {
 			continue
 		}
+		refuse := func(do, format string, args ...any) error {
+			return &web.Refused{Code: web.Unmet, Why: fmt.Sprintf("store %s is under epoch %d; ", id, rec.Epoch) + fmt.Sprintf(format, args...), Do: do + "; nothing was changed"}
+		}
 		now, ok := next.Stores[id]
 		old := have.Stores[id]
-		if !ok || now.Any != old.Any || !slices.Equal(now.MemberIDs(), old.MemberIDs()) {
-			return &web.Refused{Code: web.Unmet,
-				Why: fmt.Sprintf("store %s is under epoch %d; its members and its rule (any %d) do not change by a file", id, rec.Epoch, rec.Any),
-				Do:  "leave members and acknowledge as they are; nothing was changed"}
+		switch {
+		case !ok:
+			return refuse("leave it in", "it cannot be left out")
+		case now.Any != old.Any:
+			return refuse("leave acknowledge as it is", "its rule (any %d) does not change by a file", rec.Any)
+		}
+		if r, about := openAbout(s, id); about && !slices.Equal(now.MemberIDs(), old.MemberIDs()) {
+			return refuse(fmt.Sprintf("wait for its end, or haechi run abort %s", r), "run %s is about it, and goes by the members that it knows", r)
+		}
+		for _, m := range old.MemberIDs() {
+			_, stays := now.Members[m]
+			switch {
+			case stays:
+			case m == rec.Primary || slices.Contains(rec.Sync, m):
+				return refuse(fmt.Sprintf("where it is gone for good: haechi count-out %s %s, then apply again; else leave it in", id, m), "%s counts there", m)
+			case slices.Contains(rec.Former, m) && !by.Has(pki.Approver):
+				return &web.Refused{Code: web.Forbidden, Why: fmt.Sprintf("%s counted in %s once, and what only it holds would be read by nobody; %s has not the role of approver", m, id, by.Name),
+					Do: "leave it in, or let somebody with the roles of operator and approver apply it; nothing was changed"}
+			}
 		}
 	}
 	return nil
+}
+
+// openAbout is a run that still has something to do with a store.
+func openAbout(s state.Snapshot, id estate.StoreID) (run.ID, bool) {
+	for _, info := range s.OpenRuns() {
+		if r, err := run.Replay(s.Runs[info.ID]); err != nil || about(r, string(id)) {
+			return info.ID, true
+		}
+	}
+	return "", false
 }
 
 // Plan says what would be done, and changes nothing.
@@ -120,6 +150,12 @@ func (n *Node) planInput(ask web.Ask) (plan.Input, error) {
 		in.Lost = append(b.now.Gone(), estate.SiteID(ask.Subject))
 		slices.Sort(in.Lost)
 		in.Lost = slices.Compact(in.Lost)
+	case plan.Failover:
+		id := estate.StoreID(ask.Subject)
+		if rec := b.snap.Stores[id]; rec.Differs != "" && ask.To != "" && in.Target == b.estate.Stores[id].Primary {
+			return plan.Input{}, &web.Refused{Code: web.Unmet, Why: fmt.Sprintf("%s stays with %s: the last comparison found a difference: %s", id, rec.Primary, rec.Differs),
+				Do: "find out who is right, mend it, then haechi verify " + ask.Subject + "; nothing was changed"}
+		}
 	case plan.Restore, plan.GiveUp:
 		sv, ok := b.snap.Salvages[ask.Subject]
 		if !ok {

@@ -41,11 +41,11 @@ func (n *Node) Home(ctx context.Context, by, store string) (run.ID, error) {
 	return n.Start(ctx, by, web.Ask{Kind: plan.Failover, Subject: store, To: string(f.To)})
 }
 
-// homeward says of a store that it could go home; empty: it is there, or cannot.
+// homeward proposes that a store goes home, with what speaks for it and what it costs; empty: it is there, or cannot.
 func (b *beliefs) homeward(id estate.StoreID) string {
 	f := b.input(true, nil, nil).Failback(id)
 	if !f.Possible() {
 		return ""
 	}
-	return fmt.Sprintf("its primary could go home from %s to %s: %s", f.From, f.To, strings.Join(f.For, "; "))
+	return fmt.Sprintf("its primary could go home from %s to %s. For it: %s. Against it: %s", f.From, f.To, strings.Join(f.For, "; "), strings.Join(f.Costs, "; "))
 }

@@ -1,10 +1,12 @@
 package tower
 
 import (
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/haechi/haechi/core/estate"
+	"github.com/haechi/haechi/core/plan"
 	"github.com/haechi/haechi/core/situation"
 	"github.com/haechi/haechi/tower/web"
 )
@@ -29,8 +31,8 @@ func TestTheWayHome(t *testing.T) {
 	if !f.Possible() || f.To != "pangyo" {
 		t.Fatalf("%+v", f)
 	}
-	if s := b.webStore("talk-db"); s.Home == "" {
-		t.Error("it is not proposed")
+	if s := b.webStore("talk-db"); !strings.Contains(s.Home, "For it: its members were found to hold the same") || !strings.Contains(s.Home, "Against it: writes pause") {
+		t.Errorf("it is not proposed with its reasons: %q", s.Home)
 	}
 	bad := moved(t)
 	rec := bad.snap.Stores["talk-db"]
@@ -42,6 +44,11 @@ func TestTheWayHome(t *testing.T) {
 	}
 	_, err = n.Home(within(t), "operator", "talk-db")
 	refusedAs(t, err, web.Unmet, "3 rows of public.w on anyang")
+	_, err = n.planInput(web.Ask{Kind: plan.Failover, Subject: "talk-db", To: "pangyo"}) // by another name
+	refusedAs(t, err, web.Unmet, "3 rows of public.w on anyang")
+	if _, err = n.planInput(web.Ask{Kind: plan.Failover, Subject: "talk-db", To: "anyang"}); err != nil {
+		t.Errorf("elsewhere: %v", err)
+	}
 	_, err = n.Home(within(t), "operator", "files")
 	refusedAs(t, err, web.NotFound, `no store "files"`)
 	n.believed.Store(&beliefs{})

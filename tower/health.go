@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/haechi/haechi/agent"
@@ -89,20 +90,35 @@ func (n *Node) own(at time.Time) (out []web.Finding) {
 	if f, slow := slowElection(n.cfg, n.beliefs().profile); slow {
 		out = append(out, f)
 	}
-	s := n.member.Status()
-	level, text := web.Fine, fmt.Sprintf("etcd: leader %s, %d MB stored, %d MB free on its disk", cmp.Or(s.Leader, "not known"), s.DBBytes>>20, s.FreeBytes>>20)
-	do := ""
-	switch {
-	case n.member.Removed():
-		level, text, do = web.Warn, n.member.Failure(), "nothing: its data is set aside, and it starts anew by itself and waits to be seated"
-	case n.member.Failure() != "":
-		level, text, do = web.Bad, "its etcd member has stopped: "+n.member.Failure(), "make room on the disk of "+n.cfg.Data+": the tower then starts anew by itself"
+	return append(out, judgeMember(n.cfg, n.member.Status(), gaveUp{n.member.Failure(), n.member.Removed(), n.member.OldCopy()}))
+}
+
+// gaveUp is why an etcd member does nothing more; why "": it has not.
+type gaveUp struct {
+	why              string
+	removed, oldCopy bool
+}
+
+// judgeMember says how this tower's own member is, and what helps where it is not well.
+func judgeMember(c Config, s etcd.Status, f gaveUp) web.Finding {
+	out := web.Finding{Subject: c.Name, Level: web.Fine, Text: fmt.Sprintf("etcd: leader %s, %d MB stored, %d MB free on its disk", cmp.Or(s.Leader, "not known"), s.DBBytes>>20, s.FreeBytes>>20)}
+	room := "make room on the disk of " + c.Data
+	switch dir := c.etcd(nil).DataDir; {
+	case f.removed:
+		out.Level, out.Text, out.Do = web.Warn, f.why, "nothing: its data is set aside, and it starts anew by itself and waits to be seated"
+	case f.oldCopy:
+		out.Level, out.Text = web.Bad, "its etcd member has stopped: "+f.why
+		out.Do = fmt.Sprintf("stop the tower, mv %s %s.old, start it; it then waits until it is seated anew", dir, dir)
+	case f.why != "" && (s.FreeBytes < etcd.LeastFree || strings.Contains(f.why, syscall.ENOSPC.Error())):
+		out.Level, out.Text, out.Do = web.Bad, "its etcd member has stopped: "+f.why, room+": the tower then starts anew by itself"
+	case f.why != "":
+		out.Level, out.Text, out.Do = web.Bad, "its etcd member has stopped: "+f.why, "it starts anew by itself; where that comes again, look at the disk of "+c.Data+" and at the tower's log"
 	case !s.HasLeader:
-		level, do = web.Bad, "bring the other towers back; until then nothing is started, and nothing that is guarded is touched"
+		out.Level, out.Do = web.Bad, "bring the other towers back; until then nothing is started, and nothing that is guarded is touched"
 	case s.FreeBytes < etcd.LeastFree:
-		level, do = web.Warn, "make room on the disk of "+n.cfg.Data+" before etcd cannot write"
+		out.Level, out.Do = web.Warn, room+" before etcd cannot write"
 	}
-	return append(out, web.Finding{Subject: n.cfg.Name, Level: level, Text: text, Do: do})
+	return out
 }
 
 // strangers are other towers whose certificate is of another authority than this one's. Whoever reaches a majority all the

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -148,7 +149,9 @@ func agentHosts(all []situation.Target) (out []estate.HostID) {
 }
 
 // learnFrom asks one agent for the highest term and epochs that it has seen. A unit that it does not serve
-// tells its term all the same.
+// tells its term all the same. Where a person began the line the agent goes by it from its answer on: what others order
+// that do not know of it comes too late, so nothing rises above what was told. Two towers that were recovered apart find
+// each other out by that, and the one that asked first stands down. A first line is followed with its first order.
 func (n *Node) learnFrom(ctx context.Context, e estate.Estate, host estate.HostID) error {
 	ctx, cancel := context.WithTimeout(ctx, saysWithin)
 	defer cancel()
@@ -161,8 +164,16 @@ func (n *Node) learnFrom(ctx context.Context, e estate.Estate, host estate.HostI
 	if len(units) == 0 {
 		units = []string{""}
 	}
+	l, ask := n.store.Snapshot().Line, agent.Order{Version: 1, Verb: agent.Status}
+	if l.Kind != "" {
+		ask.Line = l.Code
+	}
 	for _, unit := range units {
-		a, err := c.Call(ctx, agent.Order{Version: 1, Verb: agent.Status, Unit: unit})
+		ask.Unit = unit
+		a, err := c.Call(ctx, ask)
+		if agent.GivenUp(a.Lines, l.Code) {
+			return fmt.Errorf("the agent of %s goes by other towers, whose records began after these: this one was given up", host)
+		}
 		if _, answered := errors.AsType[*agent.Refused](err); err != nil && !answered {
 			return fmt.Errorf("ask what terms and epochs were seen: %w", err)
 		}
@@ -243,12 +254,23 @@ func (l *lines) other(than int, number uint64, cluster string) string {
 	return ""
 }
 
-// outlived names a tower by whose word the towers go on by newer records than this tower's; "": none does.
-// Then this tower is one of those that were given up, and starts nothing, even where it has a majority of
+// outlived names a tower by whose word the towers go on by newer records than this tower's, or the agent that says so;
+// "": none does. Then this tower is one of those that were given up, and starts nothing, even where it has a majority of
 // others that were.
 func (n *Node) outlived() string {
-	s := n.beliefs().snap
-	return n.others.other(1, s.Line.Number, s.Cluster)
+	b := n.beliefs()
+	return cmp.Or(n.others.other(1, b.snap.Line.Number, b.snap.Cluster), b.givenUp)
+}
+
+// givenUpBy names an agent that goes by other towers than those of a line, which it went by before; "": none does. Of
+// records that are not the cluster's own that is no wonder: its own line has not begun.
+func (b *beliefs) givenUpBy(l state.Line) string {
+	for _, t := range b.targets {
+		if t.Kind == situation.KindAgent && !l.Foreign(b.snap.Cluster) && agent.GivenUp(strings.Fields(b.host(t.ID, agent.FactLines)), l.Code) {
+			return "whoever the agent of " + t.Component + " goes by"
+		}
+	}
+	return ""
 }
 
 // lineFindings say what is not in order about the records.
@@ -257,7 +279,7 @@ func (n *Node) lineFindings() (out []web.Finding) {
 	if by := n.outlived(); by != "" {
 		dir := n.cfg.etcd(nil).DataDir
 		return []web.Finding{{Subject: n.cfg.Name, Level: web.Bad, Text: fmt.Sprintf("the towers go on without this one, by newer records (%s does): what it holds counts no more, and it starts nothing", by),
-			Do: fmt.Sprintf("stop it, mv %s %s.old, start it; it then waits until it is seated anew", dir, dir)}}
+			Do: fmt.Sprintf("stop it, mv %s %s.old, start it; it then waits until it is seated anew. Where the others stand down too, two were recovered apart: have the one that is to go on recover once more", dir, dir)}}
 	}
 	if by := n.others.other(-1, s.Line.Number, s.Cluster); by != "" {
 		out = append(out, web.Finding{Subject: by, Level: web.Warn, Text: "it goes by older records, from before the towers were restored or went on without it: it starts nothing",

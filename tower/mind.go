@@ -193,6 +193,7 @@ func (m *mind) believe() {
 	if m.last.Sub(m.judged) >= m.b.profile.Every {
 		m.b.premises, m.judged = m.known.premises(m.b.estate, m.b.snap.Stores), m.last
 		m.b.canaries = m.known.canaries(m.b.estate, m.b.snap.Stores)
+		m.b.givenUp = m.b.givenUpBy(m.b.snap.Line)
 	}
 	b := m.b
 	m.n.believed.Store(&b)

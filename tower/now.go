@@ -133,12 +133,15 @@ func (b *beliefs) silence(target string) int64 {
 func (b *beliefs) webStore(id estate.StoreID) web.Store {
 	s, rec := b.estate.Stores[id], b.snap.Stores[id]
 	out := web.Store{ID: string(id), Engine: s.Engine, Epoch: rec.Epoch, Primary: string(cmp.Or(rec.Primary, s.Primary)),
-		Any: s.Any, Alone: rec.Alone, Writes: b.writes(id), Home: b.homeward(id), Canary: b.canaries[id], Verified: rec.Verified, Differs: rec.Differs}
+		Any: s.Any, Alone: rec.Alone, Writes: b.writes(id), Home: b.homeward(id), Canary: b.canaries[id]}
 	for _, p := range b.premises[id] {
 		out.Unmet = append(out.Unmet, p.String())
 	}
 	out.Verified, out.Differs, out.Salvages = rec.Verified, rec.Differs, b.salvages(id)
 	primary := b.facts(id, estate.MemberID(out.Primary))
+	if why := silentCanary(primary); why != "" {
+		out.Canary = strings.TrimSuffix(why+"; "+out.Canary, "; ")
+	}
 	for _, m := range s.MemberIDs() {
 		out.Members = append(out.Members, b.webMember(id, m, primary))
 	}

@@ -11,12 +11,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/haechi/haechi/agent"
 	"github.com/haechi/haechi/core/estate"
 	"github.com/haechi/haechi/core/journal"
 	"github.com/haechi/haechi/core/plan"
 	"github.com/haechi/haechi/core/seats"
-	"github.com/haechi/haechi/pki"
 	"github.com/haechi/haechi/tower/etcd"
 	"github.com/haechi/haechi/tower/state"
 	"github.com/haechi/haechi/tower/web"
@@ -366,57 +364,4 @@ func TestWithoutAWordSomebodyRestored(t *testing.T) {
 	if _, err := readTurn(bad); err == nil || !strings.Contains(err.Error(), "remove it") {
 		t.Fatalf("err = %v", err)
 	}
-}
-
-// All towers are lost and there is no snapshot: the cluster is a new one, and agents remember an older. It rises above
-// them by itself, disarmed as each new cluster is, and they take its orders again.
-func TestANewClusterRisesAboveWhatAgentsRemember(t *testing.T) {
-	w := newTown(t, "a")
-	p := place{t, w.ca}
-	at := taken(t)
-	srv, err := agent.NewServer(filepath.Join(t.TempDir(), "state.json"), "", map[string]agent.Unit{"talk-db": quiet{}}, logged(t))
-	must(t, err)
-	old := agent.Order{Version: 1, Verb: agent.Start, Unit: "talk-db", Term: 40, Epoch: 7, Run: "r-000009"}
-	if a := srv.Carry(t.Context(), old); a.Code != "" {
-		t.Fatalf("%+v", a)
-	}
-	conf, err := pki.ServerTLS(p.files(pki.Agent, "db-a").pki(), pki.Only(pki.Tower))
-	must(t, err)
-	ctx, cancel := context.WithCancel(t.Context())
-	served := make(chan error, 1)
-	go func() { served <- srv.Serve(ctx, at, conf) }()
-	t.Cleanup(func() { cancel(); <-served })
-
-	n := w.up("a")
-	w.driver()
-	w.apply(n, strings.Replace(withStore(w.estate(), 1), "'127.0.0.1:2'", "'"+at.Addr().String()+"'", 1))
-	until(t, "it drives above what the agent has seen", func() bool { d, ok := n.driving(); return ok && d.Term > 40 })
-	d, _ := n.driving()
-	s := n.store.Snapshot()
-	if s.Stores["talk-db"].Next != 7 || s.Stores["talk-db"].Epoch != 0 || len(s.Armed) != 0 || len(s.Index) != 0 {
-		t.Fatalf("store %+v, armed %v, runs %v", s.Stores["talk-db"], s.Armed, s.Index)
-	}
-	now := agent.Order{Version: 1, Verb: agent.Start, Unit: "talk-db", Term: d.Term, Epoch: s.Stores["talk-db"].Next + 1, Run: "r-000001"}
-	if a := srv.Carry(t.Context(), now); a.Code != "" {
-		t.Fatalf("its orders are still refused: %+v", a)
-	}
-	if a := srv.Carry(t.Context(), old); a.Code != agent.OldTerm {
-		t.Fatalf("an order of the lost towers: %+v", a)
-	}
-	until(t, "doctor says so", func() bool {
-		return slices.ContainsFunc(n.lineFindings(), func(f web.Finding) bool {
-			return strings.Contains(f.Text, "took orders of towers whose records these are not: [db-a]") && strings.Contains(f.Do, "haechi adopt STORE")
-		})
-	})
-}
-
-// quiet is a unit that does nothing.
-type quiet struct{}
-
-func (quiet) Look(context.Context, agent.Order, *agent.Memory) (map[string]string, error) {
-	return map[string]string{}, nil
-}
-
-func (quiet) Do(context.Context, agent.Order, *agent.Memory) (map[string]string, error) {
-	return map[string]string{}, nil
 }

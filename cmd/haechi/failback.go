@@ -66,3 +66,13 @@ func rejoinCommand(o *options) *cobra.Command {
 		return map[string]any{"store": args[0], "member": args[1], "anew": *anew}
 	})
 }
+
+func countOutCommand(o *options) *cobra.Command {
+	return starting(o, &cobra.Command{
+		Use: "count-out STORE MEMBER", Short: "Count no more on a member that is gone for good, so that the next loss can be borne", Args: cobra.ExactArgs(2),
+		Example: "  haechi count-out talk-db pangyo",
+		Long: `A member that holds writes has to be heard before another one is promoted. Where it is gone for good, count it
+out; then put another member into the estate in its place and apply that: it is copied from the primary, and counts, by itself.
+One that is counted out and comes back is read for what only it holds before anything on it is rewritten.`,
+	}, "count-out", func(args []string) any { return map[string]string{"store": args[0], "member": args[1]} })
+}

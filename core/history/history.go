@@ -53,26 +53,27 @@ type What string
 
 // What can happen.
 const (
-	Fenced    What = "fenced"
-	Salvaged  What = "salvaged"
-	Rejoined  What = "rejoined"
-	Returned  What = "returned" // counted again
-	Verified  What = "verified"
-	Differs   What = "differs"   // compared, and not the same
-	Unsettled What = "unsettled" // compared, and it could not all be found out
-	Applied   What = "applied"
-	Discarded What = "discarded"
-	Alone     What = "alone"
-	Together  What = "together"
-	Accepted  What = "loss-accepted" // by people, by name
-	Unproven  What = "unproven"      // promoted, and nobody was seen to hold what it holds
-	Failed    What = "failed"        // a run about it did not do what it was for
+	Fenced     What = "fenced"
+	Salvaged   What = "salvaged"
+	Rejoined   What = "rejoined"
+	Returned   What = "returned" // counted again
+	CountedOut What = "counted-out"
+	Verified   What = "verified"
+	Differs    What = "differs"   // compared, and not the same
+	Unsettled  What = "unsettled" // compared, and it could not all be found out
+	Applied    What = "applied"
+	Discarded  What = "discarded"
+	Alone      What = "alone"
+	Together   What = "together"
+	Accepted   What = "loss-accepted" // by people, by name
+	Unproven   What = "unproven"      // promoted, and nobody was seen to hold what it holds
+	Failed     What = "failed"        // a run about it did not do what it was for
 )
 
 // happenings are the steps whose end is worth telling.
 var happenings = map[plan.Verb]What{
 	plan.Fence: Fenced, plan.Salvage: Salvaged, plan.Rejoin: Rejoined, plan.Return: Returned, plan.Verify: Verified,
-	plan.Apply: Applied, plan.Discard: Discarded, plan.Alone: Alone, plan.Together: Together,
+	plan.CountOut: CountedOut, plan.Apply: Applied, plan.Discard: Discarded, plan.Alone: Alone, plan.Together: Together,
 }
 
 // Event is one thing that happened.

@@ -180,8 +180,38 @@ func (m *maker) without(id estate.StoreID, member estate.MemberID) *Stuck {
 	if len(rest) >= rule {
 		return nil
 	}
-	return &Stuck{string(id), TooFewLeft, fmt.Sprintf("%s has to be counted out while it is made anew, and then %d could acknowledge beside %s, where the rule asks for %d",
+	return &Stuck{string(id), TooFewLeft, fmt.Sprintf("%s would be counted out, and then %d could acknowledge beside %s, where the rule asks for %d",
 		member, len(rest), rec.Primary, rule), "bring another member back first"}
+}
+
+// uncount takes Target off those on whose word others count. Where it is gone for good a seal still waits for it, and
+// the next loss could not be borne whoever was added in its place. It may stand in a lost site: nothing of it is needed.
+func (m *maker) uncount() *Stuck {
+	id := estate.StoreID(m.in.Subject)
+	if stuck := m.adopted(id); stuck != nil {
+		return stuck
+	}
+	e, rec, member := m.in.Estate.Stores[id], m.in.Stores[id], m.in.Target
+	at, declared := e.Members[member]
+	switch {
+	case member == rec.Primary:
+		return &Stuck{string(id), TargetUnfit, string(member) + " is its primary", "move its role to another member first"}
+	case !slices.Contains(rec.Sync, member):
+		return &Stuck{string(id), AlreadySo, fmt.Sprintf("%q does not count; those that do are %s", member, list(helpers(rec))), "nothing has to be done"}
+	case declared && !m.gone[at.Site] && !m.isOut(id, member):
+		return &Stuck{string(id), TargetUnfit, string(member) + " runs and counts, and would come back by itself", "stop its server first, if it is to go for good"}
+	}
+	if stuck := m.cannotServe(id); stuck != nil {
+		return stuck
+	}
+	if stuck := m.without(id, member); stuck != nil {
+		return stuck
+	}
+	s := m.storeStep(CountOut, id, Asked, []estate.MemberID{rec.Primary})
+	s.Site = e.Members[rec.Primary].Site
+	s.arg(ArgMember, string(member))
+	m.add(s)
+	return nil
 }
 
 // verifyAll compares the members of a store.

@@ -21,14 +21,14 @@ type Input struct {
 	Stores map[estate.StoreID]situation.Store // what the towers have agreed about each store
 	Kind   Kind
 	// Subject is the site (lose-site, evacuate, cut-users, serve, recover), the store (lose-store,
-	// failover, fence-old, go-alone, end-alone, let-go, adopt, rejoin, verify, close-reads, open-reads, apply-salvage,
+	// failover, fence-old, go-alone, end-alone, let-go, adopt, rejoin, count-out, verify, close-reads, open-reads, apply-salvage,
 	// discard-salvage), the name server's host (level-dns) or "towers" (reseat).
 	Subject string
 	// Lost are the sites that a lose-site plan is about; Subject alone where it is empty.
 	Lost []estate.SiteID
 	// StoresOnly limits which stores may be moved, or brought back; empty means all.
 	StoresOnly []estate.StoreID
-	// Target is the member that a person wants as primary (failover), or the one to fence, to let go or to bring back.
+	// Target is the member that a person wants as primary (failover), or the one to fence, to let go, to bring back or to count out.
 	Target    estate.MemberID
 	Anew      bool                              // rejoin: Target is copied from its primary, also where it follows and counts
 	At        estate.SiteID                     // close-reads, open-reads: the site whose members are meant
@@ -136,6 +136,8 @@ func (m *maker) fill() *Stuck {
 		return m.recover()
 	case BringBack:
 		return m.bringBack()
+	case Uncount:
+		return m.uncount()
 	case VerifyAll:
 		return m.verifyAll()
 	case Restore, GiveUp:

@@ -31,6 +31,7 @@ const (
 	Watch     Verb = "watch"     // name: what users see of a site whose answers came back stays well for a while
 	Salvage   Verb = "salvage"   // store: a member that went another way is read before anything is rewritten, and what only it holds is kept in two sites
 	Rejoin    Verb = "rejoin"    // store: the member becomes a follower of the record's primary again, by the least that does; it counts for nothing yet
+	CountOut  Verb = "count-out" // store: on a member's word nothing rests any more: the primary lists it no more, and others hold all that was acknowledged
 	Verify    Verb = "verify"    // store: do all members hold the same?
 	Apply     Verb = "apply"     // store: rows of a salvage that people chose are written, in one transaction
 	Discard   Verb = "discard"   // store: a salvage is given up by name
@@ -57,6 +58,7 @@ const (
 	Serve     Kind = "serve"      // a person lets a site answer users again
 	Recover   Kind = "recover"    // a lost site is there again: its members, answers and voters come back
 	BringBack Kind = "rejoin"     // one member of a store comes back: read, made a follower, listed
+	Uncount   Kind = "count-out"  // one member of a store is gone for good, and is not counted on any more
 	VerifyAll Kind = "verify"     // a store's members are compared
 	Restore   Kind = "apply-salvage"
 	GiveUp    Kind = "discard-salvage"
@@ -132,6 +134,7 @@ const (
 	ArgRows      = "rows"      // apply: the numbers of its rows, "1,3-5"; none: all of them
 	ArgOverwrite = "overwrite" // apply: "true" where rows that stand otherwise on the primary are to be overwritten
 	ArgBy        = "by"        // apply, discard: the person who asked for it
+	ArgMember    = "member"    // count-out: who is not counted on any more; the step needs nothing of it
 	ArgAnew      = "anew"      // rejoin: "true" where the member is copied from its primary whatever is known of it
 	ArgShare     = "share"     // rejoin: among how many members that come back beside each other the room of the link is shared; none: 1
 )

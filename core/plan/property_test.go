@@ -84,7 +84,7 @@ func anyInput(t *rapid.T) plan.Input {
 	}
 	in := w.in
 	in.Kind = rapid.SampledFrom([]plan.Kind{plan.LoseSite, plan.LoseSite, plan.Evacuate, plan.LoseStore, plan.Failover, plan.CutUsers, plan.Serve,
-		plan.FenceOld, plan.LetGo, plan.GoAlone, plan.EndAlone, plan.AdoptNew, plan.Recover, plan.Recover, plan.BringBack, plan.VerifyAll}).Draw(t, "kind")
+		plan.FenceOld, plan.LetGo, plan.GoAlone, plan.EndAlone, plan.AdoptNew, plan.Recover, plan.Recover, plan.BringBack, plan.Uncount, plan.VerifyAll}).Draw(t, "kind")
 	in.Subject = string(rapid.SampledFrom(sites).Draw(t, "site"))
 	switch in.Kind {
 	case plan.LoseSite:
@@ -96,7 +96,7 @@ func anyInput(t *rapid.T) plan.Input {
 		in.Intents[estate.SiteID(in.Subject)] = rapid.SampledFrom([]situation.Intent{"", situation.Serving, situation.Drained}).Draw(t, "intent")
 	default:
 		in.Subject = rapid.SampledFrom(things[:3]).Draw(t, "store")
-		if in.Kind == plan.LetGo || in.Kind == plan.BringBack {
+		if in.Kind == plan.LetGo || in.Kind == plan.BringBack || in.Kind == plan.Uncount {
 			in.Target = estate.MemberID(rapid.SampledFrom(sites).Draw(t, "target"))
 			in.Anew = in.Kind == plan.BringBack && rapid.Bool().Draw(t, "anew")
 		}
@@ -170,6 +170,14 @@ func checkReturns(t *rapid.T, in plan.Input, p plan.Plan) {
 		case plan.Return:
 			if in.Kind != plan.Failover && in.Kind != plan.Evacuate && !before(plan.Rejoin) {
 				t.Fatalf("%s is listed and has not rejoined:\n%s", s.Members[0], p)
+			}
+		case plan.CountOut:
+			m := estate.MemberID(s.Args[plan.ArgMember])
+			rest := slices.DeleteFunc(slices.Clone(rec.Sync), func(o estate.MemberID) bool {
+				return o == m || slices.Contains(rec.Former, o) || in.Now.Sites[estate.SiteID(o)].State == situation.Lost
+			})
+			if m == rec.Primary || !slices.Contains(rec.Former, m) && len(rest) < max(rec.Any, 1) {
+				t.Fatalf("%s is counted out, and nobody is left to acknowledge beside %s: %s", m, rec.Primary, s)
 			}
 		case plan.Redundant:
 			if i != len(p.Steps)-1 || in.Kind != plan.Recover {

@@ -23,8 +23,8 @@ const Release = 2
 
 // sinceKind and sinceVerb are what came after release 1.
 var (
-	sinceKind = map[Kind]int{Recover: 2, BringBack: 2, VerifyAll: 2, Restore: 2, GiveUp: 2, Reseat: 2}
-	sinceVerb = map[Verb]int{Watch: 2, Salvage: 2, Rejoin: 2, Verify: 2, Apply: 2, Discard: 2, Seat: 2, Redundant: 2}
+	sinceKind = map[Kind]int{Recover: 2, BringBack: 2, Uncount: 2, VerifyAll: 2, Restore: 2, GiveUp: 2, Reseat: 2}
+	sinceVerb = map[Verb]int{Watch: 2, Salvage: 2, Rejoin: 2, CountOut: 2, Verify: 2, Apply: 2, Discard: 2, Seat: 2, Redundant: 2}
 )
 
 // Needs is the release that a tower has to be of to carry plans of a kind.

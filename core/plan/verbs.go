@@ -64,6 +64,8 @@ func shapeOf(v Verb) shape {
 		return shape{"the member is not counted, and its agent answers", "what only it holds lies in two sites, or it is known that there is nothing", "", long}
 	case Rejoin:
 		return shape{"what only it holds is kept", "it receives from the primary, under its epoch", "", long}
+	case CountOut:
+		return shape{"enough others are listed", "the primary lists it no more, and others hold all that was acknowledged", "", time.Minute}
 	case Verify:
 		return shape{"the members answer", "each range of each table was found equal, or the rows that differ are named", "", long}
 	case Apply:

@@ -67,7 +67,7 @@ func (in Input) aim(d *Decision, w want) {
 		}
 	}
 	for _, o := range in.Open {
-		if o.open() && o.Status != run.StatusHanding && in.yields(o, w) {
+		if o.open() && in.madeRoom(o, w) {
 			d.Supersedes = append(d.Supersedes, o.ID)
 		}
 	}
@@ -75,6 +75,13 @@ func (in Input) aim(d *Decision, w want) {
 	if d.Act == Start && len(d.Supersedes) > 0 {
 		d.Act = Supersede
 	}
+}
+
+// madeRoom says whether a run has to be wound up before what is wanted begins. One that hands over, to nobody that
+// is open yet, was left by a tower that died in the middle of that: its stores are not moved beside it.
+func (in Input) madeRoom(o OpenRun, w want) bool {
+	ours := func(id estate.StoreID) bool { return in.concerns(o, id) }
+	return in.yields(o, w) || o.Status == run.StatusHanding && moves(w.kind) && slices.ContainsFunc(w.stores, ours)
 }
 
 func (o OpenRun) open() bool { return o.Closed.IsZero() }
@@ -234,7 +241,7 @@ func (in Input) yields(o OpenRun, w want) bool {
 	switch o.Kind {
 	case plan.LoseSite:
 		return w.kind == plan.LoseSite && !o.knows(w.lost) || moves(w.kind) && slices.ContainsFunc(w.stores, ours)
-	case plan.LoseStore, plan.GoAlone, plan.EndAlone, plan.FenceOld, plan.LetGo, plan.AdoptNew:
+	case plan.LoseStore, plan.GoAlone, plan.EndAlone, plan.FenceOld, plan.LetGo, plan.Uncount, plan.AdoptNew:
 		return moves(w.kind) && slices.ContainsFunc(w.stores, ours)
 	case plan.Evacuate, plan.Failover:
 		return in.passes(o, w) || w.kind == plan.LoseSite && (lost(o.Subject) || slices.ContainsFunc(in.storeIDs(), hit))

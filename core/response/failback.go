@@ -2,7 +2,6 @@ package response
 
 import (
 	"fmt"
-	"strconv"
 	"strings"
 	"time"
 
@@ -78,17 +77,12 @@ func (in Input) Failback(id estate.StoreID) Failback {
 
 // lags says what a member is behind its primary, by that one's word; empty: nothing that counts.
 func (in Input) lags(id estate.StoreID, m estate.MemberID) string {
-	said := in.facts(id, in.Stores[id].Primary)[situation.FactClient+string(m)]
-	for _, word := range strings.Fields(said) {
-		key, value, _ := strings.Cut(word, "=")
-		n, err := strconv.ParseUint(value, 10, 64)
-		switch {
-		case err != nil:
-		case key == "bytes" && n > homeBytes:
-			return fmt.Sprintf("%s is %d MB behind", m, n>>20)
-		case key == "replay_lag_ms" && time.Duration(n)*time.Millisecond > homeLag:
-			return fmt.Sprintf("%s is %v behind", m, time.Duration(n)*time.Millisecond)
-		}
+	c, _ := situation.ClientOf(in.facts(id, in.Stores[id].Primary), m) // that it receives at all is asked before
+	switch replay := time.Duration(c.ReplayMS) * time.Millisecond; {
+	case c.Bytes > homeBytes:
+		return fmt.Sprintf("%s is %d MB behind", m, c.Bytes>>20)
+	case replay > homeLag:
+		return fmt.Sprintf("%s is %v behind", m, replay)
 	}
 	return ""
 }

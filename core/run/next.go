@@ -181,7 +181,7 @@ func tries(n int) string {
 // may be out of reach because its site has burned: the next look at it is a new cause.
 func ends(k plan.Kind) bool {
 	switch k {
-	case plan.Evacuate, plan.Failover, plan.Serve, plan.LetGo, plan.FenceOld, plan.VerifyAll, plan.Restore, plan.GiveUp, plan.Reseat:
+	case plan.Evacuate, plan.Failover, plan.Serve, plan.LetGo, plan.FenceOld, plan.Uncount, plan.VerifyAll, plan.Restore, plan.GiveUp, plan.Reseat:
 		return true
 	}
 	return false

@@ -9,7 +9,8 @@ import (
 	"github.com/haechi/haechi/core/plan"
 )
 
-// ID names a run, for example "r-000012".
+// ID names a run, for example "r-000012-k3f9": its number, and by whose records it is counted. IDs rise with time, and no
+// other run has the same, also where records were lost and numbers begin again.
 type ID string
 
 // Outcome is what is known after an attempt. The zero value is Unknown, because

@@ -13,7 +13,7 @@ import (
 // Salvage is what was read of a member that went another way than the record's primary, before
 // anything on it was rewritten. The rows themselves lie in a file beside the agents of Holders.
 type Salvage struct {
-	ID       string            `json:"id"` // of the run that made it and the member, for example "r-000012-a"
+	ID       string            `json:"id"` // of the run that made it and the member, for example "r-000012-k3f9-a"
 	Store    estate.StoreID    `json:"store"`
 	Member   estate.MemberID   `json:"member"`
 	System   string            `json:"system,omitempty"`   // identifier of the database cluster

@@ -76,7 +76,10 @@ const (
 	// clock in milliseconds since 1970, apart by a blank.
 	FactCanary      = "canary"       // of a member: as a tower reads it there
 	FactCanaryAcked = "canary_acked" // of a primary: the last that was acknowledged
-	FactCanaryFound = "canary_found" // of a primary: the last of the epochs before, as it found it
+	// Why a primary writes none, in words; and for how many milliseconds the one that it wrote last has waited for other members.
+	FactCanaryMissing = "canary_missing"
+	FactCanaryWaits   = "canary_waits_ms"
+	FactCanaryFound   = "canary_found" // of a primary: the last of the epochs before, as it found it
 
 	RolePrimary  = "primary"
 	RoleFollower = "follower"

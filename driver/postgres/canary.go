@@ -42,13 +42,13 @@ type canary struct {
 func (c *canary) tell(f map[string]string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for key, value := range map[string]string{situation.FactCanaryAcked: c.acked, situation.FactCanaryFound: c.found, "canary_missing": c.why} {
+	for key, value := range map[string]string{situation.FactCanaryAcked: c.acked, situation.FactCanaryFound: c.found, situation.FactCanaryMissing: c.why} {
 		if value != "" {
 			f[key] = value
 		}
 	}
 	if !c.since.IsZero() {
-		f["canary_waits_ms"] = fmt.Sprint(time.Since(c.since).Milliseconds())
+		f[situation.FactCanaryWaits] = fmt.Sprint(time.Since(c.since).Milliseconds())
 	}
 }
 

@@ -89,6 +89,8 @@ func (d *Driver) Look(ctx context.Context, t driver.Task) (driver.Result, error)
 		return driver.Result{Outcome: run.NotDone, Note: "it is found out again"}, nil
 	case plan.Rejoin:
 		return s.lookRejoin(ctx)
+	case plan.CountOut:
+		return s.lookCountOut()
 	case plan.Verify:
 		return s.lookVerify()
 	}
@@ -130,6 +132,8 @@ func (d *Driver) Do(ctx context.Context, t driver.Task) (driver.Result, error) {
 		return s.doUnseal(ctx)
 	case plan.Rejoin:
 		return s.doRejoin(ctx)
+	case plan.CountOut:
+		return s.doCountOut(ctx)
 	case plan.Salvage:
 		return s.doSalvage(ctx)
 	case plan.Apply:

@@ -231,6 +231,11 @@ func TestPremises(t *testing.T) {
 		t.Errorf("a former primary that is counted nowhere: %v", p)
 	}
 	store, rec, facts = whole()
+	store.Members["d"] = estate.Member{}
+	if p := Premises(store, rec, facts); len(p) > 0 {
+		t.Errorf("a member that was just added, and counts nowhere yet: %v", p)
+	}
+	store, rec, facts = whole()
 	rec.Former = []estate.MemberID{"c"}
 	facts["a"]["sync_names"] = `ANY 1 ("b")`
 	delete(facts["a"], "client/c")

@@ -142,7 +142,9 @@ func TestAFormerPrimaryWithoutSlotsAndLogComesBack(t *testing.T) {
 	p.loseLog()
 	n.sql("ALTER SYSTEM SET wal_keep_size = 0", "ALTER SYSTEM SET max_wal_size = '32MB'", "ALTER SYSTEM SET min_wal_size = '32MB'", "SELECT pg_reload_conf()")
 	for range 6 {
-		n.sql("INSERT INTO public.w (id) SELECT coalesce(max(id), 0) + 1 FROM public.w", "SELECT pg_switch_wal()", "CHECKPOINT")
+		n.writesOn()
+		n.isHeard(1)
+		n.sql("CHECKPOINT")
 	}
 	r := c.home()
 	s := r.must(plan.Salvage, "pangyo").Salvage
@@ -167,6 +169,16 @@ func TestAFormerPrimaryWithoutSlotsAndLogComesBack(t *testing.T) {
 	if left := p.sql("SELECT count(*) FROM public.item WHERE id IN (30, 100)")[0][0]; left != "0" {
 		t.Errorf("%s of the rows that only it held are still on it", left)
 	}
+}
+
+// isHeard waits until so many followers hold what a primary has written by now: nobody needs then what a checkpoint
+// throws away.
+func (m *member) isHeard(followers int) {
+	m.c.t.Helper()
+	upTo := m.sql("SELECT pg_current_wal_lsn()")[0][0]
+	eventually(m.c.t, "followers hold "+upTo, func() bool {
+		return m.sql("SELECT count(*) FROM pg_stat_replication WHERE flush_lsn >= " + quote(upTo))[0][0] == fmt.Sprint(followers)
+	})
 }
 
 // loseLog takes a stopped member's slots away, and all of its log that it does not need to start.
@@ -300,7 +312,9 @@ func TestSlotsAreGivenUpBeforeTheDiskIsFull(t *testing.T) {
 	const most = 64 << 20
 	p.sql("ALTER SYSTEM SET max_slot_wal_keep_size = '48MB'", "ALTER SYSTEM SET wal_keep_size = 0", "ALTER SYSTEM SET max_wal_size = '32MB'", "ALTER SYSTEM SET min_wal_size = '32MB'", "SELECT pg_reload_conf()")
 	for range 12 { // 16 MB each
-		p.sql("SELECT pg_logical_emit_message(true, 'much', 'is written')", "SELECT pg_switch_wal()", "CHECKPOINT")
+		p.sql("SELECT pg_logical_emit_message(true, 'much', 'is written')", "SELECT pg_switch_wal()")
+		p.isHeard(2)
+		p.sql("CHECKPOINT")
 	}
 	if lost := p.sql("SELECT count(*) FROM pg_replication_slots WHERE wal_status = 'lost' AND starts_with(slot_name::text, '" + slotPrefix + "')")[0][0]; lost == "0" {
 		t.Fatalf("no slot was given up: %v", p.sql("SELECT slot_name, wal_status FROM pg_replication_slots"))
@@ -336,4 +350,66 @@ func TestAReturnWithoutTheRightToReplicate(t *testing.T) {
 	r.must(plan.Rejoin, "pangyo")
 	c.counts(r, "pangyo")
 	c.same("pangyo")
+}
+
+// A follower's site is gone for good, and any 1 is not safe any more: a seal of the other one alone proves nothing. The lost
+// one is counted out, a member that is new takes its place, and then the loss of the primary is borne.
+func TestAMemberInAnotherSiteMakesAnyOneSafeAgain(t *testing.T) {
+	c := newCluster(t)
+	c.addMember("jeju") // a host, and nothing on it
+	jeju := c.members["jeju"]
+	c.adopt()
+	w := c.write(2, "pangyo", "ansan", "jeju")
+	acknowledges := func(p string) {
+		t.Helper()
+		began := time.Now()
+		eventually(t, p+" acknowledges", func() bool { n, _ := w.since(began, p); return n > 50 })
+	}
+	acknowledges("pangyo")
+	lost := c.members["anyang"]
+	lost.killDatabase()
+	lost.stopAgent()
+	acknowledges("pangyo")
+
+	r := c.home()
+	r.args = map[string]string{plan.ArgMember: "anyang"}
+	r.must(plan.CountOut, "pangyo")
+	if !slices.Equal(c.record.Sync, []estate.MemberID{"ansan"}) || !slices.Equal(c.record.Former, []estate.MemberID{"anyang"}) {
+		t.Fatalf("record %+v", c.record)
+	}
+	acknowledges("pangyo")
+
+	delete(c.store.Members, "anyang")
+	host := estate.HostID("db-jeju")
+	c.store.Members["jeju"] = estate.Member{Site: "jeju", Host: host, Address: fmt.Sprintf("127.0.0.1:%d", jeju.port), Unit: "talk-db"}
+	c.estate.Hosts[host] = estate.Host{Site: "jeju", Agent: jeju.addr}
+	jeju.startAgent()
+	if f := c.facts("jeju"); f[situation.FactRunning] != "false" || f[situation.FactMade] != "" {
+		t.Fatalf("a member that is new says %v", f)
+	}
+	r = c.home()
+	r.must(plan.Rejoin, "jeju")
+	if by := c.method(r, "jeju"); by != byCopy {
+		t.Errorf("by %s", by)
+	}
+	r.beforeReturn("jeju")
+	r.must(plan.Return, "jeju")
+	if !slices.Equal(c.record.Sync, []estate.MemberID{"ansan", "jeju"}) || slices.Contains(c.record.Former, "jeju") {
+		t.Fatalf("record %+v", c.record)
+	}
+	acknowledges("pangyo")
+
+	c.members["pangyo"].killDatabase()
+	r = c.begin()
+	for _, v := range []plan.Verb{plan.Seal, plan.Choose, plan.Follow, plan.Promote} {
+		r.must(v, "ansan", "jeju")
+	}
+	acknowledges(string(c.record.Primary))
+	if !slices.Equal(c.record.Former, []estate.MemberID{"pangyo"}) {
+		t.Errorf("record %+v", c.record)
+	}
+	w.end()
+	c.same("ansan")
+	c.same("jeju")
+	c.checkNothingLost(w)
 }

@@ -155,21 +155,18 @@ func (u *Unit) nothingBeyond(ctx context.Context, o agent.Order, mem memory) (re
 	if err != nil {
 		return readResult{}, false
 	}
-	f, err := findFork(o.Salvage.Turns, past)
-	if err != nil || f.at == 0 && mem.Role == asPrimary {
-		return readResult{}, false
-	}
 	var end LSN
 	switch {
 	case u.postmaster() != 0 && !u.isApart() && mem.Role == asFollower:
-		// One that has received nothing since it was started may have more on its disk than it has replayed.
-		rows, err := u.local.rows(ctx, "SELECT greatest(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn()) WHERE pg_last_wal_receive_lsn() IS NOT NULL")
-		if err != nil || len(rows) != 1 {
+		if end, past, err = u.received(ctx, past); err != nil {
 			return readResult{}, false
 		}
-		end = toLSN(rows[0][0])
 	case u.postmaster() == 0 && c["Database cluster state"] == "shut down" && mem.Halted != nil && toLSN(c["Latest checkpoint location"]) == mem.Halted.LSN:
 		end = mem.Halted.LSN // and the record that stands there, of which no fork is in the middle
+	}
+	f, err := findFork(o.Salvage.Turns, past)
+	if err != nil || f.at == 0 && mem.Role == asPrimary {
+		return readResult{}, false
 	}
 	if end == 0 || f.at != 0 && end > f.at || f.at != 0 && mem.Halted != nil && end == f.at {
 		return readResult{}, false
@@ -177,6 +174,25 @@ func (u *Unit) nothingBeyond(ctx context.Context, o agent.Order, mem memory) (re
 	s := u.sketch(o, mem, past, f)
 	s.End, s.System = end.String(), c["Database system identifier"]
 	return readResult{salvage: s, stand: toLSN(c["Latest checkpoint location"])}, true
+}
+
+// received is how far a follower that runs has received or replayed, and by which way it came there. One that has just
+// come back may be on its primary's newest timeline before its control file says so: a server asks for a timeline only once
+// what it has replayed is the beginning of that.
+func (u *Unit) received(ctx context.Context, past []turn) (LSN, []turn, error) {
+	// One that has received nothing since it was started may have more on its disk than it has replayed.
+	rows, err := u.local.rows(ctx, `SELECT greatest(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn()),
+		coalesce((SELECT received_tli FROM pg_stat_wal_receiver WHERE status = 'streaming'), 0)::text WHERE pg_last_wal_receive_lsn() IS NOT NULL`)
+	switch {
+	case err != nil:
+		return 0, nil, err
+	case len(rows) != 1:
+		return 0, nil, fmt.Errorf("it has received nothing since it was started")
+	}
+	if timeline := toNumber(rows[0][1]); timeline > past[len(past)-1].timeline {
+		past, err = readHistory(u.set.Data, timeline)
+	}
+	return toLSN(rows[0][0]), past, err
 }
 
 // sketch is what is known of a salvage before anything is read: that there is nothing.

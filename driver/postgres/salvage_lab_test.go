@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -283,6 +284,35 @@ func TestAFollowerThatHoldsNothingIsLeftAsItIs(t *testing.T) {
 	c.record.Sync = []estate.MemberID{"ansan"} // who counts is not read
 	res := c.home().must(plan.Salvage, "anyang")
 	if f := c.facts("anyang"); res.Salvage.Method != situation.Nothing || f["running"] != "true" || f["fenced"] != "false" || f["receiver"] != "streaming" {
+		t.Errorf("%+v, %v", res.Salvage, f)
+	}
+}
+
+// One that has just come back is on its primary's timeline, though its control file still names the one before. A run that
+// reads it once more, as the next one does where the first was cut short, leaves it alone.
+func TestAMemberThatHasJustComeBackIsNotStoppedToBeRead(t *testing.T) {
+	c := newCluster(t)
+	c.adopt()
+	p := c.members["pangyo"]
+	p.sql("INSERT INTO public.w (id) VALUES (1)")
+	for _, m := range []string{"ansan", "anyang"} {
+		eventually(t, m+" is level", func() bool { return c.members[m].sql("SELECT count(*) FROM public.w")[0][0] == "1" })
+	}
+	p.killDatabase()
+	c.failover(c.begin())
+	r := c.salvaged("pangyo")
+	r.must(plan.Rejoin, "pangyo")
+	if m := c.method(r, "pangyo"); m != byFollow {
+		t.Fatalf("by %s: %s", m, r.facts["rejoin/reason/pangyo"])
+	}
+	c.primary().sql("INSERT INTO public.w (id) VALUES (2)")
+	eventually(t, "it has what was written since", func() bool { return p.sql("SELECT count(*) FROM public.w")[0][0] == "2" })
+	if out, err := exec.Command(filepath.Join(bin, "pg_controldata"), "-D", p.set.Data).Output(); err != nil || !strings.Contains(strings.Join(strings.Fields(string(out)), " "), "Latest checkpoint's TimeLineID: 1 ") {
+		t.Fatalf("its control file names the new timeline already, so nothing is tried here: %v\n%s", err, out)
+	}
+	was := p.receiver()
+	res := c.home().must(plan.Salvage, "pangyo")
+	if f := c.facts("pangyo"); res.Salvage.Method != situation.Nothing || f["running"] != "true" || f["fenced"] != "false" || p.receiver() != was {
 		t.Errorf("%+v, %v", res.Salvage, f)
 	}
 }

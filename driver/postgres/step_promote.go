@@ -115,13 +115,18 @@ func (s *step) promoted(chosen string, list []string, timeline uint64) situation
 		case string(id) == chosen:
 		case slices.Contains(list, string(id)):
 			rec.Sync = append(rec.Sync, id)
-		default:
+		case s.knew(id): // one that is new to the store, and was not listed yet, holds nothing of it to be read first
 			rec.Former = append(rec.Former, id)
 		}
 	}
 	slices.Sort(rec.Sync)
 	slices.Sort(rec.Former)
 	return rec
+}
+
+// knew says whether a member ever belonged to the store, by the record.
+func (s *step) knew(id estate.MemberID) bool {
+	return id == s.Store.Primary || slices.Contains(s.Store.Sync, id) || slices.Contains(s.Store.Former, id)
 }
 
 // prove waits until n of list are counted by the primary's rule and hold what it held at first. It

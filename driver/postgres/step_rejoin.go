@@ -14,6 +14,7 @@ import (
 	"github.com/haechi/haechi/core/estate"
 	"github.com/haechi/haechi/core/plan"
 	"github.com/haechi/haechi/core/run"
+	"github.com/haechi/haechi/core/situation"
 	"github.com/haechi/haechi/driver"
 )
 
@@ -264,28 +265,67 @@ func (s *step) rejoined(back string, f map[string]string) driver.Result {
 	return driver.Result{Outcome: run.Done, Note: note, Facts: rejoinFacts(back, f)}
 }
 
-// countOut takes a member that has to be made anew off the primary's list and off the record, once others hold
-// all that was acknowledged: on its word nothing rests any more, and the next try may rewrite it.
+// countOut counts a member out that has to be made anew: the next try may rewrite it.
 func (s *step) countOut(ctx context.Context, back string, why error) (driver.Result, error) {
+	rec, err := s.without(ctx, back)
+	if err != nil {
+		return driver.Result{Outcome: run.NotDone}, fmt.Errorf("rejoin: %w: %w", err, why)
+	}
+	return driver.Result{Outcome: run.NotDone, Store: &rec, Note: back + " is counted out"}, fmt.Errorf("rejoin: %s is counted out, and made anew next: %w", back, why)
+}
+
+// doCountOut counts a member out that is gone for good.
+func (s *step) doCountOut(ctx context.Context) (driver.Result, error) {
+	if res, err := s.lookCountOut(); res.Outcome == run.Done {
+		return res, err
+	}
+	out := s.Step.Args[plan.ArgMember]
+	rec, err := s.without(ctx, out)
+	if err != nil {
+		return driver.Result{Outcome: run.NotDone}, fmt.Errorf("count-out: %w", err)
+	}
+	return driver.Result{Outcome: run.Done, Store: &rec, Note: out + " is counted out: nothing rests on its word any more"}, nil
+}
+
+// lookCountOut says whether the record still counts on the member.
+func (s *step) lookCountOut() (driver.Result, error) {
+	if out := s.Step.Args[plan.ArgMember]; !slices.Contains(s.Store.Sync, estate.MemberID(out)) {
+		return driver.Result{Outcome: run.Done, Note: fmt.Sprintf("%q does not count", out)}, nil
+	}
+	return driver.Result{Outcome: run.NotDone}, nil
+}
+
+// without takes a member off the primary's list, and returns the record without it once others hold all that was
+// acknowledged: then nothing rests on its word any more. Where it fails the record as it is still holds, whatever the
+// primary lists, since it counts on no fewer members than that; the list is put back as well as can be.
+func (s *step) without(ctx context.Context, out string) (situation.Store, error) {
 	primary := string(s.Store.Primary)
-	rest := slices.DeleteFunc(s.helpers(), func(m string) bool { return m == back || s.former(m) })
-	if len(rest) < s.rule() {
-		return driver.Result{Outcome: run.NotDone}, fmt.Errorf("rejoin: without %s only %s could acknowledge, and the rule asks for %d: bring another member back first: %w", back, listed(rest), s.rule(), why)
+	rest := slices.DeleteFunc(s.helpers(), func(m string) bool { return m == out || s.former(m) })
+	switch {
+	case s.Store.Alone:
+		return s.Store, fmt.Errorf("%s acknowledges alone, under a mandate: to list others would end that; wait until it has ended", primary)
+	case len(rest) < s.rule():
+		return s.Store, fmt.Errorf("without %s only %s could acknowledge, and the rule asks for %d: bring another member back first", out, listed(rest), s.rule())
 	}
 	o := s.order(agent.Promote, primary)
 	o.Sync, o.Any = rest, s.rule()
 	a, err := s.call(ctx, primary, o)
 	if err != nil {
-		return driver.Result{Outcome: run.NotDone}, fmt.Errorf("rejoin: count %s out: %w", back, err)
+		return s.Store, fmt.Errorf("count %s out: %w", out, err)
 	}
 	if proven, have := s.prove(ctx, primary, rest, s.rule(), a.Facts); !proven {
-		return driver.Result{Outcome: run.NotDone}, fmt.Errorf("rejoin: %s is not counted out: only %s hold what %s holds, %d are needed", back, have, primary, s.rule())
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), unlistFor)
+		defer cancel()
+		o.Sync = slices.DeleteFunc(s.helpers(), s.former)
+		_, err := s.call(ctx, primary, o)
+		return s.Store, errors.Join(err, fmt.Errorf("%s is not counted out: only %s hold what %s holds, %d are needed", out, have, primary, s.rule()))
 	}
 	rec := s.Store
-	rec.Sync = slices.DeleteFunc(slices.Clone(rec.Sync), func(m estate.MemberID) bool { return string(m) == back })
-	rec.Former = append(slices.Clone(rec.Former), estate.MemberID(back))
+	rec.Sync = slices.DeleteFunc(slices.Clone(rec.Sync), func(m estate.MemberID) bool { return string(m) == out })
+	rec.Former = append(slices.Clone(rec.Former), estate.MemberID(out))
 	slices.Sort(rec.Former)
-	return driver.Result{Outcome: run.NotDone, Store: &rec, Note: back + " is counted out"}, fmt.Errorf("rejoin: %s is counted out, and made anew next: %w", back, why)
+	rec.Former = slices.Compact(rec.Former)
+	return rec, nil
 }
 
 // lookRejoin says whether the member receives from the record's primary, under its epoch. The order is given again

@@ -257,3 +257,79 @@ func TestALateMemberThatRejoinedIsCompared(t *testing.T) {
 		t.Errorf("%+v %v", res, err)
 	}
 }
+
+// A member that is gone for good is counted out without its word, once others hold all that was acknowledged; what a seal
+// then waits for are those that are left.
+func TestAMemberThatIsGoneIsCountedOut(t *testing.T) {
+	w := newFakeWorld(t)
+	w.members["anyang"].down = true
+	task := func() driver.Task {
+		task := w.task(plan.CountOut, nil, "pangyo")
+		task.Step.Args = map[string]string{plan.ArgMember: "anyang"}
+		return task
+	}
+	if res, err := w.driver().Look(t.Context(), task()); err != nil || res.Outcome != run.NotDone {
+		t.Errorf("before: %+v %v", res, err)
+	}
+	res, err := w.driver().Do(t.Context(), task())
+	if err != nil || res.Outcome != run.Done || res.Store == nil {
+		t.Fatalf("%+v %v", res, err)
+	}
+	want := w.store
+	want.Sync, want.Former = []estate.MemberID{"ansan"}, []estate.MemberID{"anyang"}
+	if diff := cmp.Diff(want, *res.Store); diff != "" {
+		t.Error(diff)
+	}
+	if l := w.members["pangyo"].mem.List; !cmp.Equal(l, []string{"ansan"}) || len(w.members["anyang"].heard) > 0 {
+		t.Errorf("the primary lists %v; anyang heard %v", l, w.members["anyang"].heard)
+	}
+	w.store = *res.Store
+	if res, err := w.driver().Look(t.Context(), task()); err != nil || res.Outcome != run.Done {
+		t.Errorf("after: %+v %v", res, err)
+	}
+	if res, err := w.driver().Do(t.Context(), task()); err != nil || res.Outcome != run.Done || res.Store != nil {
+		t.Errorf("again: %+v %v", res, err)
+	}
+
+	// What it acknowledged may stand nowhere else while the other one is behind.
+	synctest.Test(t, func(t *testing.T) {
+		w := newFakeWorld(t)
+		w.members["anyang"].down, w.members["ansan"].dead = true, true
+		task := w.task(plan.CountOut, nil, "pangyo")
+		task.Step.Args = map[string]string{plan.ArgMember: "anyang"}
+		if res, err := w.driver().Do(t.Context(), task); err == nil || res.Outcome != run.NotDone || res.Store != nil || !strings.Contains(err.Error(), "is not counted out") {
+			t.Errorf("%+v %v", res, err)
+		}
+		if l := w.members["pangyo"].mem.List; !cmp.Equal(l, []string{"ansan", "anyang"}) {
+			t.Errorf("the primary lists %v, and the record says otherwise", l)
+		}
+	})
+
+	// A list would change what a primary that is alone acknowledges.
+	w = newFakeWorld(t)
+	w.store.Alone = true
+	if res, err := w.driver().Do(t.Context(), task()); err == nil || res.Store != nil || len(w.members["pangyo"].heard) > 0 || !strings.Contains(err.Error(), "under a mandate") {
+		t.Errorf("%+v %v", res, err)
+	}
+
+	// Without it nobody could acknowledge.
+	w = newFakeWorld(t)
+	w.store.Sync = []estate.MemberID{"anyang"}
+	if res, err := w.driver().Do(t.Context(), task()); err == nil || res.Store != nil || !strings.Contains(err.Error(), "bring another member back first") {
+		t.Errorf("%+v %v", res, err)
+	}
+}
+
+// A member that is new to its store and was not listed yet when another one was promoted is no former one: there is
+// nothing of the store to be read from it.
+func TestAPromotionMakesNoFormerMemberOfANewOne(t *testing.T) {
+	w := newFakeWorld(t)
+	w.store.Sync = []estate.MemberID{"ansan"} // anyang was just added
+	s, err := w.driver().open(w.task(plan.Promote, nil, "ansan"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if rec := s.promoted("ansan", nil, 2); !cmp.Equal(rec.Former, []estate.MemberID{"pangyo"}) || len(rec.Sync) > 0 {
+		t.Errorf("%+v", rec)
+	}
+}

@@ -106,7 +106,7 @@ func (b *returns) one(ctx context.Context, l *lab.Lab, name string, rows int, pa
 	if _, err := h.Ready(ctx, from); err != nil {
 		return c, err
 	}
-	var planted []string
+	var planted lab.Planted
 	t := trial.Trial{Lab: l, System: h, Site: site, Gone: true, Seed: b.Seed, Clients: b.Clients, Rate: b.Rate, Say: b.Say, Settle: settle,
 		Fault: func(ctx context.Context) (cut lab.Proof, err error) {
 			cut, planted, err = burnWithRows(ctx, l, site, rows)
@@ -145,15 +145,14 @@ func (b *returns) one(ctx context.Context, l *lab.Lab, name string, rows int, pa
 }
 
 // burnWithRows cuts a site off, leaves so many rows there at least that nobody else holds, and burns it.
-func burnWithRows(ctx context.Context, l *lab.Lab, site lab.Place, rows int) (cut lab.Proof, planted []string, err error) {
+func burnWithRows(ctx context.Context, l *lab.Lab, site lab.Place, rows int) (cut lab.Proof, planted lab.Planted, err error) {
 	if cut, err = l.Sever(ctx, site); err != nil {
-		return cut, nil, err
+		return cut, planted, err
 	}
-	alone, err := l.PlantAlone(ctx, site, (rows+2)/3)
-	if err == nil {
+	if planted, err = l.PlantAlone(ctx, site, (rows+2)/3); err == nil {
 		_, err = l.Fire(ctx, site)
 	}
-	return cut, alone.All(), err
+	return cut, planted, err
 }
 
 // step is the last step of a verb in the run that brought a site back.

@@ -50,7 +50,7 @@ func (b *returns) patroni(ctx context.Context) (err error) {
 
 // patroniBack burns a site under load and brings it back, as [returns.one] does for haechi.
 func (b *returns) patroniBack(ctx context.Context, l *lab.Lab, c *patroni.Cluster, site lab.Place) (back patroni.Comeback, err error) {
-	var planted []string
+	var planted lab.Planted
 	came := errors.New("it was not brought back")
 	f, err := trial.Trial{Lab: l, System: c, Site: site, Gone: true, Seed: b.Seed, Clients: b.Clients, Rate: b.Rate, Say: b.Say, Settle: settle,
 		Fault: func(ctx context.Context) (cut lab.Proof, err error) {
@@ -60,7 +60,7 @@ func (b *returns) patroniBack(ctx context.Context, l *lab.Lab, c *patroni.Cluste
 		After: func(ctx context.Context) error {
 			var power lab.Proof
 			if power, came = l.Rebuild(ctx, site); came == nil {
-				back, came = c.Return(ctx, site, power.At, planted, `planted "`)
+				back, came = c.Return(ctx, site, power.At, planted.All(), `planted "`)
 			}
 			return came
 		},

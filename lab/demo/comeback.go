@@ -19,7 +19,7 @@ type comeback struct {
 	haechi trial.Haechi
 	from   lab.Place
 
-	planted []string
+	planted lab.Planted
 	back    *trial.Back // nil: not to be shown
 }
 
@@ -34,11 +34,9 @@ func (c *comeback) burn(ctx context.Context) (lab.Proof, error) {
 	if err != nil {
 		return cut, err
 	}
-	rows, err := c.lab.PlantAlone(ctx, c.o.Lose, eachSort)
-	if err != nil {
+	if c.planted, err = c.lab.PlantAlone(ctx, c.o.Lose, eachSort); err != nil {
 		return cut, err
 	}
-	c.planted = rows.All()
 	dead, err := control.Act(ctx, "fire", string(c.o.Lose))
 	cut.What += "; then " + dead.What // what it says counts from the cut
 	return cut, err

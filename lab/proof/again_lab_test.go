@@ -23,8 +23,8 @@ import (
 	"github.com/haechi/haechi/tower/web"
 )
 
-// moments is at how many moments a fault is tried, ten where HAECHI_SOAK is set, and what draws them. The
-// seed is printed; HAECHI_SEED draws the same again.
+// moments is at how many moments a fault is tried, and what draws them: at one, or two where HAECHI_SOAK is set, which are
+// ten in five rounds. The seed is printed; HAECHI_SEED draws the same again.
 func (w world) moments() (int, *rand.Rand) {
 	w.Helper()
 	seed, err := strconv.ParseUint(os.Getenv("HAECHI_SEED"), 10, 64)
@@ -34,7 +34,7 @@ func (w world) moments() (int, *rand.Rand) {
 	w.Logf("HAECHI_SEED=%d draws the moments", seed)
 	n := 1
 	if os.Getenv("HAECHI_SOAK") != "" {
-		n = 10
+		n = 2
 	}
 	return n, rand.New(rand.NewPCG(seed, 0))
 }
@@ -102,7 +102,7 @@ func (w world) fireDuring(p part, begin func() (start, check func())) {
 			w.Logf("moment %d of %d, in %s", i+1, n, burn)
 			fire = w.must(w.Fire(w.Context(), burn))
 			w.goesOn(burn)
-			w.whole(3 * time.Minute)
+			w.whole(4 * time.Minute)
 			check()
 		}
 		return fire
@@ -123,31 +123,55 @@ func (w world) agrees(among ...lab.Place) lab.Place {
 }
 
 // goesOn waits until one member acknowledges, or a tower shows that something is wrong; then the site that burned gets its
-// machines back, and its database is started by hand only if it is the primary still.
+// machines back, and its database is started by hand only if it is the primary still, or was about to be.
 func (w world) goesOn(burned lab.Place) {
 	w.Helper()
-	begun, two := time.Now(), 0
-	for served := false; !served && time.Since(begun) < 15*time.Second; w.while(100 * time.Millisecond) {
-		acked, _ := w.acknowledges()
-		if served = len(acked) == 1; served {
-			w.Logf("%v acknowledges, %v later", acked, time.Since(begun).Round(time.Millisecond))
-		}
+	look, begun, two := others(burned)[0], time.Now(), 0
+	w.eventually(30*time.Second, "service goes on, or a tower shows that it stands still", func() error {
+		acked, err := w.acknowledges()
 		if two++; len(acked) < 2 { // the first of two may have handed over between the looks
 			two = 0
 		}
 		if two > 1 {
 			w.Errorf("%v acknowledge, one after the other and again", acked)
 		}
-	}
-	look := others(burned)[0]
-	if acked, _ := w.acknowledges(); len(acked) == 0 {
-		n := w.shows(look, 5*time.Second, "that service stands still", func(n web.Now) bool { return n.Headline.Level == web.Bad })
-		w.Log(brief(n))
-	}
+		if len(acked) == 1 {
+			w.Logf("%v acknowledges, %v later", acked, time.Since(begun).Round(time.Millisecond))
+			return nil
+		}
+		n, e := w.now(look)
+		if e == nil && n.Headline.Level == web.Bad && time.Since(begun) > 15*time.Second {
+			w.Log(brief(n))
+			return nil
+		}
+		return errors.Join(fmt.Errorf("%v acknowledge; %s", acked, brief(n)), err, e)
+	})
 	w.must(w.Rebuild(w.Context(), burned))
-	if n, err := w.now(look); err == nil && n.Stores[0].Primary == string(burned) && w.databaseRuns(burned) != nil {
-		w.must(w.StartDatabase(w.Context(), burned)) // a primary that nobody could replace is started by people
+	n, err := w.now(look)
+	if err != nil || n.Stores[0].Primary != string(burned) && w.chosenBy(look) != burned {
+		return
 	}
+	if acked, _ := w.acknowledges(); len(acked) == 0 && w.databaseRuns(burned) != nil { // people start one that nobody could replace
+		said, err := w.StartDatabase(w.Context(), burned)
+		w.Log(said, err) // another may be promoted in that moment, and this one fenced: what counts is how it ends
+	}
+}
+
+// chosenBy is whom an open run has chosen to take over, as the tower in a site knows; "": none has.
+func (w world) chosenBy(p lab.Place) (out lab.Place) {
+	w.Helper()
+	all, err := w.runs(p, time.Time{})
+	if err != nil {
+		w.Log(err)
+	}
+	for _, r := range all {
+		for _, ev := range r.events {
+			if member := ev.Facts["chosen"]; r.Closed == "" && member != "" {
+				out = lab.Place(member) // members are named after their sites
+			}
+		}
+	}
+	return out
 }
 
 // whole waits until nothing is missing any more, and does meanwhile what people do: they have what failed tried
@@ -241,6 +265,12 @@ func (w world) salvages(p lab.Place, since time.Time) (shown string) {
 	return shown
 }
 
+// salvagedOf counts the rows of a table in salvages of a site's member that were made since an instant.
+func (w world) salvagedOf(p lab.Place, since time.Time, table string) int {
+	w.Helper()
+	return strings.Count(strings.ReplaceAll(w.salvages(p, since), " ", ""), fmt.Sprintf(`"table":%q`, table))
+}
+
 // haechi runs a command that has to end well.
 func (w world) haechi(args ...string) string {
 	w.Helper()
@@ -266,7 +296,7 @@ func TestFireDuringARejoin(t *testing.T) {
 // The same while members are compared.
 func TestFireDuringAVerification(t *testing.T) {
 	w := raise(t, "fast")
-	w.fireDuring(stepOf(plan.Verify, 3*time.Second), w.lost)
+	w.fireDuring(stepOf(plan.Verify, 5*time.Second), w.lost)
 }
 
 // A site burns, any of the three, while people move the primary home.

@@ -44,7 +44,7 @@ type Back struct {
 	Planted int      `json:"planted_rows"`  // that the lab left on it alone, the clients' own besides
 	Alone   int      `json:"alone_rows"`    // that it alone held, as the lab found by other means
 	Rows    int      `json:"salvaged_rows"` // that haechi says it alone held
-	Exact   bool     `json:"salvage_exact"` // these are the same
+	Exact   bool     `json:"salvage_exact"` // these are the same, planted ones in what they hold, and of none is said that nobody was told of it where somebody was
 	Wrong   []string `json:"wrong,omitempty"`
 
 	Verified bool     `json:"verified"` // all members were compared since, and hold the same
@@ -62,17 +62,17 @@ func (b Back) OK(site lab.Place) bool {
 
 // Run does it. planted are the messages that the lab left on the site's member alone. What could not
 // be measured is Never, and the error says why.
-func (c Comeback) Run(ctx context.Context, planted []string) (Back, error) {
+func (c Comeback) Run(ctx context.Context, planted lab.Planted) (Back, error) {
 	if c.Patience == 0 {
 		c.Patience = 3 * time.Minute
 	}
-	b := Back{Began: time.Now(), Up: Never, Salvaged: Never, Counted: Never, Home: Never, Whole: Never, FailbackPause: Never, Planted: len(planted)}
-	alone, err := c.alone(ctx, planted)
+	b := Back{Began: time.Now(), Up: Never, Salvaged: Never, Counted: Never, Home: Never, Whole: Never, FailbackPause: Never, Planted: len(planted.All())}
+	alone, err := c.alone(ctx, planted.All())
 	if err != nil {
 		return b, fmt.Errorf("comeback: what %s alone holds: %w", c.Site, err)
 	}
 	b.Alone = len(alone)
-	c.Say(fmt.Sprintf("in the ashes of %s lie %d rows that nobody else holds, %d of them planted there", c.Site, len(alone), len(planted)))
+	c.Say(fmt.Sprintf("in the ashes of %s lie %d rows that nobody else holds, %d of them planted there", c.Site, len(alone), b.Planted))
 	p, err := c.Power(ctx)
 	if err != nil {
 		return b, fmt.Errorf("comeback: power: %w", err)
@@ -83,7 +83,7 @@ func (c Comeback) Run(ctx context.Context, planted []string) (Back, error) {
 		do   func(context.Context, *Back) error
 	}{
 		{"the return of the site", c.recovered},
-		{"the salvage", func(ctx context.Context, b *Back) error { return c.compare(ctx, b, alone) }},
+		{"the salvage", func(ctx context.Context, b *Back) error { return c.compare(ctx, b, alone, planted) }},
 		{"the way home", c.failback},
 		{"the end", c.ends},
 	} {
@@ -162,12 +162,17 @@ func (b *Back) take(r PageRun) {
 	}
 }
 
-// compare holds what haechi salvaged against what there was.
-func (c Comeback) compare(ctx context.Context, b *Back, alone []lab.AloneRow) error {
-	found, err := c.salvaged(ctx, b.Power)
+// compare holds what haechi salvaged, and what it says of it, against what there was.
+func (c Comeback) compare(ctx context.Context, b *Back, alone []lab.AloneRow, planted lab.Planted) error {
+	rows, err := c.salvaged(ctx, b.Power)
 	if err != nil {
 		return err
 	}
+	found := map[lab.AloneRow]bool{}
+	for _, r := range rows {
+		found[lab.AloneRow{Table: r.Schema + "." + r.Table, Key: r.key()}] = true
+	}
+	b.Wrong = untrue(rows, planted)
 	want := map[lab.AloneRow]bool{}
 	for _, r := range alone {
 		want[r] = true
@@ -188,9 +193,24 @@ func (c Comeback) compare(ctx context.Context, b *Back, alone []lab.AloneRow) er
 	return nil
 }
 
-// salvaged are the rows of talk in the salvages that were made of the site's member since, each once.
-func (c Comeback) salvaged(ctx context.Context, after time.Time) (map[lab.AloneRow]bool, error) {
-	out := map[lab.AloneRow]bool{}
+// untrue are the planted rows that were salvaged with other contents; and those of which it is said that no client was
+// ever told that they are saved, though one was: it was answered with a warning, or had opted out of waiting.
+func untrue(rows []salvagedRow, planted lab.Planted) (out []string) {
+	told := slices.Concat(planted.Cancelled, planted.OptedOut)
+	for _, r := range rows {
+		id := r.key()
+		if want := planted.Body(id); want != "" && !slices.Contains(r.New, value{"body", want}) {
+			out = append(out, fmt.Sprintf("%s %s was salvaged with other contents", r.Table, id))
+		}
+		if r.Told == "never" && slices.Contains(told, id) {
+			out = append(out, fmt.Sprintf("%s %s: its client was told that it is saved, and it is said that nobody was", r.Table, id))
+		}
+	}
+	return out
+}
+
+// salvaged are the rows of talk in the salvages that were made of the site's member since.
+func (c Comeback) salvaged(ctx context.Context, after time.Time) (out []salvagedRow, err error) {
 	var all []situation.Salvage
 	if err := c.ask(ctx, &all, "salvage", "list"); err != nil {
 		return nil, err
@@ -207,7 +227,7 @@ func (c Comeback) salvaged(ctx context.Context, after time.Time) (map[lab.AloneR
 		}
 		for _, r := range shown.Rows {
 			if r.Database == "talk" {
-				out[lab.AloneRow{Table: r.Schema + "." + r.Table, Key: r.key()}] = true
+				out = append(out, r)
 			}
 		}
 	}
@@ -276,6 +296,7 @@ type salvagedRow struct {
 	Key      []string `json:"key"`
 	Old      []value  `json:"old"`
 	New      []value  `json:"new"`
+	Told     string   `json:"told"`
 }
 
 type value struct {

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/haechi/haechi/lab"
 	"github.com/haechi/haechi/lab/talk"
 )
 
@@ -16,6 +17,26 @@ func TestSalvagedRowsAreFoundByTheirKey(t *testing.T) {
 		{"n":2,"database":"talk","schema":"public","table":"방","op":"delete","key":["room","n"],"old":[{"column":"room","text":"r"},{"column":"n","text":"7"}]}]`), &rows)
 	if err != nil || len(rows) != 2 || rows[0].key() != "a" || rows[0].Table != "messages" || rows[1].key() != "r,7" || rows[1].Table != "방" {
 		t.Errorf("%v: %+v", err, rows)
+	}
+}
+
+// A salvage that holds something else than was there, or says of a row that nobody was told of it where somebody was, is none
+// to rely on.
+func TestASalvageThatIsUntrueIsNotExact(t *testing.T) {
+	planted := lab.Planted{Cancelled: []string{"c"}, OptedOut: []string{"o"}, Waiting: []string{"w"}}
+	row := func(id, told string) salvagedRow {
+		return salvagedRow{Table: "messages", Key: []string{"id"}, New: []value{{"id", id}, {"body", planted.Body(id)}}, Told: told}
+	}
+	if wrong := untrue([]salvagedRow{row("c", "unknown"), row("o", "unknown"), row("w", "never"), row("x", "never")}, planted); len(wrong) > 0 {
+		t.Error(wrong)
+	}
+	if wrong := untrue([]salvagedRow{row("c", "never"), row("o", "never"), row("w", "unknown")}, planted); len(wrong) != 2 {
+		t.Error(wrong)
+	}
+	other := row("w", "never")
+	other.New[1].Text = planted.Body("c")
+	if wrong := untrue([]salvagedRow{other}, planted); len(wrong) != 1 || !strings.Contains(wrong[0], "other contents") {
+		t.Error(wrong)
 	}
 }
 

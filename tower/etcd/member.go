@@ -34,6 +34,7 @@ type Member struct {
 	mu      sync.Mutex // guards what follows
 	why     string     // why etcd gave up
 	removed bool       // the others took it out
+	oldCopy bool       // its data is older than what it had agreed to
 }
 
 // setWALSize changes etcd's one setting that is a variable of its package.
@@ -161,7 +162,8 @@ func (m *Member) fail(why string) {
 		return
 	}
 	if strings.Contains(why, "tocommit") && strings.Contains(why, "out of range") {
-		why = fmt.Sprintf("its data is older than what it had agreed to, so it was restored from a copy, or its disk lost writes: stop the tower, mv %s %s.old, start it; it then waits until it is seated anew (%s)", m.cfg.DataDir, m.cfg.DataDir, why)
+		m.oldCopy = true
+		why = fmt.Sprintf("its data is older than what it had agreed to, so it was restored from a copy, or its disk lost writes (%s)", why)
 	}
 	m.why = why
 	close(m.failed)
@@ -173,6 +175,14 @@ func (m *Member) Removed() bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.removed
+}
+
+// OldCopy says that the member gave up since its data is older than what it had agreed to. It would do so again with
+// the same data, however often it is started.
+func (m *Member) OldCopy() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.oldCopy
 }
 
 // Failed is closed when etcd gave up, for example because its disk is full.

@@ -29,20 +29,30 @@ type Batch struct {
 // errWritten says that every event of a batch is there already.
 var errWritten = errors.New("it was written before")
 
-// NextRun returns the ID that the next run to be opened will have.
+// NextRun returns the ID that the next run to be opened will have. No run of other records has it: see [Line].
 func (s *Store) NextRun(ctx context.Context) (run.ID, error) {
-	have, err := s.read(ctx, []string{keyNextRun})
+	have, err := s.read(ctx, []string{keyNextRun, keyLine})
 	if err != nil {
 		return "", fmt.Errorf("next run: %w", err)
 	}
+	id, _, err := nextRun(have)
+	return id, err
+}
+
+// nextRun is the next run's ID, and its number.
+func nextRun(have records) (run.ID, uint64, error) {
 	last, err := decode[uint64](keyNextRun, have[keyNextRun].value)
-	return runID(last + 1), err
+	if err != nil {
+		return "", 0, err
+	}
+	l, err := decode[Line](keyLine, have[keyLine].value)
+	return l.runID(last + 1), last + 1, err
 }
 
 // AppendBatch writes a batch, if d still drives. Nothing may rest on its events
 // before this returns. The same batch again writes nothing twice and is no error.
 func (s *Store) AppendBatch(ctx context.Context, d Drive, b Batch) error {
-	keys := append(keysOf(b.Changes), keyDrive, keyActs, keyNextRun)
+	keys := append(keysOf(b.Changes), keyDrive, keyActs, keyNextRun, keyLine)
 	for _, ev := range b.Events {
 		keys = append(keys, indexKey(ev.Run))
 	}
@@ -108,14 +118,14 @@ func (s *Store) addBatch(b Batch, d Drive, infos map[run.ID]RunInfo, have record
 		info := infos[ev.Run]
 		switch {
 		case ev.Kind == run.Opened:
-			last, err := decode[uint64](keyNextRun, have[keyNextRun].value)
+			next, number, err := nextRun(have)
 			if err != nil {
 				return err
 			}
-			if ev.Run != runID(last+1) || ev.Plan == nil {
-				return fmt.Errorf("state: run %s: %w: the next run is %s", ev.Run, ErrConflict, runID(last+1))
+			if ev.Run != next || ev.Plan == nil {
+				return fmt.Errorf("state: run %s: %w: the next run is %s", ev.Run, ErrConflict, next)
 			}
-			if err := w.put(keyNextRun, last+1); err != nil {
+			if err := w.put(keyNextRun, number); err != nil {
 				return err
 			}
 			info = RunInfo{ID: ev.Run, Kind: ev.Plan.Kind, Subject: ev.Plan.Subject, Opened: ev.At}

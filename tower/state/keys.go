@@ -27,7 +27,7 @@ const (
 	keyLine      = keyNow + "line"
 	keyHead      = keyNow + "head"     // end of the journal
 	keyActs      = keyNow + "acts"     // written with each act of a person
-	keyNextRun   = keyNow + "next-run" // highest number given
+	keyNextRun   = keyNow + "next-run" // highest number given, see Line.runID
 	keyEstate    = keyNow + "estate"
 	keyIndex     = keyNow + "index/"
 	keyStores    = keyNow + "stores/"
@@ -50,7 +50,6 @@ func salvageKey(id string) string          { return keySalvages + id }
 func intentKey(s estate.SiteID) string     { return keyIntents + string(s) }
 func withdrawnKey(n estate.NameID) string  { return keyWithdrawn + string(n) }
 func returningKey(n estate.NameID) string  { return keyReturning + string(n) }
-func runID(n uint64) run.ID                { return run.ID(fmt.Sprintf("r-%06d", n)) }
 func runOfEvent(key string) (run.ID, bool) { return cutRun(strings.TrimPrefix(key, keyRuns)) }
 
 func cutRun(rest string) (run.ID, bool) {

@@ -3,6 +3,7 @@ package state
 import (
 	"cmp"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"slices"
@@ -22,6 +23,7 @@ import (
 type Line struct {
 	Number  uint64    `json:"number"`         // rises with each such turn, from 1
 	Cluster string    `json:"cluster"`        // etcd's ID of the cluster, in hex
+	Code    string    `json:"code,omitempty"` // drawn when the line began; empty: by a release that drew none
 	Kind    LineKind  `json:"kind,omitempty"` // empty: the first
 	From    string    `json:"from,omitempty"` // what the records are a copy of, in words
 	By      string    `json:"by,omitempty"`
@@ -35,6 +37,20 @@ type Line struct {
 	// Heard are those whose agents have told what they have seen. One that the estate names only later is in
 	// none of the three, and is asked then.
 	Heard []estate.HostID `json:"heard,omitempty"`
+}
+
+// drawCode returns what no other line has. Records that are lost with every copy begin again with the first number, and those
+// of which two towers were restored apart have the same: by the code the IDs of their runs differ, and so what lies under
+// those beside agents, and agents tell whose orders they have taken.
+func drawCode() string { return strings.ToLower(rand.Text()[:8]) }
+
+// runID names the n-th run of the records, of which this line is.
+func (l Line) runID(n uint64) run.ID {
+	id := fmt.Sprintf("r-%06d", n)
+	if l.Code != "" {
+		id += "-" + l.Code[:min(4, len(l.Code))]
+	}
+	return run.ID(id)
 }
 
 // LineKind is how a line began.
@@ -86,7 +102,7 @@ func (s *Store) inLine(have records, w *writing) error {
 	case s.foreign(l):
 		return fmt.Errorf("state: claim: %w: the records were made in another cluster (%s)", ErrOutOfLine, cmp.Or(l.Cluster, "of the release before"))
 	case l.Number == 0:
-		return w.put(keyLine, Line{Number: 1, Cluster: s.Cluster()})
+		return w.put(keyLine, Line{Number: 1, Cluster: s.Cluster(), Code: drawCode()})
 	case len(l.Unasked) > 0:
 		return fmt.Errorf("state: claim: %w: nobody knows yet what terms and epochs the agents of %v have seen", ErrOutOfLine, l.Unasked)
 	}
@@ -121,7 +137,7 @@ func (s *Store) BeginLine(ctx context.Context, next Line) error {
 		if err != nil {
 			return w, err
 		}
-		next.Number, next.Cluster, next.At = max(l.Number, 1)+1, s.Cluster(), time.Now()
+		next.Number, next.Cluster, next.Code, next.At = max(l.Number, 1)+1, s.Cluster(), drawCode(), time.Now()
 		e := s.entry(d.Term, "line", "towers", next.text(len(open)))
 		if e.Data, err = raw(next); err != nil {
 			return w, err

@@ -2,6 +2,8 @@ package state_test
 
 import (
 	"bytes"
+	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -45,8 +47,9 @@ func lived(t *testing.T) (*etcd.Member, state.Drive) {
 		state.StorePut{ID: "talk-db", Store: situation.Store{Epoch: 3, Primary: "a", Sync: []estate.MemberID{"b"}, Any: 1, LeastAny: 1, Next: 4}})
 	must(t, err)
 	p := plan.Plan{Version: 1, Kind: plan.LevelDNS, Subject: "ns-a", Steps: []plan.Step{{ID: 1, Verb: plan.Level, Driver: "dns", Component: "ns-a"}}}
-	must(t, s.AppendBatch(ctx(t), d, state.Batch{Events: []run.Event{{Run: "r-000001", Seq: 1, Kind: run.Opened, Plan: &p, Term: d.Term}}}))
-	_, err = s.Ask(ctx(t), state.Ask{Verb: "abort", Run: "r-000001", By: "kim"})
+	id := nth(t, s, 1)
+	must(t, s.AppendBatch(ctx(t), d, state.Batch{Events: []run.Event{{Run: id, Seq: 1, Kind: run.Opened, Plan: &p, Term: d.Term}}}))
+	_, err = s.Ask(ctx(t), state.Ask{Verb: "abort", Run: id, By: "kim"})
 	must(t, err)
 	return m, d
 }
@@ -81,7 +84,7 @@ func TestRestoredRecordsBeginANewLine(t *testing.T) {
 	if diff := cmp.Diff(situation.Store{Next: 4}, snap.Stores["talk-db"]); diff != "" {
 		t.Fatal("what a store's record said of yesterday still counts:", diff)
 	}
-	r, err := run.Replay(snap.Runs["r-000001"])
+	r, err := run.Replay(snap.Runs[slices.Collect(maps.Keys(snap.Index))[0]])
 	must(t, err)
 	if !strings.HasPrefix(r.Closed, "left: ") || len(r.Next()) != 0 {
 		t.Fatalf("the run is %q and wants %v", r.Closed, r.Next())
@@ -193,4 +196,81 @@ func TestAFirstLineRisesAboveWhatAgentsRemember(t *testing.T) {
 	if now.Term != 41 {
 		t.Fatalf("term %d", now.Term)
 	}
+}
+
+// Run IDs begin again where records are lost or go back, and what is named after a run lies beside agents for long. So no
+// two runs have one ID, whichever way the records came about.
+func TestNoTwoRunsHaveOneID(t *testing.T) {
+	m, _ := lived(t)
+	was := open(t, m.Client(), "tower-a")
+	ids := map[run.ID]string{nth(t, was, 2): "the next one of the records that were lost"}
+	next := func(what string, s *state.Store) {
+		t.Helper()
+		id, err := s.NextRun(ctx(t))
+		must(t, err)
+		if other, twice := ids[id]; twice {
+			t.Fatalf("%s: run %s is also %s", what, id, other)
+		}
+		ids[id] = what
+		opened(t, s, claimed(t, s))
+		snap := until(t, s, func(s state.Snapshot) bool { return s.Index[id].ID != "" })
+		if all := slices.Sorted(maps.Keys(snap.Index)); all[len(all)-1] != id {
+			t.Fatalf("%s does not follow what was before: %v", id, all)
+		}
+	}
+	for range 2 {
+		s := elsewhere(t, m)
+		until(t, s, func(s state.Snapshot) bool { return len(s.Index) == 1 })
+		must(t, s.BeginLine(ctx(t), state.Line{Kind: state.Restored, By: "kim", Why: "disks lost"}))
+		until(t, s, func(s state.Snapshot) bool { return s.Line.Number == 2 })
+		next("of a restored copy", s)
+	}
+	ids["r-000001"] = "the first of the release before"
+	for range 2 {
+		s := open(t, etcdtest.Start(t, etcdtest.Config(t)).Client(), "tower-a")
+		claimed(t, s)
+		next("the first of a new cluster", s)
+	}
+}
+
+// A run and a line over hundreds of stores are written at once, as they are over one.
+func TestHundredsOfStores(t *testing.T) {
+	const stores = 500
+	m := etcdtest.Start(t, etcdtest.Config(t))
+	s := open(t, m.Client(), "tower-a")
+	d := claimed(t, s)
+	must(t, s.Arm(ctx(t), "*", "kim"))
+	id, err := s.NextRun(ctx(t))
+	must(t, err)
+	p := &plan.Plan{Version: 1, Kind: plan.LoseSite, Subject: "pangyo"}
+	b := state.Batch{Events: []run.Event{{Run: id, Seq: 1, Kind: run.Opened, Plan: p}}}
+	for i := range stores {
+		store := estate.StoreID(fmt.Sprintf("db-%03d", i))
+		p.Steps = append(p.Steps, plan.Step{ID: i + 1, Verb: plan.Seal, Driver: "postgres", Component: string(store), Members: []string{"b", "c"}})
+		b.Events = append(b.Events, run.Event{Run: id, Seq: i + 2, Kind: run.Began, Step: i + 1, Why: "seal " + string(store)})
+		rec := situation.Store{Epoch: 3, Primary: "a", Sync: []estate.MemberID{"b", "c"}, Any: 1, LeastAny: 1}
+		b.Changes = append(b.Changes, state.StorePut{ID: store, Store: rec}, state.NextPut{ID: store, Next: 4})
+	}
+	must(t, s.AppendBatch(ctx(t), d, b))
+	until(t, s, func(s state.Snapshot) bool { return len(s.Runs[id]) == stores+1 })
+
+	s = elsewhere(t, m)
+	until(t, s, func(s state.Snapshot) bool { return len(s.Stores) == stores })
+	must(t, s.BeginLine(ctx(t), state.Line{Kind: state.Restored, From: "a copy", By: "kim", Why: "disks lost", Unasked: []estate.HostID{"db-a"}}))
+	h := state.Heard{Host: "db-a", Term: 70, Epochs: map[estate.StoreID]uint64{}}
+	for i := range stores {
+		h.Epochs[estate.StoreID(fmt.Sprintf("db-%03d", i))] = 9
+	}
+	must(t, s.Learn(ctx(t), h))
+	snap := until(t, s, func(s state.Snapshot) bool { return len(s.Line.Heard) == 1 })
+	if len(snap.Armed) != 0 || len(snap.OpenRuns()) != 0 || len(snap.Stores) != stores {
+		t.Fatalf("armed %v, open %v, %d stores", snap.Armed, snap.OpenRuns(), len(snap.Stores))
+	}
+	for id, rec := range snap.Stores {
+		if diff := cmp.Diff(situation.Store{Next: 9}, rec); diff != "" {
+			t.Fatal(id, diff)
+		}
+	}
+	_, err = s.Claim(ctx(t), snap.Drive)
+	must(t, err)
 }

@@ -109,7 +109,7 @@ func TestOldRunsLeaveTheSnapshot(t *testing.T) {
 	if diff := cmp.Diff(kept, read); diff != "" {
 		t.Fatal(diff)
 	}
-	if len(kept.Runs) != state.RecentRuns+1 || len(kept.Runs["r-000001"]) != 1 || len(kept.Index) != state.RecentRuns+5 {
+	if len(kept.Runs) != state.RecentRuns+1 || len(kept.Runs[nth(t, s, 1)]) != 1 || len(kept.Index) != state.RecentRuns+5 {
 		t.Fatalf("%d runs of %d", len(kept.Runs), len(kept.Index))
 	}
 }

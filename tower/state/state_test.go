@@ -95,6 +95,14 @@ func opened(t testing.TB, s *state.Store, d state.Drive, stores ...estate.StoreI
 	return b.Events[0]
 }
 
+// nth is the ID of the n-th run of s's records.
+func nth(t testing.TB, s *state.Store, n int) run.ID {
+	t.Helper()
+	id, err := s.NextRun(ctx(t))
+	must(t, err)
+	return run.ID(fmt.Sprintf("r-%06d%s", n, string(id)[len("r-000000"):]))
+}
+
 // event is a batch of one event.
 func event(ev run.Event, changes ...state.Change) state.Batch {
 	return state.Batch{Events: []run.Event{ev}, Changes: changes}
@@ -168,7 +176,7 @@ func TestTheDeposedWriteNothing(t *testing.T) {
 	_, err = a.Append(ctx(t), old, []journal.Entry{note("late")}, state.StorePut{ID: "talk-db", Store: situation.Store{Epoch: 9}})
 	wantIs(t, err, state.ErrDeposed)
 	wantIs(t, a.AppendBatch(ctx(t), old, event(run.Event{Run: ev.Run, Seq: 2, Kind: run.Began, Step: 1}, state.IntentPut{Site: "pangyo", Intent: situation.Draining})), state.ErrDeposed)
-	wantIs(t, a.AppendBatch(ctx(t), old, opening(t, a, "r-000002", "talk-db")), state.ErrDeposed)
+	wantIs(t, a.AppendBatch(ctx(t), old, opening(t, a, nth(t, a, 2), "talk-db")), state.ErrDeposed)
 	_, err = a.Claim(ctx(t), old)
 	wantIs(t, err, state.ErrDeposed)
 
@@ -230,7 +238,7 @@ func TestEpochsAreNeverGivenTwice(t *testing.T) {
 	// A step that read the record before the second run was opened must not bring Next back.
 	stale, err := s.StoreRecord(ctx(t), "talk-db")
 	must(t, err)
-	late := opening(t, s, "r-000003", "talk-db")
+	late := opening(t, s, nth(t, s, 3), "talk-db")
 	second := opened(t, s, d, "talk-db")
 	was := stale
 	stale.Epoch = first.Epochs["talk-db"]
@@ -242,7 +250,7 @@ func TestEpochsAreNeverGivenTwice(t *testing.T) {
 	if diff := cmp.Diff([]uint64{1, 2, 3}, got); diff != "" {
 		t.Fatal(diff)
 	}
-	if diff := cmp.Diff([]run.ID{"r-000001", "r-000002", "r-000003"}, []run.ID{first.Run, second.Run, third.Run}); diff != "" {
+	if diff := cmp.Diff([]run.ID{nth(t, s, 1), nth(t, s, 2), nth(t, s, 3)}, []run.ID{first.Run, second.Run, third.Run}); diff != "" {
 		t.Fatal(diff)
 	}
 	_, err = s.Append(ctx(t), d, []journal.Entry{note("back")}, state.StorePut{ID: "talk-db", Store: situation.Store{Epoch: 0}})
@@ -286,7 +294,7 @@ func TestAHoldStopsARunThatWasDecidedBefore(t *testing.T) {
 	snap := until(t, s, func(s state.Snapshot) bool { return s.Acts > 0 })
 	_, err := s.Hold(ctx(t), state.Hold{By: "operator", Why: "maintenance"})
 	must(t, err)
-	b := opening(t, s, "r-000001")
+	b := opening(t, s, nth(t, s, 1))
 	b.Basis = snap.Acts
 	wantIs(t, s.AppendBatch(ctx(t), d, b), state.ErrStale)
 	b.Basis = until(t, s, func(s state.Snapshot) bool { return len(s.Holds) == 1 }).Acts

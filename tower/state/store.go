@@ -183,7 +183,7 @@ func (s *Store) Agreed(ctx context.Context, stores []estate.StoreID, names []est
 	for _, id := range names {
 		keys = append(keys, withdrawnKey(id), returningKey(id))
 	}
-	for some := range slices.Chunk(keys, maxOps) {
+	for some := range slices.Chunk(keys, readAtOnce) {
 		have, err := s.read(ctx, some)
 		if err != nil {
 			return out, fmt.Errorf("what was agreed: %w", err)

@@ -50,7 +50,7 @@ func api(d Desk, log *slog.Logger, who func(*http.Request) (pki.Identity, error)
 	}
 	for route, t := range map[string]task{
 		"POST estate": a.postEstate, "POST evacuate": a.postEvacuate, "POST failover": a.postFailover, "POST adopt": a.postAdopt,
-		"POST serve": a.postServe, "POST failback": a.postFailback, "POST rejoin": a.postRejoin, "POST verify": a.postVerify,
+		"POST serve": a.postServe, "POST failback": a.postFailback, "POST rejoin": a.postRejoin, "POST count-out": a.postCountOut, "POST verify": a.postVerify,
 		"POST salvages/{id}/apply": a.postApply, "POST salvages/{id}/discard": a.postDiscard,
 		"POST reseat": a.postReseat, "POST waive": a.postWaive, "GET snapshot": a.getSnapshot,
 		"POST arm": a.postArm, "DELETE arm": a.deleteArm, "POST hold": a.postHold, "DELETE hold": a.deleteHold,

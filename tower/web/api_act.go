@@ -72,6 +72,17 @@ func (a desk) postRejoin(w http.ResponseWriter, r *http.Request, by string) (any
 	return a.start(r, by, Ask{Kind: plan.BringBack, Subject: in.Store, To: in.Member, Anew: in.Anew}, "store")
 }
 
+func (a desk) postCountOut(w http.ResponseWriter, r *http.Request, by string) (any, error) {
+	var in struct{ Store, Member string }
+	if err := body(w, r, &in); err != nil {
+		return nil, err
+	}
+	if in.Member == "" {
+		return nil, missing("member")
+	}
+	return a.start(r, by, Ask{Kind: plan.Uncount, Subject: in.Store, To: in.Member}, "store")
+}
+
 func (a desk) getFailback(_ http.ResponseWriter, r *http.Request, _ string) (any, error) {
 	store := r.URL.Query().Get("store")
 	if store == "" {

@@ -202,6 +202,7 @@ func TestOrdersReachTheDesk(t *testing.T) {
 		{"POST", "serve", `{"site":"pangyo"}`},
 		{"POST", "rejoin", `{"store":"talk-db","member":"pangyo"}`},
 		{"POST", "rejoin", `{"store":"talk-db","member":"anyang","anew":true}`},
+		{"POST", "count-out", `{"store":"talk-db","member":"anyang"}`},
 		{"GET", "failback?store=talk-db", ``},
 		{"POST", "failback", `{"store":"talk-db"}`},
 		{"POST", "verify", `{"store":"talk-db"}`},
@@ -216,7 +217,7 @@ func TestOrdersReachTheDesk(t *testing.T) {
 		}
 	}
 	want := []string{
-		"kim: evacuate pangyo ", "kim: failover talk-db ansan", "kim: adopt talk-db ", "kim: serve pangyo ", "kim: rejoin talk-db pangyo", "kim: rejoin talk-db anyang anew", "weigh talk-db", "kim: home talk-db", "kim: verify talk-db ", "kim: arm *",
+		"kim: evacuate pangyo ", "kim: failover talk-db ansan", "kim: adopt talk-db ", "kim: serve pangyo ", "kim: rejoin talk-db pangyo", "kim: rejoin talk-db anyang anew", "kim: count-out talk-db anyang", "weigh talk-db", "kim: home talk-db", "kim: verify talk-db ", "kim: arm *",
 		"kim: approve r-000007", "plan lose-site pangyo ", "plan failover talk-db ansan", "history talk-db",
 	}
 	if strings.Join(got, "|") != strings.Join(want, "|") {

@@ -138,6 +138,8 @@ func cause(n Now, r Run) string {
 		return subject + " COMES BACK"
 	case plan.BringBack:
 		return subject + ": A MEMBER COMES BACK"
+	case plan.Uncount:
+		return subject + ": A MEMBER IS COUNTED OUT"
 	case plan.VerifyAll:
 		return "COMPARING THE MEMBERS OF " + subject
 	case plan.Restore:

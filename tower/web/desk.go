@@ -95,9 +95,9 @@ type Applied struct {
 
 // Ask is what a person wants planned or done.
 type Ask struct {
-	Kind    plan.Kind `json:"kind"`           // LoseSite (Plan only), Evacuate, Failover, AdoptNew, Serve, Reseat, BringBack, Restore or GiveUp
+	Kind    plan.Kind `json:"kind"`           // LoseSite (Plan only), Evacuate, Failover, AdoptNew, Serve, Reseat, BringBack, Uncount, Restore or GiveUp
 	Subject string    `json:"subject"`        // the site, the store or the salvage; "towers" of Reseat
-	To      string    `json:"to,omitempty"`   // Failover: the member that becomes primary; empty: the best one. BringBack: the one that comes back
+	To      string    `json:"to,omitempty"`   // Failover: the member that becomes primary; empty: the best one. BringBack: the one that comes back. Uncount: the one that is gone
 	Anew    bool      `json:"anew,omitempty"` // BringBack: it is copied from its primary, also where it follows and counts
 	// Restore: which rows, "1,3-5"; empty: all of them. Overwrite: also where the primary has others.
 	Rows      string `json:"rows,omitempty"`

@@ -132,7 +132,7 @@ type Store struct {
 	Members []Member `json:"members"`
 	Home    string   `json:"home,omitempty"` // that and why its primary could go home; people decide
 
-	Canary string `json:"canary,omitempty"` // after a loss: whether the last that was acknowledged before it is there
+	Canary string `json:"canary,omitempty"` // after a loss: whether the last that was acknowledged before it is there; and why none is written, or for how long one waits
 	// Verified is when all members were last found to hold the same, and Differs what differed last.
 	Verified time.Time           `json:"verified,omitzero"`
 	Differs  string              `json:"differs,omitempty"`

@@ -158,7 +158,7 @@ func whatTone(w history.What) string {
 		return "act"
 	case history.Differs, history.Accepted, history.Failed:
 		return "bad"
-	case history.Fenced, history.Alone, history.Unproven, history.Unsettled:
+	case history.Fenced, history.Alone, history.Unproven, history.Unsettled, history.CountedOut:
 		return "warn"
 	case history.Discarded:
 	}
