@@ -97,10 +97,10 @@ func (b *beliefs) input(quorum bool, known, opened map[run.ID]response.OpenRun) 
 }
 
 func openRun(r run.Run) response.OpenRun {
-	o := response.OpenRun{ID: r.ID, Kind: r.Plan.Kind, Subject: r.Plan.Subject, Lost: r.Plan.Lost, Status: r.Status(), Stores: []estate.StoreID{}, Settled: map[estate.StoreID]time.Time{}}
+	o := response.OpenRun{ID: r.ID, Kind: r.Plan.Kind, Subject: r.Plan.Subject, Lost: r.Plan.Lost, Status: r.Status(), Stores: []estate.StoreID{}, Settled: map[estate.StoreID]time.Time{}, Compares: map[estate.StoreID]time.Time{}}
 	seen := map[estate.StoreID]bool{}
 	for _, s := range r.Plan.Steps {
-		if r.Plan.Kind == plan.BringBack && len(s.Members) > 0 {
+		if r.Plan.Kind == plan.BringBack && s.Verb == plan.Rejoin {
 			o.Member = estate.MemberID(s.Members[0])
 		}
 		if s.Verb == plan.Seat && r.Settled(s.Component).IsZero() {
@@ -111,6 +111,9 @@ func openRun(r run.Run) response.OpenRun {
 			o.Stores = append(o.Stores, id)
 			if at := r.Settled(s.Component); !at.IsZero() {
 				o.Settled[id] = at
+			}
+			if since, ok := r.Compares(s.Component); ok {
+				o.Compares[id] = since
 			}
 		}
 	}

@@ -2,6 +2,7 @@ package tower
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/haechi/haechi/core/plan"
 	"github.com/haechi/haechi/core/run"
@@ -16,7 +17,7 @@ func mayOrder(s state.Snapshot, ask web.Ask) error {
 		return &web.Refused{Code: web.Conflict, Why: fmt.Sprintf("%s holds all acts: %s", h.By, h.Why), Do: "haechi hold --release, once it is safe"}
 	}
 	for _, r := range s.OpenRuns() {
-		if !long(r.Kind) || r.Subject == ask.Subject && r.Kind == ask.Kind {
+		if !long(r.Kind) || r.Subject == ask.Subject && r.Kind == ask.Kind && !outranks(ask.Kind) {
 			return conflict(r, "is open")
 		}
 	}
@@ -33,23 +34,32 @@ func long(k plan.Kind) bool {
 }
 
 // beside refuses a plan that touches what an open run is about: the same store, name, tower or site. Two runs
-// would write the same record, each as it knows it.
-func beside(s state.Snapshot, p plan.Plan) error {
+// would write the same record, each as it knows it. A run that only compares a store still keeps nobody from moving
+// it, or from bringing a member back to it: takes are those whose place the plan's run takes.
+func beside(s state.Snapshot, p plan.Plan) (takes []run.ID, err error) {
 	for _, info := range s.OpenRuns() {
 		r, err := run.Replay(s.Runs[info.ID])
 		if err != nil {
-			return fmt.Errorf("run %s: %w", info.ID, err)
+			return nil, fmt.Errorf("run %s: %w", info.ID, err)
 		}
 		for _, step := range p.Steps {
-			if about(r, step.Component) {
-				return conflict(info, "is about "+step.Component+" too")
+			if _, compares := r.Compares(step.Component); compares && outranks(p.Kind) {
+				takes = append(takes, info.ID)
+			} else if about(r, step.Component) {
+				return nil, conflict(info, "is about "+step.Component+" too")
 			}
 		}
-		if info.Subject == p.Subject {
-			return conflict(info, "is about "+p.Subject+" too")
+		if info.Subject == p.Subject && !slices.Contains(takes, info.ID) {
+			return nil, conflict(info, "is about "+p.Subject+" too")
 		}
 	}
-	return nil
+	slices.Sort(takes)
+	return slices.Compact(takes), nil
+}
+
+// outranks says of a kind that no comparison is waited for before it is done.
+func outranks(k plan.Kind) bool {
+	return k == plan.Evacuate || k == plan.Failover || k == plan.BringBack || k == plan.Uncount
 }
 
 // about says whether a run still has something to do with a component.

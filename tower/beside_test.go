@@ -13,12 +13,12 @@ import (
 	"github.com/haechi/haechi/tower/web"
 )
 
-// open is a snapshot with one open run, of which the steps of some components are done.
+// open is a snapshot with one open run, of which the steps of some components, or those with some verbs, are done.
 func open(t *testing.T, p plan.Plan, done ...string) state.Snapshot {
 	t.Helper()
 	events := []run.Event{{Run: "r-1", Seq: 1, Kind: run.Opened, Plan: &p, Term: 1, At: time.Unix(1, 0)}}
 	for _, s := range p.Steps {
-		if slices.Contains(done, s.Component) {
+		if slices.Contains(done, s.Component) || slices.Contains(done, string(s.Verb)) {
 			for _, kind := range []run.EventKind{run.Began, run.Ended} {
 				events = append(events, run.Event{Run: "r-1", Seq: len(events) + 1, Kind: kind, Step: s.ID, Outcome: run.Done, Term: 1, At: time.Unix(2, 0)})
 			}
@@ -44,26 +44,34 @@ func TestWhatIsOrderedBesideARecovery(t *testing.T) {
 		must(t, err)
 		return p
 	}
+	returned := []string{"salvage", "rejoin", "return"}
 	for name, tt := range map[string]struct {
 		kind    plan.Kind
 		subject string
 		done    []string
 		why     string
+		takes   bool
 	}{
-		"AnotherStore":     {plan.Failover, "mail-db", nil, ""},
-		"TheSameStore":     {plan.Failover, "talk-db", nil, "run r-1 (recover pangyo) is about talk-db too"},
-		"WhenThatIsDone":   {plan.Failover, "talk-db", []string{"talk-db"}, ""},
-		"AnotherSite":      {plan.Evacuate, "anyang", nil, ""},
-		"WhereTheStoreIs":  {plan.Evacuate, "ansan", nil, "run r-1 (recover pangyo) is about talk-db too"},
-		"TheSameSite":      {plan.Evacuate, "pangyo", nil, "run r-1 (recover pangyo) is about pangyo too"},
-		"ComparingAnother": {plan.VerifyAll, "mail-db", nil, ""},
+		"AnotherStore":      {plan.Failover, "mail-db", nil, "", false},
+		"TheSameStore":      {plan.Failover, "talk-db", nil, "run r-1 (recover pangyo) is about talk-db too", false},
+		"WhenThatIsDone":    {plan.Failover, "talk-db", []string{"talk-db"}, "", false},
+		"AnotherSite":       {plan.Evacuate, "anyang", nil, "", false},
+		"WhereTheStoreIs":   {plan.Evacuate, "ansan", nil, "run r-1 (recover pangyo) is about talk-db too", false},
+		"TheSameSite":       {plan.Evacuate, "pangyo", nil, "run r-1 (recover pangyo) is about pangyo too", false},
+		"ComparingAnother":  {plan.VerifyAll, "mail-db", nil, "", false},
+		"OnlyCompared":      {plan.Failover, "talk-db", returned, "", true},
+		"WhereItIsCompared": {plan.Evacuate, "ansan", returned, "", true},
+		"ComparedTwice":     {plan.VerifyAll, "talk-db", returned, "run r-1 (recover pangyo) is about talk-db too", false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := open(t, back, tt.done...)
 			must(t, mayOrder(s, web.Ask{Kind: tt.kind, Subject: tt.subject}))
-			err := beside(s, make(tt.kind, tt.subject))
+			takes, err := beside(s, make(tt.kind, tt.subject))
 			if tt.why == "" {
 				must(t, err)
+				if (len(takes) == 1) != tt.takes {
+					t.Errorf("it takes the place of %v", takes)
+				}
 				return
 			}
 			refusedAs(t, err, web.Conflict, tt.why)

@@ -196,15 +196,23 @@ func (n *Node) Start(ctx context.Context, by string, ask web.Ask) (run.ID, error
 	in.Because, in.Choice.By = []string{by + " asked for it"}, by
 	first := []journal.Entry{{Kind: "decision", Subject: ask.Subject, Text: fmt.Sprintf("%s orders: %s %s", by, ask.Kind, ask.Subject)}}
 	known := func(id run.ID) bool { return !s.Index[id].Opened.IsZero() }
-	id, err := n.open(ctx, d, known, first, func(ctx context.Context) (run.ID, error) {
+	opening := func(ctx context.Context) (executor.Opening, error) {
 		p, err := n.plan(ctx, in)
+		return executor.Opening{Plan: p, Estate: in.Estate, Version: s.Estate.Version, By: by, Basis: s.Acts}, err
+	}
+	id, err := n.open(ctx, d, known, first, func(ctx context.Context) (run.ID, error) {
+		o, err := opening(ctx)
 		if err != nil {
 			return "", err
 		}
-		if err := errors.Join(beside(s, p), n.beliefs().understood(p)); err != nil {
+		takes, err := beside(s, o.Plan)
+		if err := errors.Join(err, n.beliefs().understood(o.Plan)); err != nil {
 			return "", err
 		}
-		return n.exec.Open(ctx, d.Term, executor.Opening{Plan: p, Estate: in.Estate, Version: s.Estate.Version, By: by, Basis: s.Acts})
+		if len(takes) > 0 {
+			return n.exec.Supersede(ctx, d.Term, takes, executor.Successor{Plan: opening})
+		}
+		return n.exec.Open(ctx, d.Term, o)
 	})
 	return id, refusal(err)
 }

@@ -58,7 +58,7 @@ func drawFailback(w io.Writer, f response.Failback) {
 
 func rejoinCommand(o *options) *cobra.Command {
 	c := &cobra.Command{
-		Use: "rejoin STORE MEMBER", Short: "Bring one member back to its store: read, made a follower, counted", Args: cobra.ExactArgs(2),
+		Use: "rejoin STORE MEMBER", Short: "Bring one member back to its store: read, made a follower, counted, compared", Args: cobra.ExactArgs(2),
 		Example: "  haechi rejoin talk-db pangyo\n  haechi rejoin talk-db anyang --anew",
 	}
 	anew := c.Flags().Bool("anew", false, "copy it from its primary, also where it follows and counts: what differs there is lost")

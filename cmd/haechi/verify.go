@@ -51,7 +51,7 @@ pause leaves it off in the middle, haechi run resume goes on from there.`,
 	return c
 }
 
-// sameOrNot is an error unless all that was compared is the same.
+// sameOrNot is an error unless all members were compared, and hold the same.
 func sameOrNot(store string, r web.Run) error {
 	switch s := summary(r); {
 	case s == nil:
@@ -60,6 +60,8 @@ func sameOrNot(store string, r web.Run) error {
 		return fmt.Errorf("the members of %s do not hold the same, see above; who is right a person decides: nothing was changed", store)
 	case !s.Settled():
 		return fmt.Errorf("no difference is proven on %s, and not everything could be settled, see above: compare again when less is written", store)
+	case len(s.Without()) > 0:
+		return fmt.Errorf("those members of %s that were compared hold the same, and not all were, see above: compare again once they count and answer", store)
 	}
 	return nil
 }

@@ -34,6 +34,13 @@ func TestVerifyTellsWhatDiffersAndFails(t *testing.T) {
 		t.Error(err)
 	}
 	s.LeftOut = []verify.Omission{{Name: "shop: public.cache", Why: "it is not logged"}}
+	if err := sameOrNot("talk-db", r); err != nil {
+		t.Error(err)
+	}
+	s.LeaveOut("anyang", "has not answered for 1m0s")
+	if err := sameOrNot("talk-db", r); err == nil || !strings.Contains(err.Error(), "not all were") || !strings.Contains(draw(), "not compared: member anyang: it has not answered for 1m0s") {
+		t.Errorf("%v\n%s", err, draw())
+	}
 	s.Found = []verify.Finding{{Kind: verify.Unsettled, Member: "ansan", Table: "shop: public.hot", Key: "1", At: "(0,1)", Why: "it moved"}}
 	if err := sameOrNot("talk-db", r); err == nil || !strings.Contains(err.Error(), "not everything could be settled") {
 		t.Error(err)

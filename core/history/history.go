@@ -190,37 +190,43 @@ func (t *teller) done(ev run.Event, s plan.Step) {
 		}
 	default:
 		what, ok := happenings[s.Verb]
+		members := s.Members
 		if s.Verb == plan.Verify {
-			what = compared(ev.Facts[factReport])
+			what, members = compared(ev.Facts[factReport], members)
 		}
 		if ok {
 			var by []string
 			if t.by != "" {
 				by = []string{t.by}
 			}
-			t.tell(ev, what, s.Members, by, ev.Why)
+			t.tell(ev, what, members, by, ev.Why)
 		}
 	}
 }
 
-// compared says what a comparison came to, by its report.
-func compared(report string) What {
+// compared says what a comparison came to, by its report, and of which of its step's members: who fell silent was not.
+func compared(report string, members []string) (What, []string) {
 	var r struct {
-		Found []struct {
+		Primary   string   `json:"primary"`
+		Followers []string `json:"followers"`
+		Found     []struct {
 			Kind string `json:"kind"`
 		} `json:"found"`
 	}
 	if report == "" || json.Unmarshal([]byte(report), &r) != nil {
-		return Verified // its words say more
+		return Verified, members // its words say more
+	}
+	if r.Primary != "" {
+		members = slices.Sorted(slices.Values(append(r.Followers, r.Primary)))
 	}
 	out := Verified
 	for _, f := range r.Found {
 		if f.Kind != "unsettled" {
-			return Differs
+			return Differs, members
 		}
 		out = Unsettled
 	}
-	return out
+	return out, members
 }
 
 func (t *teller) tell(ev run.Event, what What, members, by []string, text string) {

@@ -57,6 +57,8 @@ func life() [][]run.Event {
 			done(1, "1 row of messages differs", "report", `{"found":[{"kind":"unsettled"},{"kind":"missing","member":"ansan"}]}`), run.Event{Kind: run.Closed, Why: "done"}),
 		log("r-6", 500, plan.Plan{Kind: plan.VerifyAll, Steps: []plan.Step{step(plan.Verify, "pangyo", "ansan")}}, 0, "lee",
 			done(1, "2 rows could not be settled", "report", `{"found":[{"kind":"unsettled"}]}`), run.Event{Kind: run.Closed, Why: "failed: the rest"}),
+		log("r-7", 600, plan.Plan{Kind: plan.VerifyAll, Steps: []plan.Step{step(plan.Verify, "ansan", "anyang", "pangyo")}}, 0, "",
+			done(1, "pangyo and ansan hold the same; anyang has not answered", "report", `{"primary":"pangyo","followers":["ansan"]}`), run.Event{Kind: run.Closed, Why: "done"}),
 	}
 }
 
@@ -75,6 +77,7 @@ func TestLifeOfAStore(t *testing.T) {
 401 differs [pangyo ansan] by [lee]: 1 row of messages differs
 501 unsettled [pangyo ansan] by [lee]: 2 rows could not be settled
 502 failed [] by []: failed: the rest
+601 verified [ansan pangyo] by []: pangyo and ansan hold the same; anyang has not answered
 `
 	if s := draw(got); s != want {
 		t.Errorf("got\n%s\nwant\n%s", s, want)

@@ -27,11 +27,7 @@ func (m *maker) recover() *Stuck {
 	var last []int
 	stores := m.returning(at)
 	for _, s := range inOrder(m.in.Estate, slices.Collect(maps.Keys(stores))) {
-		after := 0
-		for _, member := range stores[s.id] {
-			after = m.back(s.id, member, len(stores), after)
-		}
-		last = append(last, m.verify(s.id, Compare, after))
+		last = append(last, m.comeBack(s.id, stores[s.id], len(stores)))
 	}
 	last = append(last, m.home(at)...)
 	last = append(last, m.seatSteps(at)...)
@@ -42,6 +38,16 @@ func (m *maker) recover() *Stuck {
 	end.Site = at
 	m.add(end, last...)
 	return nil
+}
+
+// comeBack plans the return of members to their store, one after the other, and the comparison of all after that: who
+// was away may hold something else. It returns the last step.
+func (m *maker) comeBack(id estate.StoreID, members []estate.MemberID, share int) int {
+	after := 0
+	for _, member := range members {
+		after = m.back(id, member, share, after)
+	}
+	return m.verify(id, after)
 }
 
 // returning are the members in a site that can be brought back now, by store; sorted.
@@ -128,7 +134,7 @@ func (m *maker) beside(id estate.StoreID, member estate.MemberID) []estate.Membe
 	return slices.DeleteFunc(m.reachable(m.in.Estate.Stores[id]), func(other estate.MemberID) bool { return other == member })
 }
 
-// bringBack brings Target back to its store.
+// bringBack brings Target back to its store, and has all compared then.
 func (m *maker) bringBack() *Stuck {
 	id := estate.StoreID(m.in.Subject)
 	if stuck := m.adopted(id); stuck != nil {
@@ -157,7 +163,7 @@ func (m *maker) bringBack() *Stuck {
 	if stuck := m.without(id, member); m.in.Anew && stuck != nil {
 		return stuck
 	}
-	m.back(id, member, 1, 0)
+	m.comeBack(id, []estate.MemberID{member}, 1)
 	return nil
 }
 
@@ -217,13 +223,13 @@ func (m *maker) verifyAll() *Stuck {
 	if stuck := m.cannotServe(id); stuck != nil {
 		return stuck
 	}
-	m.verify(id, Asked, 0)
+	m.verify(id, 0)
 	return nil
 }
 
 // verify plans the comparison of a store's members that can be reached, after step after.
-func (m *maker) verify(id estate.StoreID, r Reason, after int) int {
-	return m.add(m.storeStep(Verify, id, r, m.reachable(m.in.Estate.Stores[id])), after)
+func (m *maker) verify(id estate.StoreID, after int) int {
+	return m.add(m.storeStep(Verify, id, Compare, m.reachable(m.in.Estate.Stores[id])), after)
 }
 
 // adopted refuses a store that is not declared, or not under epochs.

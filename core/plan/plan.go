@@ -154,7 +154,7 @@ const (
 	Whole        Reason = "whole-again"
 	LeftSealed   Reason = "left-sealed"
 	MemberDown   Reason = "member-down"
-	Compare      Reason = "compare" // whether what came back holds the same
+	Compare      Reason = "compare" // whether all members hold the same
 	// SecondPrimary is one that neither the record nor a run knows of.
 	SecondPrimary Reason = "second-primary"
 )

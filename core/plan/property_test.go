@@ -142,7 +142,7 @@ func TestMakeIsSafe(t *testing.T) {
 }
 
 // checkReturns holds what makes a return safe: nothing is rewritten of what may stand nowhere else before it
-// was read, nobody counts before it has rejoined, one member of a store at a time; and a recovery
+// was read, nobody counts before it has rejoined, one member of a store at a time, all are compared after that; and a recovery
 // ends with the question whether anything is missing still.
 func checkReturns(t *rapid.T, in plan.Input, p plan.Plan) {
 	last := map[string]plan.Step{} // by store
@@ -191,6 +191,11 @@ func checkReturns(t *rapid.T, in plan.Input, p plan.Plan) {
 		default:
 		}
 		last[s.Component] = s
+	}
+	for _, s := range p.Steps {
+		if end := last[s.Component]; s.Verb == plan.Rejoin && end.Verb != plan.Verify {
+			t.Fatalf("%s comes back, and is not compared with the others at the end:\n%s", s.Members[0], p)
+		}
 	}
 }
 

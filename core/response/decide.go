@@ -47,6 +47,9 @@ func (in Input) decide(w want) (out []Decision) {
 		if act == Start || act == Ask {
 			in.aim(&d, w)
 		}
+		if d.Act == Ask && returns(w.kind) && len(d.Supersedes) > 0 {
+			continue // no comparison is left off for a question: it is put after that
+		}
 		out = append(out, d)
 	}
 	return out
@@ -98,6 +101,13 @@ func (in Input) left(w want) (want, bool) {
 			var any bool
 			if w, any = in.beside(o, w); !any {
 				return w, false
+			}
+		case w.kind == plan.VerifyAll:
+			if in.busy(o, w.stores[0]) {
+				return w, false
+			}
+			if why := in.compared(o, w); why != "" {
+				w.refuse = why
 			}
 		case in.passes(o, w):
 		case o.open() && o.Status == run.StatusAsked && w.kind == plan.LoseSite && in.does(o, w):
@@ -216,11 +226,18 @@ func (in Input) concerns(o OpenRun, id estate.StoreID) bool {
 }
 
 // yields says whether a run has to make room for what is wanted: what is planned gives
-// way to what is lost, and a run that knows of fewer losses to one that knows of all.
+// way to what is lost, a run that knows of fewer losses to one that knows of all, and one that only compares a
+// store to what brings a member of it back, which compares them after that.
 func (in Input) yields(o OpenRun, w want) bool {
 	lost := func(s string) bool { return slices.Contains(w.lost, estate.SiteID(s)) }
 	ours := func(id estate.StoreID) bool { return in.concerns(o, id) }
 	hit := func(id estate.StoreID) bool { return in.concerns(o, id) && len(in.lostOf(id)) > 0 }
+	switch {
+	case returns(w.kind):
+		return slices.ContainsFunc(w.stores, func(id estate.StoreID) bool { return in.compares(o, id) })
+	case w.kind == plan.VerifyAll:
+		return in.asksToCompare(o, w.stores[0])
+	}
 	switch o.Kind {
 	case plan.LoseSite:
 		return w.kind == plan.LoseSite && !o.knows(w.lost) || moves(w.kind) && slices.ContainsFunc(w.stores, ours)

@@ -53,12 +53,15 @@ type OpenRun struct {
 	Lost    []string                     // sites that it takes for lost
 	Stores  []estate.StoreID             // that its steps are about; nil: not known, then all that it may touch
 	Settled map[estate.StoreID]time.Time // of those of its stores that it has nothing more to do with: since when
-	Status  run.Status
-	Closed  time.Time // zero: it is open
-	Idle    time.Time // since when it does nothing but ask, and nothing of what it did lasts; zero: it does not
-	Short   bool      // of one that is idle: it asks only since too few members could be sealed, or none could follow
-	Seats   bool      // it gives towers their seats, and is not done with that
-	Agreed  bool      // somebody has agreed to what it asks, and others are waited for
+	// Compares are those of its stores with which it has nothing more to do than to compare their members: since when.
+	// What brings a member back takes its place.
+	Compares map[estate.StoreID]time.Time
+	Status   run.Status
+	Closed   time.Time // zero: it is open
+	Idle     time.Time // since when it does nothing but ask, and nothing of what it did lasts; zero: it does not
+	Short    bool      // of one that is idle: it asks only since too few members could be sealed, or none could follow
+	Seats    bool      // it gives towers their seats, and is not done with that
+	Agreed   bool      // somebody has agreed to what it asks, and others are waited for
 }
 
 // Act is what is done about a cause.

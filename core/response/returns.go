@@ -173,25 +173,37 @@ func (in Input) deaf(id estate.StoreID, m estate.MemberID) bool {
 	return f[situation.FactAnswers] == "true" && !strings.HasPrefix(f[situation.FactClient+string(m)], "streaming ")
 }
 
-// settledDown says that no run has been about a store for so long that who receives from whom is what it will be.
+// settledDown says that no run has done anything to a store for so long that who receives from whom is what it will be.
 func (in Input) settledDown(id estate.StoreID) bool {
 	return !slices.ContainsFunc(in.Open, func(o OpenRun) bool {
-		return in.concerns(o, id) && (o.open() || in.Now.At.Sub(o.Closed) < time.Minute)
+		last := o.Closed
+		if o.open() {
+			last = o.Compares[id]
+		}
+		return in.concerns(o, id) && (last.IsZero() || in.Now.At.Sub(last) < time.Minute)
 	})
 }
 
 // beside is what of a return an open run leaves to do: nothing where it is about the same, and no store that
-// it is about, or was a moment ago.
+// it is about, or was a moment ago. Where it only compares a store still, its place is taken: see yields.
 func (in Input) beside(o OpenRun, w want) (want, bool) {
 	lately := !o.open() && in.Now.At.Sub(o.Closed) < follow
+	compares := func(id estate.StoreID) bool { return in.compares(o, id) }
 	switch {
 	case !o.open() && !lately:
 		return w, true
-	case o.Kind == w.kind && o.Subject == w.subject && o.Member == w.member:
+	case o.Kind == w.kind && o.Subject == w.subject && o.Member == w.member && !slices.ContainsFunc(w.stores, compares):
 		return w, false
 	case o.open() && o.Kind == plan.LoseSite && slices.Contains(o.Lost, string(w.site)):
 		return w, false // it still takes the site for lost; its question is dropped, or answered, first
 	}
-	w.stores = slices.DeleteFunc(slices.Clone(w.stores), func(id estate.StoreID) bool { return in.concerns(o, id) })
+	w.stores = slices.DeleteFunc(slices.Clone(w.stores), func(id estate.StoreID) bool { return in.concerns(o, id) && !compares(id) })
 	return w, len(w.stores) > 0 || w.traffic
+}
+
+// compares says that an open run has nothing more to do with a store than to compare its members, and that what it did
+// before can be seen by now.
+func (in Input) compares(o OpenRun, id estate.StoreID) bool {
+	since, ok := o.Compares[id]
+	return ok && o.open() && o.Status != run.StatusHanding && in.Now.At.Sub(since) >= follow
 }

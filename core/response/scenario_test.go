@@ -92,7 +92,7 @@ func well() response.Input {
 
 func addStore(in *response.Input, id estate.StoreID, tier int, primary estate.MemberID) {
 	s := estate.Store{Engine: "postgres", Tier: tier, Any: 1, Primary: primary, Members: map[estate.MemberID]estate.Member{}}
-	r := situation.Store{Epoch: 3, Primary: primary, Any: 1, LeastAny: 1}
+	r := situation.Store{Epoch: 3, Primary: primary, Any: 1, LeastAny: 1, Verified: now.Add(-time.Hour)}
 	for _, site := range []estate.SiteID{"ansan", "anyang", "pangyo"} {
 		m := estate.MemberID(site)
 		host := estate.HostID("db-" + site)
@@ -214,6 +214,10 @@ func store(in *response.Input, id estate.StoreID, args map[string]string) {
 			r.Alone, r.LeastAny = true, 0
 		case "unproven":
 			r.LeastAny = 0
+		case "unverified":
+			r.Verified = time.Time{}
+		case "differs":
+			r.Differs = v
 		}
 	}
 	in.Estate.Stores[id], in.Stores[id] = s, r
@@ -236,10 +240,14 @@ func open(t *testing.T, d *datadriven.TestData, f []string, args map[string]stri
 	if s, ok := args["lost"]; ok {
 		o.Lost = strings.Split(s, ",")
 	}
-	if s, ok := args["settled"]; ok { // store:since
-		id, at, _ := strings.Cut(s, ":")
-		o.Settled = map[estate.StoreID]time.Time{estate.StoreID(id): now.Add(-ago(t, d, at))}
+	since := func(arg string) map[estate.StoreID]time.Time { // store:since
+		id, at, ok := strings.Cut(args[arg], ":")
+		if !ok {
+			return nil
+		}
+		return map[estate.StoreID]time.Time{estate.StoreID(id): now.Add(-ago(t, d, at))}
 	}
+	o.Settled, o.Compares = since("settled"), since("compares")
 	if s, ok := args["stores"]; ok {
 		o.Stores = []estate.StoreID{}
 		for _, id := range strings.Split(s, ",") {

@@ -43,7 +43,8 @@ func (in Input) wants() []want {
 		}
 	}
 	out = slices.Concat(out, in.lockedServers(), in.reseat())
-	return append(out, in.returns(out)...)
+	out = append(out, in.returns(out)...)
+	return append(out, in.comparisons(out)...)
 }
 
 // lostSites wants one run for all that is lost: its stores' primaries move and its

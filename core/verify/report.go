@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 )
 
 // Kind is how a member differs from the primary.
@@ -152,6 +153,22 @@ func (m *Machine) found(t Table, f Finding) {
 	if f.Kind != Unsettled {
 		m.forget(t.ID)
 	}
+}
+
+// wholeMember begins the name under which a member is left out as a whole.
+const wholeMember = "member "
+
+// LeaveOut notes that a member was not compared, or not to the end.
+func (s *Summary) LeaveOut(name, why string) { s.leave(wholeMember+name, "it "+why) }
+
+// Without are the members that were left out.
+func (s Summary) Without() (out []string) {
+	for _, o := range s.LeftOut {
+		if name, ok := strings.CutPrefix(o.Name, wholeMember); ok {
+			out = append(out, name)
+		}
+	}
+	return out
 }
 
 // Everywhere counts what differs in the same way on every follower: there it may be the primary that

@@ -141,8 +141,8 @@ func (j *backJob) becomeFollower(ctx context.Context) error {
 	next.Role, next.Reign, next.Upstream, next.Before = asFollower, 0, j.order.Upstream, nil
 	next.Sealed, next.Proven, next.Fenced, next.Halted, next.Rebuild = false, false, false, nil, nil
 	next.Read = read{}
-	if j.order.Anew {
-		next.Anew = j.order.Run // all that could be wrong was copied, or was before the order was given again
+	if next.Due != "" {
+		next.Anew, next.Due = next.Due, "" // all that could be wrong was copied
 	}
 	if j.u.postmaster() != 0 && !j.u.standbySignal() {
 		if err := j.stop(ctx); err != nil {

@@ -1,9 +1,11 @@
 package postgres
 
 import (
+	"context"
 	"errors"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/haechi/haechi/agent"
 	"github.com/haechi/haechi/core/situation"
@@ -53,6 +55,51 @@ func TestTheLeastThatDoesIsChosen(t *testing.T) {
 		if !strings.Contains(why, tt.why) {
 			t.Errorf("%s: %q does not say %q", name, why, tt.why)
 		}
+	}
+}
+
+// One that was counted out to be made anew, by a run that ended before it was, is copied by whoever brings it back. While
+// it still counts, an order that does not say so takes that back.
+func TestAMemberThatIsToBeMadeAnewComesBackByNoOtherWay(t *testing.T) {
+	up := &agent.Upstream{Member: "ansan", Host: "127.0.0.1", Port: "1", Credential: 2, Reign: 2}
+	anew := agent.Order{Verb: agent.Rejoin, Run: "r-2", Reign: 2, Upstream: up, Anew: true, Counted: true}
+	plain := agent.Order{Verb: agent.Rejoin, Run: "r-3", Reign: 2, Upstream: up}
+	counted := plain
+	counted.Counted = true
+	mem := memory{Role: asFollower, Upstream: up}
+	if mem.Due = mem.due(anew); mem.Due != "r-2" {
+		t.Fatalf("before it is counted out it remembers %q", mem.Due)
+	}
+	f := map[string]string{}
+	if mem.facts(f); f["agent/due"] != "r-2" {
+		t.Errorf("nobody hears of it: %v", f)
+	}
+	if mem.due(plain) != "r-2" || !mem.toCopy(plain) {
+		t.Error("it is counted out, and would come back as it is")
+	}
+	if mem.due(counted) != "" || mem.toCopy(counted) {
+		t.Error("it counts, and would not be started")
+	}
+	mem.Anew, mem.Due = mem.Due, ""
+	if mem.due(anew) != "" || mem.toCopy(plain) {
+		t.Error("it was made anew, and would be again")
+	}
+}
+
+// The wish is on the disk before anything is answered.
+func TestThatAMemberIsToBeMadeAnewIsRememberedFirst(t *testing.T) {
+	up := &agent.Upstream{Member: "ansan", Host: "127.0.0.1", Port: "1", Credential: 2, Reign: 2}
+	u := stopped(t, nil)
+	m := remembers(t, memory{Role: asFollower, Upstream: up})
+	o := agent.Order{Verb: agent.Rejoin, Run: "r-2", Epoch: 2, Reign: 2, Upstream: up, Anew: true, Counted: true}
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	defer cancel()
+	if f, err := u.Do(ctx, o, m); err == nil && f["failed"] == "" { // nobody listens there
+		t.Fatalf("%v %v", f, err)
+	}
+	mem, err := recall(m)
+	if err != nil || mem.Due != "r-2" {
+		t.Errorf("%+v %v", mem, err)
 	}
 }
 

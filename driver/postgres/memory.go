@@ -32,6 +32,7 @@ type memory struct {
 	Alone       *alone          `json:"alone,omitempty"`        // of a primary: goes on without others, or still ends doing so
 	Rebuild     *rebuild        `json:"rebuild,omitempty"`      // while it is brought back
 	Anew        string          `json:"anew,omitempty"`         // of a follower: the run that had it copied last whatever was known of it
+	Due         string          `json:"due,omitempty"`          // the run that wants it copied so, until it was: once it is counted out it comes back by no other way
 	Horizon     *horizon        `json:"horizon,omitempty"`      // of a primary that was promoted: what it took over
 	Read        read            `json:"read,omitzero"`          // of one that went another way than the primary: what was found
 }
@@ -131,6 +132,9 @@ func (mem memory) facts(f map[string]string) {
 	f["alone"] = yes(mem.Alone != nil)
 	if mem.Anew != "" {
 		f["agent/anew"] = mem.Anew
+	}
+	if mem.Due != "" {
+		f["agent/due"] = mem.Due
 	}
 	if mem.Rebuild.broken() {
 		f["broken"] = mem.Rebuild.Stage

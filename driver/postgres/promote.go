@@ -52,7 +52,7 @@ func (u *Unit) promote(ctx context.Context, o agent.Order, mem memory, m *agent.
 	if inRecovery == "t" {
 		mem.Horizon = u.horizon(ctx)
 	}
-	mem.Role, mem.Sealed, mem.Halted, mem.Read = asPrimary, false, nil, read{}
+	mem.Role, mem.Sealed, mem.Halted, mem.Due, mem.Read = asPrimary, false, nil, "", read{}
 	mem.List, mem.Any = o.Sync, o.Any
 	mem.endAlone()
 	if err := m.Save(mem); err != nil {

@@ -113,6 +113,12 @@ func (u *Unit) rejoin(ctx context.Context, o agent.Order, mem memory, m *agent.M
 		if mem, err = recall(m); err != nil { // an attempt that has just ended wrote it
 			return nil, err
 		}
+		if due := mem.due(o); due != mem.Due {
+			mem.Due = due
+			if err := m.Save(mem); err != nil {
+				return nil, err
+			}
+		}
 		if f, ok := u.isBack(ctx, o, mem); ok {
 			return f, nil
 		}
@@ -161,8 +167,24 @@ func (u *Unit) isBack(ctx context.Context, o agent.Order, mem memory) (map[strin
 	return f, true
 }
 
-// toCopy says whether an order has the member copied whatever is known of it, and its run has not done so yet.
-func (mem memory) toCopy(o agent.Order) bool { return o.Anew && mem.Anew != o.Run }
+// toCopy says whether an order has the member copied whatever is known of it, and its run has not done so yet; or an
+// earlier one had it counted out for that, and has ended before.
+func (mem memory) toCopy(o agent.Order) bool {
+	return o.Anew && mem.Anew != o.Run || !o.Counted && mem.Due != ""
+}
+
+// due is the run for which the member has to be made anew, once an order was heard. That is remembered before it is
+// counted out for it. While it counts, an order that does not say so takes it back: others may rest on its word, and it has
+// to be started.
+func (mem memory) due(o agent.Order) string {
+	switch {
+	case o.Anew && mem.Anew != o.Run:
+		return o.Run
+	case !o.Anew && o.Counted:
+		return ""
+	}
+	return mem.Due
+}
 
 // beginAttempt remembers that the member is being brought back, then begins.
 func (u *Unit) beginAttempt(ctx context.Context, o agent.Order, mem memory, m *agent.Memory) (*attempt, error) {

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -94,6 +95,32 @@ func TestASalvageInOneSiteIsNotDone(t *testing.T) {
 	}
 	if l, err := d.Look(t.Context(), w.task(plan.Salvage, nil, "pangyo")); l.Outcome != run.NotDone {
 		t.Errorf("%+v, %v", l, err)
+	}
+}
+
+// An agent that is restarted meanwhile, the member's or its primary's, is waited for; one that stays away is not.
+func TestASalvageWaitsForSilentAgents(t *testing.T) {
+	for _, member := range []string{"pangyo", "ansan"} {
+		for _, silent := range []time.Duration{pollLost / 2, 10 * pollLost} {
+			synctest.Test(t, func(t *testing.T) {
+				w := newFakeWorld(t)
+				w.moved()
+				m := w.members[member]
+				m.down = true
+				back := time.AfterFunc(silent, func() {
+					m.mu.Lock()
+					defer m.mu.Unlock()
+					m.down = false
+				})
+				defer back.Stop()
+				began := time.Now()
+				res, err := w.driver().Do(t.Context(), w.task(plan.Salvage, nil, "pangyo"))
+				took := time.Since(began)
+				if short := silent < pollLost; short != (err == nil && res.Outcome == run.Done) || !short && (took < pollLost || took > 2*pollLost) {
+					t.Errorf("%s is silent for %v: %v %v after %v", member, silent, res.Outcome, err, took)
+				}
+			})
+		}
 	}
 }
 

@@ -21,8 +21,9 @@ const (
 	bite = 150 * time.Millisecond
 	// sizeFirst is how many blocks the first question is about.
 	sizeFirst = 512
-	// askTries is how often a question is put to a member that does not answer it.
-	askTries = 6
+	// silentFor is for how long a member may leave what it is asked without an answer, as its agent's restart does. A
+	// follower is left out then, and the rest is compared without it; without the primary the try is over.
+	silentFor = time.Minute
 	// askFor is how long one answer is waited for: longer than an agent works on it.
 	askFor = 40 * time.Second
 	// alterFor is how long whoever alters a table is given before it is begun again.
@@ -45,10 +46,7 @@ func (v *comparer) databases(ctx context.Context) error {
 		if db > v.c.Database {
 			v.c.Database, v.c.Place, v.c.Found = db, verify.Place{}, verify.Report{}
 		}
-		r, err := v.tables(ctx, db)
-		if err == nil {
-			err = v.sequences(ctx, db, &r)
-		}
+		r, err := v.database(ctx, db)
 		if no, refused := errors.AsType[*agent.Refused](err); refused && no.Answer.Code == agent.BadOrder {
 			r = verify.Report{LeftOut: []verify.Omission{{Name: "all", Why: "it was made, or dropped, or closed meanwhile: " + no.Answer.Error}}}
 		} else if err != nil {
@@ -62,6 +60,42 @@ func (v *comparer) databases(ctx context.Context) error {
 		v.c.Database, v.c.Place, v.c.Found = db+"\x00", verify.Place{}, verify.Report{} // the next in order
 	}
 	return nil
+}
+
+// database compares one, with those followers that answer. It goes on where it was when one of them falls silent.
+func (v *comparer) database(ctx context.Context, db string) (verify.Report, error) {
+	for {
+		r, err := v.tables(ctx, db)
+		if err == nil {
+			err = v.sequences(ctx, db, &r)
+		}
+		if err == nil || !v.leave(err) {
+			return r, err
+		}
+	}
+}
+
+// silentError is a member that has not answered for too long.
+type silentError struct {
+	member string
+	err    error
+}
+
+func (e *silentError) Error() string { return fmt.Sprintf("%v, for %v", e.err, silentFor) }
+func (e *silentError) Unwrap() error { return e.err }
+
+// leave leaves a follower that is silent out of what is still to be compared; false: that is not why it cannot go on,
+// or there would be nobody left.
+func (v *comparer) leave(err error) bool {
+	no, ok := errors.AsType[*silentError](err)
+	if !ok || no.member == v.c.Members[0] || len(v.c.Members) < 3 {
+		return false
+	}
+	v.c.Members = slices.DeleteFunc(slices.Clone(v.c.Members), func(m string) bool { return m == no.member })
+	left := verify.Omission{Name: no.member, Why: fmt.Sprintf("has not answered for %v (%v)", silentFor, no.err)}
+	v.c.Silent = append(v.c.Silent, left)
+	v.tell(fmt.Sprintf("%s is left out: it %s", left.Name, left.Why), true)
+	return true
 }
 
 // tables has the machine ask until nothing is left.
@@ -195,8 +229,10 @@ func each[T any](members []string, f func(string) (T, error)) (map[string]T, err
 	return out, errors.Join(errs...)
 }
 
-// digest puts one question to a member, again while it may yet answer it.
+// digest puts one question to a member, again while it may yet answer it. The error of one that does not is a
+// [silentError].
 func (v *comparer) digest(ctx context.Context, member string, q agent.Question, out any) error {
+	asked := time.Now()
 	for try := 1; ; try++ {
 		o := v.order(agent.Digest, member)
 		o.Question = &q
@@ -210,10 +246,13 @@ func (v *comparer) digest(ctx context.Context, member string, q agent.Question, 
 			return nil
 		}
 		r, refused := errors.AsType[*agent.Refused](err)
-		if refused && r.Answer.Code != agent.Failed || try == askTries {
+		switch {
+		case refused && !slices.Contains([]agent.Code{agent.Failed, agent.Busy, agent.Late, agent.Held, agent.Unsafe}, r.Answer.Code):
 			return err
+		case ctx.Err() == nil && time.Since(asked) >= silentFor:
+			return &silentError{member, err}
 		}
-		if perr := pause(ctx, time.Duration(try)*500*time.Millisecond); perr != nil {
+		if perr := pause(ctx, min(time.Duration(try)*500*time.Millisecond, 3*time.Second)); perr != nil {
 			return errors.Join(err, perr)
 		}
 	}
@@ -280,12 +319,8 @@ func (v *comparer) sequencesOf(ctx context.Context, db, member string, after uin
 	}
 }
 
-const (
-	// checkTries is how often a member's job is begun again that ended early, and came no further.
-	checkTries = 3
-	// silentFor is how often, a second apart, a member's agent is asked in vain.
-	silentFor = 30
-)
+// checkTries is how often a member's job is begun again that ended early, and came no further.
+const checkTries = 3
 
 // checks has every member read its own pages and indexes, each at its own pace.
 func (v *comparer) checks(ctx context.Context) error {
@@ -356,7 +391,7 @@ func checkWords(all map[string]verify.Check) string {
 // checkOne asks one member until its job is over. last is what earlier jobs did. What cannot be had is
 // left out with the reason: the comparison of rows stands.
 func (v *comparer) checkOne(ctx context.Context, member string, last verify.Check, tell func(verify.Check)) error {
-	base, job, failedAt := last, "", "-"
+	base, job, failedAt, heard := last, "", "-", time.Now()
 	for asked, misses, failed := 0, 0, 0; ; asked++ {
 		now, err := v.askCheck(ctx, member, last.Cursor)
 		if err == nil && now.Job != job { // a new one, which goes on where the last one came to
@@ -366,7 +401,7 @@ func (v *comparer) checkOne(ctx context.Context, member string, last verify.Chec
 		case err != nil:
 			misses++
 		default:
-			misses, last = 0, base.Join(now)
+			misses, heard, last = 0, time.Now(), base.Join(now)
 		}
 		if last.Error != "" && err == nil {
 			if failed++; last.Cursor != failedAt {
@@ -376,7 +411,7 @@ func (v *comparer) checkOne(ctx context.Context, member string, last verify.Chec
 			last.Error = ""
 		}
 		r, refused := errors.AsType[*agent.Refused](err)
-		if failed >= checkTries || misses >= silentFor || refused && !slices.Contains([]agent.Code{agent.Busy, agent.Late, agent.Failed}, r.Answer.Code) {
+		if failed >= checkTries || misses > 0 && time.Since(heard) >= silentFor || refused && !slices.Contains([]agent.Code{agent.Busy, agent.Late, agent.Failed}, r.Answer.Code) {
 			last.Phase = verify.PhaseDone
 			last.LeftOut = append(last.LeftOut, verify.Omission{Name: "pages and indexes of " + member, Why: fmt.Sprintf("not all were read: %v", err)})
 		}

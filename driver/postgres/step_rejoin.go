@@ -91,8 +91,13 @@ func (s *step) rejoinOrder(back string) (agent.Order, error) {
 	o.Upstream, o.Rate = up, s.room(back, primary)
 	o.Anew = s.anew()
 	o.Kept = s.Facts[factSalvaged+"/"+back]
-	o.Counted = slices.Contains(s.Store.Sync, estate.MemberID(back)) && !s.former(back)
+	o.Counted = s.counts(back)
 	return o, nil
+}
+
+// counts says whether what a member says it holds is rested on.
+func (s *step) counts(member string) bool {
+	return slices.Contains(s.Store.Sync, estate.MemberID(member)) && !s.former(member)
 }
 
 // anew says whether the member is to be copied whatever is known of it.
@@ -331,7 +336,7 @@ func (s *step) lookRejoin(ctx context.Context) (driver.Result, error) {
 	b, p := got[back].Facts, got[primary].Facts
 	c := parseClient(p["client/"+back])
 	ours := b["agent/role"] == asFollower && toNumber(b["agent/upstream_reign"]) == s.Store.Epoch && b["broken"] == "" && b["sealed"] == "false" &&
-		(!s.anew() || b["agent/anew"] == string(s.Run))
+		(!s.anew() || b["agent/anew"] == string(s.Run)) && (b["agent/due"] == "" || s.counts(back))
 	if ours && c.state == "streaming" && c.flushed+nearly >= toLSN(p["lsn"]) {
 		return s.rejoined(back, b), nil
 	}

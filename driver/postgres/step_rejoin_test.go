@@ -180,6 +180,11 @@ func TestAFollowerIsMadeAnewWhereAPersonWantsIt(t *testing.T) {
 	if res, err := w.driver().Look(t.Context(), task()); res.Outcome != run.NotDone {
 		t.Errorf("it follows, and that was taken for made anew: %+v %v", res, err)
 	}
+	w.members["anyang"].mem.Due = "r-1" // as its agent remembers; whoever brings it back later knows nothing of it
+	if res, err := w.driver().Look(t.Context(), w.task(plan.Rejoin, nil, "anyang")); res.Outcome != run.NotDone {
+		t.Errorf("it was counted out to be made anew, and is taken for back: %+v %v", res, err)
+	}
+	w.members["anyang"].mem.Due = ""
 	if res, err := w.driver().Do(t.Context(), task()); err != nil || res.Outcome != run.Done {
 		t.Fatalf("%+v %v", res, err)
 	}

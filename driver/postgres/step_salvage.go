@@ -89,7 +89,7 @@ func (s *step) keptBefore(ctx context.Context, member string) (driver.Result, bo
 func (s *step) salvaging(ctx context.Context, member string) (agent.Order, error) {
 	o := s.order(agent.Salvage, member)
 	primary := string(s.Store.Primary)
-	a, err := s.call(ctx, primary, s.order(agent.Status, primary))
+	a, err := s.heard(ctx, primary)
 	if err != nil {
 		return o, err
 	}
@@ -102,6 +102,21 @@ func (s *step) salvaging(ctx context.Context, member string) (agent.Order, error
 	}
 	o.Salvage = &agent.Salvaging{ID: fmt.Sprintf("%s-%s", s.Run, member), Turns: turns(past, s.Store.Forks), Accepted: s.Facts[run.FactAccepted+string(plan.Salvage)]}
 	return o, nil
+}
+
+// heard asks a member's agent how it is, again while it is out of reach, as while it is restarted: for no longer than
+// the member that is read may be.
+func (s *step) heard(ctx context.Context, member string) (agent.Answer, error) {
+	for asked := time.Now(); ; {
+		a, err := s.look(ctx, member)
+		passing := a.Code == "" || a.Code == agent.Busy || a.Code == agent.Late
+		if err == nil || !passing || time.Since(asked) > pollLost {
+			return a, err
+		}
+		if perr := pause(ctx, pollLate); perr != nil {
+			return a, errors.Join(err, perr)
+		}
+	}
 }
 
 // turns joins what a primary says of its past with what the record remembers of each promotion.

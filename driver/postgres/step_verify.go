@@ -28,8 +28,9 @@ const (
 
 // comparing is what is kept of a comparison that goes on.
 type comparing struct {
-	Members  []string                `json:"members"` // the primary first; with others it is another comparison
-	Reign    uint64                  `json:"reign"`   // of the primary
+	Members  []string                `json:"members"`          // the primary first; with others it is another comparison
+	Silent   []verify.Omission       `json:"silent,omitempty"` // followers that it began with, and that fell silent
+	Reign    uint64                  `json:"reign"`            // of the primary
 	Begun    time.Time               `json:"begun"`
 	Seconds  float64                 `json:"seconds"`            // that it took so far
 	Database string                  `json:"database,omitempty"` // all before it are done
@@ -41,8 +42,9 @@ type comparing struct {
 	Checks   map[string]verify.Check `json:"checks,omitempty"`
 }
 
-// doVerify compares the members that count, row by row; then each reads its own pages and indexes. It
-// changes nothing but the record: who is right people decide.
+// doVerify compares the members that count and answer, row by row; then each reads its own pages and indexes. It
+// changes nothing but the record: who is right people decide. Who did not answer is named, and the record does not say
+// that all hold the same.
 func (s *step) doVerify(ctx context.Context) (driver.Result, error) {
 	members, left := s.comparable()
 	if len(members) < 2 {
@@ -104,11 +106,21 @@ func (s *step) comparable() (members []string, left omissions) {
 // recallComparing is how far an earlier try came, if it was about the same members.
 func (s *step) recallComparing(members []string) *comparing {
 	c := &comparing{}
-	if raw := s.Facts[factComparing]; raw != "" && json.Unmarshal([]byte(raw), c) == nil &&
-		slices.Equal(c.Members, members) && c.Reign == s.Store.Epoch {
+	if raw := s.Facts[factComparing]; raw != "" && json.Unmarshal([]byte(raw), c) == nil && len(c.Members) > 0 &&
+		slices.Equal(c.began(), slices.Sorted(slices.Values(members))) && c.Members[0] == members[0] && c.Reign == s.Store.Epoch {
 		return c
 	}
 	return &comparing{Members: members, Reign: s.Store.Epoch, Begun: time.Now().UTC().Truncate(time.Second)}
+}
+
+// began are the members with which a comparison began, sorted.
+func (c *comparing) began() []string {
+	out := slices.Clone(c.Members)
+	for _, o := range c.Silent {
+		out = append(out, o.Name)
+	}
+	slices.Sort(out)
+	return out
 }
 
 // comparer carries one comparison.
@@ -173,8 +185,9 @@ func (v *comparer) result(left omissions) (driver.Result, error) {
 		c.Found, c.LeftOut = nil, nil
 		sum.Checks[m] = c
 	}
+	left = slices.Concat(left, v.c.Silent)
 	for _, o := range left {
-		sum.LeftOut = append(sum.LeftOut, verify.Omission{Name: "member " + o.Name, Why: "it " + o.Why})
+		sum.LeaveOut(o.Name, o.Why)
 	}
 	v.facts()
 	sum.Seconds = v.c.Seconds
@@ -212,16 +225,21 @@ func differWords(sum verify.Summary) string {
 
 // verifiedNote is for the journal.
 func verifiedNote(sum verify.Summary, left omissions) string {
-	what := fmt.Sprintf("%d tables, %d rows, %d sequences", sum.Tables, sum.Rows, sum.Sequences)
+	note := fmt.Sprintf("%d tables, %d rows, %d sequences: ", sum.Tables, sum.Rows, sum.Sequences)
 	switch {
 	case sum.Differs():
-		return what + ": " + differWords(sum) + ". Who is right a person decides; nothing was changed"
+		note += differWords(sum) + ". Who is right a person decides; nothing was changed"
 	case !sum.Settled():
-		return fmt.Sprintf("%s: no difference is proven, and %d rows could not be settled: compare again", what, len(sum.Found))
+		note += fmt.Sprintf("no difference is proven, and %d rows could not be settled: compare again", len(sum.Found))
 	case len(left) > 0:
-		return fmt.Sprintf("%s: %s hold the same; not all members were compared: %s", what, listed(append([]string{sum.Primary}, sum.Followers...)), left.words())
+		note += listed(append([]string{sum.Primary}, sum.Followers...)) + " hold the same"
+	default:
+		note += "all members hold the same"
 	}
-	return what + ": all members hold the same"
+	if len(left) > 0 {
+		note += "; not all members were compared, and who was not has still to be: " + left.words()
+	}
+	return note
 }
 
 // errMoved: the comparison is about a primary that is none any more.

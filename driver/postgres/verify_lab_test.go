@@ -180,14 +180,19 @@ func TestAFollowerThatDiffersIsMadeAnew(t *testing.T) {
 	if holdingNow(c.facts("pangyo"), "anyang") {
 		t.Error("it acknowledges though it is counted out")
 	}
-	if res, err := r.try(2*time.Minute, plan.Rejoin, "anyang"); err != nil || res.Outcome != run.Done {
+	// The run ends here. Whoever brings it back after that was not told to copy it, and may not count it as it is.
+	next := c.home()
+	if look, err := c.driver.Look(t.Context(), next.task(plan.Rejoin, "anyang")); err != nil || look.Outcome != run.NotDone {
+		t.Fatalf("it follows, and that is taken for made anew: %+v %v", look, err)
+	}
+	if res, err := next.try(2*time.Minute, plan.Rejoin, "anyang"); err != nil || res.Outcome != run.Done {
 		t.Fatalf("%v %v", res, err)
 	}
-	if by := c.method(r, "anyang"); by != byCopy {
+	if by := c.method(next, "anyang"); by != byCopy {
 		t.Errorf("by %s", by)
 	}
 	up := m.sql("SELECT pg_postmaster_start_time()")[0][0]
-	r.must(plan.Rejoin, "anyang") // the same order again, by a tower that did not hear
+	r.must(plan.Rejoin, "anyang") // the order of the run that wanted it, once more
 	if now := m.sql("SELECT pg_postmaster_start_time()")[0][0]; now != up {
 		t.Error("it was made anew twice")
 	}

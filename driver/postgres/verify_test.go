@@ -257,6 +257,145 @@ func TestWhoDoesNotCountIsNotComparedAndThatIsSaid(t *testing.T) {
 	})
 }
 
+// A follower whose site burns in the middle is left out, and the rest compared from where it was: who was left out is
+// named, and the record does not say that all hold the same. What was found on it stays found.
+func TestAFollowerThatFallsSilentIsLeftOut(t *testing.T) {
+	both := []string{"ansan missing 1990", "anyang different 3"}
+	for how, want := range map[string][]string{"FromTheBegin": both[:1], "Agent": both[:1], "Server": both[:1], "AfterItsRows": both} {
+		t.Run(how, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newFakeWorld(t)
+				l := libraries(w)
+				l["anyang"].rows[3], l["ansan"].rows[1990] = "turned", ""
+				anyang := w.members["anyang"]
+				burn := func() {
+					anyang.mu.Lock()
+					defer anyang.mu.Unlock()
+					anyang.down = how != "Server"
+				}
+				told, burned := anyang.told, false
+				anyang.told = func(o agent.Order) (map[string]string, error) {
+					switch q := o.Question; {
+					case how == "AfterItsRows" && q.Want == agent.WantSequences, how != "AfterItsRows" && q.Want == agent.WantSums && q.Spans[0].From > 0:
+						burned = true
+						burn()
+					}
+					if burned {
+						return nil, errors.New("connection refused")
+					}
+					return told(o)
+				}
+				if how == "FromTheBegin" {
+					burn()
+				}
+				began := time.Now()
+				res, err := w.driver().Do(t.Context(), w.task(plan.Verify, nil, "pangyo", "ansan", "anyang"))
+				if err != nil || res.Outcome != run.Done {
+					t.Fatal(res, err)
+				}
+				if took := time.Since(began); took < silentFor || took > 2*silentFor {
+					t.Errorf("it took %v", took)
+				}
+				s := summaryOf(t, res.Facts)
+				var got []string
+				for _, f := range s.Found {
+					got = append(got, fmt.Sprint(f.Member, " ", f.Kind, " ", f.Key))
+				}
+				slices.Sort(got)
+				if diff := cmp.Diff(want, got); diff != "" {
+					t.Error(diff)
+				}
+				if !slices.Equal(s.Followers, []string{"ansan"}) || s.Rows != 2000 || len(s.LeftOut) != 1 || s.LeftOut[0].Name != "member anyang" || !strings.Contains(s.LeftOut[0].Why, "has not answered for 1m0s") {
+					t.Errorf("%+v", s)
+				}
+				if !strings.Contains(res.Note, "not all members were compared, and who was not has still to be: anyang has not answered") {
+					t.Error(res.Note)
+				}
+				if s.Checks["anyang"].Phase != "" {
+					t.Error("its pages are asked for")
+				}
+			})
+		})
+	}
+}
+
+// Where all that answer hold the same, that is said of them alone.
+func TestWhoWasLeftOutIsNotVerified(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newFakeWorld(t)
+		libraries(w)
+		w.members["anyang"].down = true
+		res, err := w.driver().Do(t.Context(), w.task(plan.Verify, nil, "pangyo", "ansan", "anyang"))
+		if err != nil || res.Outcome != run.Done || !res.Store.Verified.IsZero() || !strings.Contains(res.Note, "pangyo, ansan hold the same; not all members were compared") {
+			t.Error(res, err)
+		}
+	})
+}
+
+// One that is silent for a while, as while its agent is restarted, is waited for.
+func TestAShortSilenceLeavesNobodyOut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newFakeWorld(t)
+		libraries(w)
+		anyang := w.members["anyang"]
+		anyang.down = true
+		time.AfterFunc(silentFor/2, func() {
+			anyang.mu.Lock()
+			defer anyang.mu.Unlock()
+			anyang.down = false
+		})
+		res, err := w.driver().Do(t.Context(), w.task(plan.Verify, nil, "pangyo", "ansan", "anyang"))
+		if err != nil || res.Store.Verified.IsZero() {
+			t.Error(res, err)
+		}
+	})
+}
+
+// With nobody left to compare with, or without the primary, the try is over, and says who was silent.
+func TestNothingIsComparedWithNobody(t *testing.T) {
+	for _, down := range [][]string{{"pangyo"}, {"ansan", "anyang"}} {
+		synctest.Test(t, func(t *testing.T) {
+			w := newFakeWorld(t)
+			libraries(w)
+			for _, m := range down {
+				w.members[m].down = true
+			}
+			began := time.Now()
+			res, err := w.driver().Do(t.Context(), w.task(plan.Verify, nil, "pangyo", "ansan", "anyang"))
+			if took := time.Since(began); err == nil || res.Outcome != run.NotDone || took > 3*silentFor {
+				t.Errorf("%v after %v: %+v", err, took, res)
+			}
+		})
+	}
+}
+
+// Whoever carries it on goes on without those that had fallen silent before: what was passed was not compared on them.
+func TestWhoFellSilentStaysLeftOut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newFakeWorld(t)
+		l := libraries(w)
+		w.members["anyang"].down = true
+		ctx, cancel := context.WithTimeout(t.Context(), silentFor+10*time.Second)
+		defer cancel()
+		task := w.task(plan.Verify, nil, "pangyo", "ansan", "anyang")
+		told := run.Facts{}
+		task.Tell = func(f run.Facts, _ string) {
+			if told[factComparing] = f[factComparing]; strings.Contains(f[factComparing], "silent") {
+				cancel()
+			}
+		}
+		if res, err := w.driver().Do(ctx, task); err == nil || res.Outcome != run.NotDone {
+			t.Fatal(res, err)
+		}
+		w.members["anyang"].down = false
+		l["anyang"].asked = nil
+		res, err := w.driver().Do(t.Context(), w.task(plan.Verify, told, "pangyo", "ansan", "anyang"))
+		if err != nil || !res.Store.Verified.IsZero() || !strings.Contains(res.Note, "anyang has not answered") || len(l["anyang"].asked) > 0 {
+			t.Error(res, err, l["anyang"].asked)
+		}
+	})
+}
+
 func TestAPrimaryThatIsNoneAnyMoreIsNotCompared(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newFakeWorld(t)

@@ -175,7 +175,7 @@ func (w world) chosenBy(p lab.Place) (out lab.Place) {
 }
 
 // whole waits until nothing is missing any more, and does meanwhile what people do: they have what failed tried
-// again, and members compared where no run is about to. They give nothing up as lost.
+// again. They give nothing up as lost, and have nothing compared: haechi does that by itself.
 func (w world) whole(most time.Duration) {
 	w.Helper()
 	answered := map[time.Time]bool{} // questions, by when they were put: what is asked again is answered again
@@ -188,10 +188,6 @@ func (w world) whole(most time.Duration) {
 				errs = append(errs, fmt.Errorf("%s: %w", p, err))
 			case !allUp(n) || !n.Quorum.Have || len(n.Missing) > 0 || n.Stores[0].Writes != web.WritesAcknowledged || slices.ContainsFunc(n.Runs, web.Run.Open):
 				errs = append(errs, fmt.Errorf("%s: %s; missing %v", p, brief(n), n.Missing))
-				if !slices.ContainsFunc(n.Runs, web.Run.Open) && len(n.Missing) == 1 && strings.Contains(n.Missing[0].Text, "were not compared") {
-					said, err := w.Haechi(w.Context(), "verify", "talk-db")
-					w.Logf("people compare: %v %s", err, said)
-				}
 			}
 		}
 		if len(errs) == 0 {

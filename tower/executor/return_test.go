@@ -196,6 +196,55 @@ func TestARecoveryYieldsToALossAtOnce(t *testing.T) {
 	}
 }
 
+// Another member comes back while a recovery only compares: its run takes the recovery's place, so that one run alone writes
+// the record, and compares all of them after that.
+func TestARejoinTakesThePlaceOfAComparison(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := returnHouse(t, "talk-db")
+		x := h.tower("tower-ansan")
+		comparing, begun := make(chan struct{}), 0
+		h.on("verify", func(ctx context.Context, _ driver.Task) (driver.Result, error) {
+			if begun++; begun > 1 {
+				return driver.Result{}, nil
+			}
+			close(comparing)
+			<-ctx.Done()
+			return driver.Result{Outcome: run.NotDone}, context.Cause(ctx)
+		})
+		old := h.open(x, 1, plan.Recover, "pangyo")
+		end := background(t.Context(), x, old, 1)
+		<-comparing
+		id, err := x.Supersede(t.Context(), 1, []run.ID{old}, executor.Successor{Takes: []string{"talk-db"}, Plan: func(ctx context.Context) (executor.Opening, error) {
+			rec, err := h.book.Store(ctx, "talk-db")
+			if err != nil {
+				return executor.Opening{}, err
+			}
+			p, err := plan.Make(plan.Input{Estate: h.estate, Stores: map[estate.StoreID]situation.Store{"talk-db": rec}, Kind: plan.BringBack, Subject: "talk-db", Target: "anyang", Because: []string{"a test"},
+				Now: situation.Situation{Facts: map[string]map[string]string{situation.DatabaseTarget(h.estate, "talk-db", "anyang"): {situation.FactRunning: "false"}}}})
+			return executor.Opening{Plan: p, Estate: h.estate, Version: 1}, err
+		}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := <-end; err != nil {
+			t.Fatal(err)
+		}
+		if err := x.Carry(t.Context(), id, 1); err != nil {
+			t.Fatal(err)
+		}
+		h.closedWith(old, "superseded")
+		h.closedWith(id, "done")
+		want := back
+		want.Verified = testkit.Compared
+		if rec, _ := h.book.Store(t.Context(), "talk-db"); !cmp.Equal(want, rec) || begun != 2 {
+			t.Errorf("compared %d times: %s", begun, cmp.Diff(want, rec))
+		}
+		if lacks := h.missing("talk-db"); len(lacks) > 0 {
+			t.Error(lacks)
+		}
+	})
+}
+
 // Two runs about one store at once: what the one has written is not lost when the other, which read the record
 // before, comes to its end. The other looks again, and goes by the record as it is then.
 func TestARunDoesNotOverwriteWhatAnotherWrote(t *testing.T) {
