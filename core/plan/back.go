@@ -80,6 +80,11 @@ func (m *maker) isOut(id estate.StoreID, member estate.MemberID) bool {
 	return f[situation.FactRunning] == "false" || f[situation.FactBroken] != "" || !m.believed(target)
 }
 
+// isDeaf says that the primary of a store sends nothing to a member.
+func (m *maker) isDeaf(id estate.StoreID, member estate.MemberID) bool {
+	return situation.Deaf(m.in.Now.Facts[situation.DatabaseTarget(m.in.Estate, id, m.in.Stores[id].Primary)], member)
+}
+
 // cannotServe says why nobody can come back to a store: what it comes back to is not there.
 func (m *maker) cannotServe(id estate.StoreID) *Stuck {
 	e, rec := m.in.Estate.Stores[id], m.in.Stores[id]
@@ -97,6 +102,9 @@ func (m *maker) cannotServe(id estate.StoreID) *Stuck {
 func (m *maker) back(id estate.StoreID, member estate.MemberID, share, after int) int {
 	at := m.in.Estate.Stores[id].Members[member].Site
 	rec, r := m.in.Stores[id], MemberDown
+	if !m.isOut(id, member) {
+		r = MemberDeaf
+	}
 	if m.in.Anew {
 		r = Asked
 	}
@@ -153,7 +161,7 @@ func (m *maker) bringBack() *Stuck {
 		return &Stuck{string(id), NotReachable, fmt.Sprintf("%s stands in %s, which is out of reach", member, at.Site), "wait until the site is seen again"}
 	case !m.agentAnswers(at):
 		return &Stuck{string(id), NotReachable, fmt.Sprintf("the agent of %s on %s does not answer", member, at.Host), "start the agent"}
-	case !m.in.Anew && !m.isOut(id, member):
+	case !m.in.Anew && !m.isOut(id, member) && !m.isDeaf(id, member):
 		return &Stuck{string(id), AlreadySo, string(member) + " follows its primary and counts",
 			fmt.Sprintf("nothing has to be done; one that differs is copied from its primary by haechi rejoin %s %s --anew", id, member)}
 	}
@@ -174,7 +182,7 @@ func (m *maker) without(id estate.StoreID, member estate.MemberID) *Stuck {
 		return nil // nothing rests on its word
 	}
 	rest := slices.DeleteFunc(helpers(rec), func(other estate.MemberID) bool {
-		return other == member || slices.Contains(rec.Former, other) || m.isOut(id, other) || m.gone[m.in.Estate.Stores[id].Members[other].Site]
+		return other == member || slices.Contains(rec.Former, other) || m.isOut(id, other) || m.isDeaf(id, other) || m.gone[m.in.Estate.Stores[id].Members[other].Site]
 	})
 	rule := max(rec.Any, m.in.Estate.Stores[id].Any, 1)
 	if len(rest) >= rule {

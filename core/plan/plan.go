@@ -154,7 +154,8 @@ const (
 	Whole        Reason = "whole-again"
 	LeftSealed   Reason = "left-sealed"
 	MemberDown   Reason = "member-down"
-	Compare      Reason = "compare" // whether all members hold the same
+	MemberDeaf   Reason = "member-deaf" // it runs and counts, and its primary sends nothing to it
+	Compare      Reason = "compare"     // whether all members hold the same
 	// SecondPrimary is one that neither the record nor a run knows of.
 	SecondPrimary Reason = "second-primary"
 )

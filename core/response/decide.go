@@ -262,6 +262,9 @@ func (in Input) storeIDs() []estate.StoreID { return in.Estate.StoreIDs() }
 // a person decides, not a loop. What was lost anew since is a new cause, and so is a store that
 // the run did not try.
 func (in Input) tried(w want, stores []estate.StoreID) string {
+	if w.deaf {
+		return "" // see triedInVain
+	}
 	for _, o := range slices.Backward(in.Open) {
 		if o.open() || o.Status == run.StatusTaken || o.Kind == plan.LetGo || o.Kind != w.kind || o.Subject != w.subject || !o.knows(w.lost) {
 			continue

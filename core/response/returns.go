@@ -3,7 +3,6 @@ package response
 import (
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/haechi/haechi/core/estate"
@@ -47,14 +46,14 @@ func (in Input) returns(others []want) (out []want) {
 				whole.because = append(whole.because, l.Text)
 			}
 		}
-		if !in.recovers(site) && (whole.traffic || len(whole.stores) > 1 || len(back) > 0 && in.wasLost(site)) {
+		fell := func(w want) bool { return in.fellWith(site, w.stores[0], w.since) }
+		if !in.recovers(site) && (whole.traffic || len(whole.stores) > 1 || slices.ContainsFunc(back, fell)) {
 			whole.because = append([]string{fmt.Sprintf("%s is up since %s", site, v.Since.UTC().Format("15:04:05 UTC"))}, whole.because...)
-			out = append(out, whole)
-			continue
+			back = []want{whole}
 		}
 		out = append(out, back...)
 	}
-	return out
+	return append(out, in.unheard(slices.Concat(others, out))...)
 }
 
 // standing is what the estate's redundancy rests on, as far as stores and answers go.
@@ -96,25 +95,37 @@ func (in Input) recovers(site estate.SiteID) bool {
 	})
 }
 
-// wasLost says that a site was lost, and that no run has brought it back since.
-func (in Input) wasLost(site estate.SiteID) bool {
-	since := in.Now.Sites[site].Since
-	lost := !since.IsZero() && in.Now.At.Sub(since) < recent
+// fellWith says that a member of a store that is down was lost with its site, and that no run has brought it back since.
+// down is since when it is; zero: not known.
+func (in Input) fellWith(site estate.SiteID, id estate.StoreID, down time.Time) bool {
+	gone := in.Now.Sites[site].LastGone
+	if !gone.IsZero() && down.After(gone.Add(gather)) {
+		return false // it was there after that
+	}
+	lost := !gone.IsZero() && in.Now.At.Sub(gone) < recent
 	for _, o := range in.Open {
 		switch {
 		case o.Kind == plan.LoseSite && slices.Contains(o.Lost, string(site)):
 			lost = true
-		case o.Kind == plan.Recover && o.Subject == string(site) && o.Status == run.StatusDone:
+		case o.Kind == plan.Recover && o.Subject == string(site) && o.broughtBack(id):
 			lost = false
 		}
 	}
 	return lost
 }
 
+// broughtBack says that a recovery has left nothing to do about a store but to compare it. One whose place another run took
+// has come so far with some of its stores, and of those that it is not about nothing was missing.
+func (o OpenRun) broughtBack(id estate.StoreID) bool {
+	_, compares := o.Compares[id]
+	_, settled := o.Settled[id]
+	return o.Status == run.StatusDone || o.Status == run.StatusTaken && (compares || settled || !slices.Contains(o.Stores, id))
+}
+
 // comeBack wants the members in a site that can come back now, one of each store that others leave alone.
 func (in Input) comeBack(site estate.SiteID, others []want) (out []want) {
 	for _, id := range in.storeIDs() {
-		if slices.ContainsFunc(others, func(o want) bool { return o.refuse == "" && slices.Contains(o.stores, id) }) {
+		if taken(id, others) {
 			continue
 		}
 		for _, m := range in.Estate.Stores[id].MemberIDs() {
@@ -125,29 +136,37 @@ func (in Input) comeBack(site estate.SiteID, others []want) (out []want) {
 			if why == "" {
 				continue
 			}
-			out = append(out, want{
-				kind: plan.BringBack, subject: string(id), member: m, site: site, stores: []estate.StoreID{id}, since: since,
-				anew:    in.reached(site, situation.AgentTarget(in.Estate, in.Estate.Stores[id].Members[m].Host)),
-				because: []string{fmt.Sprintf("%s/%s %s, and its agent answers", id, m, why)},
-			})
+			w := in.bringBack(id, m, since)
+			w.because = []string{fmt.Sprintf("%s/%s %s, and its agent answers", id, m, why)}
+			out = append(out, w)
 			break
 		}
 	}
 	return out
 }
 
+// taken says that one of some wants is about a store, and may be done.
+func taken(id estate.StoreID, by []want) bool {
+	return slices.ContainsFunc(by, func(o want) bool { return o.refuse == "" && slices.Contains(o.stores, id) })
+}
+
+// bringBack wants one member back, for a cause that began at since.
+func (in Input) bringBack(id estate.StoreID, m estate.MemberID, since time.Time) want {
+	site := in.siteOf(id, m)
+	return want{
+		kind: plan.BringBack, subject: string(id), member: m, site: site, stores: []estate.StoreID{id}, since: since,
+		anew: in.reached(site, situation.AgentTarget(in.Estate, in.Estate.Stores[id].Members[m].Host)),
+	}
+}
+
 // canComeBack says what is wrong with a member that can be brought back now, and since when where that is
 // known; empty: nothing is, or not now. What runs as a primary, or would, is fenced first; what somebody
 // stopped on purpose stays stopped.
 func (in Input) canComeBack(id estate.StoreID, m estate.MemberID) (why string, since time.Time) {
-	r, f, p := in.Stores[id], in.facts(id, m), in.facts(id, in.Stores[id].Primary)
+	r, f := in.Stores[id], in.facts(id, m)
 	down := in.Now.Things[situation.DatabaseTarget(in.Estate, id, m)].Since
 	switch {
-	case r.Epoch == 0 || m == r.Primary || f[situation.FactRunning] == "" || f[situation.FactHeld] == "true":
-		return "", since
-	case p[situation.FactRole] != situation.RolePrimary || p[situation.FactAnswers] != "true":
-		return "", since
-	case f[situation.FactRole] == situation.RolePrimary:
+	case !in.mayAsk(id, m):
 		return "", since
 	case slices.Contains(r.Former, m), !slices.Contains(r.Sync, m):
 		if f[situation.FactMade] == situation.RolePrimary && f[situation.FactFenced] != "true" && f[situation.FactHalted] == "" {
@@ -157,31 +176,19 @@ func (in Input) canComeBack(id estate.StoreID, m estate.MemberID) (why string, s
 	case f[situation.FactBroken] != "":
 		return "is broken", down
 	case f[situation.FactRunning] == "false":
-		if f[situation.FactStopped] == "cleanly" && !in.wasLost(in.siteOf(id, m)) {
+		if f[situation.FactStopped] == "cleanly" && !in.fellWith(in.siteOf(id, m), id, down) {
 			return "", since
 		}
 		return "does not run", down
-	case in.deaf(id, m) && in.settledDown(id) && f[situation.FactSealed] == "false":
-		return fmt.Sprintf("does not receive from %s", r.Primary), since
 	}
 	return "", since
 }
 
-// deaf says that the primary of a store, by its own word, does not send to a member.
-func (in Input) deaf(id estate.StoreID, m estate.MemberID) bool {
-	f := in.facts(id, in.Stores[id].Primary)
-	return f[situation.FactAnswers] == "true" && !strings.HasPrefix(f[situation.FactClient+string(m)], "streaming ")
-}
-
-// settledDown says that no run has done anything to a store for so long that who receives from whom is what it will be.
-func (in Input) settledDown(id estate.StoreID) bool {
-	return !slices.ContainsFunc(in.Open, func(o OpenRun) bool {
-		last := o.Closed
-		if o.open() {
-			last = o.Compares[id]
-		}
-		return in.concerns(o, id) && (last.IsZero() || in.Now.At.Sub(last) < time.Minute)
-	})
+// mayAsk says that the agent of a member can be asked to bring it back to its primary, which lives.
+func (in Input) mayAsk(id estate.StoreID, m estate.MemberID) bool {
+	r, f, p := in.Stores[id], in.facts(id, m), in.facts(id, in.Stores[id].Primary)
+	return r.Epoch > 0 && m != r.Primary && f[situation.FactRunning] != "" && f[situation.FactHeld] != "true" && f[situation.FactRole] != situation.RolePrimary &&
+		p[situation.FactRole] == situation.RolePrimary && p[situation.FactAnswers] == "true"
 }
 
 // beside is what of a return an open run leaves to do: nothing where it is about the same, and no store that

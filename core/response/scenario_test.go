@@ -68,7 +68,7 @@ func well() response.Input {
 			}}},
 		},
 		Now: situation.Situation{
-			At: now, Sites: map[estate.SiteID]situation.Verdict{}, Things: map[string]situation.Verdict{}, Facts: map[string]map[string]string{},
+			At: now, Sites: map[estate.SiteID]situation.Verdict{}, Things: map[string]situation.Verdict{}, Facts: map[string]map[string]string{}, Deaf: map[string]time.Time{},
 		},
 		Stores:    map[estate.StoreID]situation.Store{},
 		Armed:     map[string]bool{"*": true},
@@ -128,8 +128,13 @@ func set(t *testing.T, d *datadriven.TestData, in *response.Input, f []string, w
 	case "site":
 		v := in.Now.Sites[estate.SiteID(f[1])]
 		v.State, v.Since, v.Because = situation.State(f[2]), now.Add(-ago(t, d, args["for"])), []string{"tower-x has heard nothing from " + f[1]}
+		if at, ok := args["gone"]; ok {
+			v.LastGone = now.Add(-ago(t, d, at))
+		}
 		in.Now.Sites[v.Site] = v
 		goneThings(in, v)
+	case "deaf":
+		in.Now.Deaf[f[1]] = now.Add(-ago(t, d, args["for"]))
 	case "thing":
 		v := in.Now.Things[f[1]]
 		v.State, v.Since, v.Because = situation.State(f[2]), now.Add(-ago(t, d, args["for"])), []string{"tower-x is refused"}

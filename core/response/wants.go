@@ -20,6 +20,7 @@ type want struct {
 	lost    []estate.SiteID
 	stores  []estate.StoreID
 	traffic bool      // answers of names have to leave
+	deaf    bool      // of a member: it runs, and only receives nothing
 	since   time.Time // when the cause began; zero: not known
 	anew    time.Time // runs that ended before it were no tries: what stood in their way was not there any more
 	because []string

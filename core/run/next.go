@@ -2,6 +2,7 @@ package run
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/haechi/haechi/core/plan"
@@ -162,7 +163,7 @@ func (r Run) unasked(s plan.Step, p Progress) (why string, people int) {
 		return fmt.Sprintf("step %d: %s %s could not be undone (%s); try again?", s.ID, s.Verb, s.Component, p.Why), 1
 	case r.aborted != "" && !promoting():
 		return "", 0
-	case p.State == Failed && (!ends(r.Plan.Kind) || promoting()):
+	case p.State == Failed && (!ends(r.Plan) || promoting()):
 		return fmt.Sprintf("step %d: %s %s failed after %s (%s); try again?", s.ID, s.Verb, s.Component, tries(p.Tries), p.Why), 1
 	}
 	return "", 0
@@ -178,9 +179,12 @@ func tries(n int) string {
 
 // ends says that a run which cannot go on ends: a person started it and is looking, or nothing
 // hangs on it, and while it were open nobody could order anything else. The agent of a former primary
-// may be out of reach because its site has burned: the next look at it is a new cause.
-func ends(k plan.Kind) bool {
-	switch k {
+// may be out of reach because its site has burned: the next look at it is a new cause. That a member
+// is cut off from its primary nobody mends by an answer.
+func ends(p plan.Plan) bool {
+	switch p.Kind {
+	case plan.BringBack:
+		return slices.ContainsFunc(p.Steps, func(s plan.Step) bool { return s.Reason == plan.MemberDeaf })
 	case plan.Evacuate, plan.Failover, plan.Serve, plan.LetGo, plan.FenceOld, plan.Uncount, plan.VerifyAll, plan.Restore, plan.GiveUp, plan.Reseat:
 		return true
 	}

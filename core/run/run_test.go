@@ -207,6 +207,26 @@ func TestALeftRunWantsNothing(t *testing.T) {
 	}
 }
 
+// Whether to try once more nobody is asked where a member is only cut off from its primary: an answer would not mend that.
+func TestOneThatHearsNothingIsNoQuestion(t *testing.T) {
+	for reason, want := range map[plan.Reason]string{plan.MemberDown: "ask 1", plan.MemberDeaf: "close failed: step 1 rejoin db: no route to its primary"} {
+		l := open(plan.Plan{Version: 1, Kind: plan.BringBack, Subject: "db", Steps: []plan.Step{
+			{ID: 1, Verb: plan.Rejoin, Driver: "postgres", Component: "db", Reason: reason, Limit: estate.Duration(time.Hour)},
+			{ID: 2, Verb: plan.Return, Driver: "postgres", Component: "db", Reason: reason, Limit: estate.Duration(time.Minute), After: []int{1}},
+		}})
+		for range run.Tries {
+			must(t, l.add(run.Event{Kind: run.Began, Step: 1}))
+			must(t, l.add(run.Event{Kind: run.Ended, Step: 1, Outcome: run.NotDone, Why: "no route to its primary"}))
+			if l.r.Steps[0].State == run.InDoubt {
+				must(t, l.add(run.Event{Kind: run.Ended, Step: 1, Outcome: run.NotDone, Why: "no route to its primary"}))
+			}
+		}
+		if got := join(l.r.Next()); got != want {
+			t.Errorf("%s: it wants %s, not %s", reason, got, want)
+		}
+	}
+}
+
 // An event of a newer release is an error that says so, not a crash.
 func TestAnEventThatIsNotKnown(t *testing.T) {
 	p := plan.Plan{Version: 1, Kind: plan.LevelDNS, Steps: []plan.Step{{ID: 1, Verb: plan.Level, Driver: "dns", Component: "ns"}}}

@@ -120,6 +120,8 @@ func (s Standing) OfStore(id estate.StoreID) (out []Lack) {
 	switch {
 	case rec.Differs != "":
 		lack(LackVerified, "", "", "its members differ: %s", rec.Differs)
+	case rec.Verified.IsZero() && len(rec.LeftOut) > 0:
+		lack(LackVerified, "", "", "its members were compared, but for %s: haechi verify %s", listed(rec.LeftOut), id)
 	case rec.Verified.IsZero() && rec.Epoch > 1 && len(e.Members) > 1:
 		lack(LackVerified, "", "", "its members were not compared since one of them came back: haechi verify %s", id)
 	}
@@ -135,8 +137,10 @@ func (s Standing) member(id estate.StoreID, m estate.MemberID, primary map[strin
 	switch {
 	case own[FactBroken] != "":
 		return LackMember, fmt.Sprintf("is being made anew (%s)", own[FactBroken])
+	case slices.Contains(rec.Former, m) && own[FactMade] == RolePrimary:
+		return LackMember, "is not counted: it was the primary, and has not come back since"
 	case slices.Contains(rec.Former, m):
-		return LackMember, "is not counted: it went another way, and has not come back"
+		return LackMember, "is not counted: nothing rests on its word until it has come back"
 	case !slices.Contains(rec.Sync, m):
 		return LackMember, "is not counted: it is not on the list of those who hold a write"
 	case len(own) == 0:
@@ -145,6 +149,10 @@ func (s Standing) member(id estate.StoreID, m estate.MemberID, primary map[strin
 		return LackStreaming, "does not run"
 	case own[FactSealed] == "true" || own[FactSealed] == "begun":
 		return LackStreaming, "is sealed"
+	case connected && c.State == "catchup":
+		return LackStreaming, fmt.Sprintf("catches up with %s", rec.Primary)
+	case (!connected || c.State != "streaming") && own[FactAnswers] == "true" && own[FactReceiver] == "":
+		return LackStreaming, fmt.Sprintf("does not receive from %s: it runs, and has no connection to it", rec.Primary)
 	case !connected || c.State != "streaming":
 		return LackStreaming, fmt.Sprintf("does not receive from %s", rec.Primary)
 	case c.Bytes >= FarBehind:
@@ -236,6 +244,14 @@ func (s Standing) tower(id estate.TowerID) []Lack {
 		return []Lack{l}
 	}
 	return nil
+}
+
+func listed(members []estate.MemberID) string {
+	var out []string
+	for _, m := range members {
+		out = append(out, string(m))
+	}
+	return strings.Join(out, ", ")
 }
 
 func sortedIDs[K ~string, V any](m map[K]V) []K { return slices.Sorted(maps.Keys(m)) }

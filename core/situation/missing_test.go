@@ -64,28 +64,40 @@ func TestWhatIsMissing(t *testing.T) {
 	primary := "pangyo/database/talk-db/pangyo"
 	for want, spoil := range map[string]func(*situation.Standing){
 		"site pangyo pangyo: pangyo is suspect": func(s *situation.Standing) { s.Now.Sites["pangyo"] = situation.Verdict{State: situation.Suspect} },
-		"primary talk-db : talk-db: it was never adopted, so nobody knows who may acknowledge: haechi adopt talk-db":   record(func(r *situation.Store) { *r = situation.Store{} }),
-		"primary talk-db pangyo: talk-db: its primary pangyo does not answer as one":                                   fact(primary, situation.FactRole, "follower"),
-		"rule talk-db : talk-db: pangyo acknowledges alone, under a mandate":                                           record(func(r *situation.Store) { r.Alone = true }),
-		"rule talk-db : talk-db: a write may be held by fewer than 1 besides the primary":                              record(func(r *situation.Store) { r.LeastAny = 0 }),
-		"member talk-db anyang: talk-db: anyang is not counted: it went another way, and has not come back":            record(func(r *situation.Store) { r.Former = []estate.MemberID{"anyang"} }),
-		"member talk-db anyang: talk-db: anyang is not counted: it is not on the list of those who hold a write":       record(func(r *situation.Store) { r.Sync = r.Sync[:1] }),
-		"member talk-db anyang: talk-db: anyang is being made anew (copy)":                                             fact("anyang/database/talk-db/anyang", situation.FactBroken, "copy"),
-		"streaming talk-db anyang: talk-db: anyang does not run":                                                       fact("anyang/database/talk-db/anyang", situation.FactRunning, "false"),
-		"streaming talk-db anyang: talk-db: anyang does not answer":                                                    func(s *situation.Standing) { delete(s.Now.Facts, "anyang/database/talk-db/anyang") },
-		"streaming talk-db ansan: talk-db: ansan does not receive from pangyo":                                         fact(primary, "client/ansan", ""),
+		"primary talk-db : talk-db: it was never adopted, so nobody knows who may acknowledge: haechi adopt talk-db": record(func(r *situation.Store) { *r = situation.Store{} }),
+		"primary talk-db pangyo: talk-db: its primary pangyo does not answer as one":                                 fact(primary, situation.FactRole, "follower"),
+		"rule talk-db : talk-db: pangyo acknowledges alone, under a mandate":                                         record(func(r *situation.Store) { r.Alone = true }),
+		"rule talk-db : talk-db: a write may be held by fewer than 1 besides the primary":                            record(func(r *situation.Store) { r.LeastAny = 0 }),
+		"member talk-db anyang: talk-db: anyang is not counted: nothing rests on its word until it has come back":    record(func(r *situation.Store) { r.Former = []estate.MemberID{"anyang"} }),
+		"member talk-db anyang: talk-db: anyang is not counted: it was the primary, and has not come back since": func(s *situation.Standing) {
+			record(func(r *situation.Store) { r.Former = []estate.MemberID{"anyang"} })(s)
+			fact("anyang/database/talk-db/anyang", situation.FactMade, situation.RolePrimary)(s)
+		},
+		"member talk-db anyang: talk-db: anyang is not counted: it is not on the list of those who hold a write": record(func(r *situation.Store) { r.Sync = r.Sync[:1] }),
+		"member talk-db anyang: talk-db: anyang is being made anew (copy)":                                       fact("anyang/database/talk-db/anyang", situation.FactBroken, "copy"),
+		"streaming talk-db anyang: talk-db: anyang does not run":                                                 fact("anyang/database/talk-db/anyang", situation.FactRunning, "false"),
+		"streaming talk-db anyang: talk-db: anyang does not answer":                                              func(s *situation.Standing) { delete(s.Now.Facts, "anyang/database/talk-db/anyang") },
+		"streaming talk-db ansan: talk-db: ansan does not receive from pangyo":                                   fact(primary, "client/ansan", ""),
+		"streaming talk-db ansan: talk-db: ansan catches up with pangyo":                                         fact(primary, "client/ansan", "catchup async bytes=9"),
+		"streaming talk-db ansan: talk-db: ansan does not receive from pangyo: it runs, and has no connection to it": func(s *situation.Standing) {
+			fact(primary, "client/ansan", "")(s)
+			fact("ansan/database/talk-db/ansan", situation.FactAnswers, "true")(s)
+		},
 		"streaming talk-db anyang: talk-db: anyang is 70 MB behind pangyo":                                             fact(primary, "client/anyang", fmt.Sprintf("streaming quorum bytes=%d", 70<<20)),
 		"streaming talk-db anyang: talk-db: anyang is sealed":                                                          fact("anyang/database/talk-db/anyang", situation.FactSealed, "begun"),
 		"verified talk-db : talk-db: its members differ: 1 row of messages":                                            record(func(r *situation.Store) { r.Differs = "1 row of messages" }),
 		"verified talk-db : talk-db: its members were not compared since one of them came back: haechi verify talk-db": record(func(r *situation.Store) { r.Verified = time.Time{} }),
-		"answers talk.example. pangyo: talk.example.: no users are sent to pangyo":                                     func(s *situation.Standing) { s.Withdrawn = out("pangyo") },
-		"answers talk.example. pangyo: talk.example.: only some users are sent to pangyo":                              func(s *situation.Standing) { s.Withdrawn, s.Returning = out("pangyo"), out("pangyo") },
-		"server ns-ansan ansan: the name server ns-ansan answers nobody before it is level with the others":            fact("ansan/dns/ns-ansan", situation.FactLocked, "true"),
-		"server ns-ansan ansan: the name server ns-ansan is dead":                                                      is("ansan/dns/ns-ansan", situation.Dead),
-		"gateway talk ansan: the gateway of talk in ansan is dead":                                                     is("ansan/gateway/talk", situation.Dead),
-		"agent db-ansan ansan: the agent of db-ansan is unknown":                                                       is("ansan/agent/db-ansan", ""),
-		"voter tower-ansan ansan: tower-ansan is dead":                                                                 is("ansan/tower/tower-ansan", situation.Dead),
-		"voter tower-ansan ansan: tower-ansan has no vote":                                                             func(s *situation.Standing) { s.Votes["tower-ansan"] = false },
+		"verified talk-db : talk-db: its members were compared, but for ansan, anyang: haechi verify talk-db": record(func(r *situation.Store) {
+			r.Verified, r.LeftOut = time.Time{}, []estate.MemberID{"ansan", "anyang"}
+		}),
+		"answers talk.example. pangyo: talk.example.: no users are sent to pangyo":                          func(s *situation.Standing) { s.Withdrawn = out("pangyo") },
+		"answers talk.example. pangyo: talk.example.: only some users are sent to pangyo":                   func(s *situation.Standing) { s.Withdrawn, s.Returning = out("pangyo"), out("pangyo") },
+		"server ns-ansan ansan: the name server ns-ansan answers nobody before it is level with the others": fact("ansan/dns/ns-ansan", situation.FactLocked, "true"),
+		"server ns-ansan ansan: the name server ns-ansan is dead":                                           is("ansan/dns/ns-ansan", situation.Dead),
+		"gateway talk ansan: the gateway of talk in ansan is dead":                                          is("ansan/gateway/talk", situation.Dead),
+		"agent db-ansan ansan: the agent of db-ansan is unknown":                                            is("ansan/agent/db-ansan", ""),
+		"voter tower-ansan ansan: tower-ansan is dead":                                                      is("ansan/tower/tower-ansan", situation.Dead),
+		"voter tower-ansan ansan: tower-ansan has no vote":                                                  func(s *situation.Standing) { s.Votes["tower-ansan"] = false },
 	} {
 		s := whole()
 		spoil(&s)

@@ -87,6 +87,8 @@ type Verdict struct {
 	State   State         `json:"state"`
 	Since   time.Time     `json:"since"`
 	Because []string      `json:"because"` // the sightings that it rests on, in words
+	// LastGone is when it was last believed to be gone; zero: never, as far as whoever believes this remembers.
+	LastGone time.Time `json:"last_gone,omitzero"`
 }
 
 // Profile says how long things last. See [Profiles].

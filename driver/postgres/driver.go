@@ -90,7 +90,7 @@ func (d *Driver) Look(ctx context.Context, t driver.Task) (driver.Result, error)
 	case plan.Rejoin:
 		return s.lookRejoin(ctx)
 	case plan.CountOut:
-		return s.lookCountOut()
+		return s.lookCountOut(ctx)
 	case plan.Verify:
 		return s.lookVerify()
 	}

@@ -20,7 +20,7 @@ import (
 )
 
 func TestConform(t *testing.T) {
-	for _, v := range []plan.Verb{plan.Seal, plan.Follow, plan.Promote, plan.Fence, plan.Alone, plan.Unseal, plan.Rejoin, plan.Salvage, plan.Apply} {
+	for _, v := range []plan.Verb{plan.Seal, plan.Follow, plan.Promote, plan.Fence, plan.Alone, plan.Unseal, plan.Rejoin, plan.Salvage, plan.Apply, plan.CountOut} {
 		t.Run(string(v), func(t *testing.T) {
 			drivertest.Conform(t, func(t *testing.T) drivertest.World {
 				w := newFakeWorld(t)
@@ -53,7 +53,13 @@ func TestConform(t *testing.T) {
 						m.hang = true
 					}
 				}
+				if v == plan.CountOut {
+					members = []string{"pangyo"}
+				}
 				task := w.task(v, f, members...)
+				if v == plan.CountOut {
+					task.Step.Args = map[string]string{plan.ArgMember: "anyang"}
+				}
 				if v == plan.Apply {
 					task.Salvage = w.kept()
 				}

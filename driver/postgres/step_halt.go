@@ -164,7 +164,7 @@ func (s *step) returned(back string) driver.Result {
 	rec := s.Store
 	rec.Former = slices.DeleteFunc(slices.Clone(rec.Former), func(m estate.MemberID) bool { return string(m) == back })
 	if s.Facts[factHalted] != back {
-		rec.Verified = time.Time{} // it went another way for a while: whether all hold the same has to be found out anew
+		rec.Verified, rec.LeftOut = time.Time{}, nil // it went another way for a while: whether all hold the same has to be found out anew
 	}
 	return driver.Result{Outcome: run.Done, Store: &rec, Note: back + " follows " + string(s.Store.Primary) + " and may acknowledge again",
 		Facts: run.Facts{"returned": back, "sync": join(s.helpers())}}

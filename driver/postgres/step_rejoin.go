@@ -22,6 +22,9 @@ const (
 	// rejoinPatience is how long a member may come no further before the step gives up: its agent, or its
 	// source, may be out of reach for a while.
 	rejoinPatience = 10 * time.Minute
+	// deafPatience is the same for one whose server runs and only receives nothing: as soon as it gets through to its
+	// primary that goes on by itself.
+	deafPatience = time.Minute
 	// rejoinCall is how long one question may take.
 	rejoinCall = 10 * time.Second
 	// rejoinAgain is how often the order itself is given again, by which a member's agent knows that somebody wants it.
@@ -71,7 +74,7 @@ func (s *step) doRejoin(ctx context.Context) (driver.Result, error) {
 				return driver.Result{Outcome: run.NotDone, Facts: rejoinFacts(back, a.Facts)}, fmt.Errorf("rejoin %s: %w", back, errors.Join(err, denied))
 			}
 		}
-		if gone := p.still(a.Facts, time.Now()); gone > rejoinPatience {
+		if gone := p.still(a.Facts, time.Now()); gone > s.patience() {
 			return driver.Result{Outcome: run.NotDone, Facts: rejoinFacts(back, a.Facts)}, fmt.Errorf("rejoin %s: it came no further for %v: %w", back, gone.Round(time.Second), cmp.Or(err, errors.New(howFar(a.Facts))))
 		}
 		if perr := pause(ctx, p.wait(err)); perr != nil {
@@ -93,6 +96,14 @@ func (s *step) rejoinOrder(back string) (agent.Order, error) {
 	o.Kept = s.Facts[factSalvaged+"/"+back]
 	o.Counted = s.counts(back)
 	return o, nil
+}
+
+// patience is how long the member may come no further.
+func (s *step) patience() time.Duration {
+	if s.Step.Reason == plan.MemberDeaf {
+		return deafPatience
+	}
+	return rejoinPatience
 }
 
 // counts says whether what a member says it holds is rested on.
@@ -276,23 +287,66 @@ func (s *step) countOut(ctx context.Context, back string, why error) (driver.Res
 
 // doCountOut counts a member out that is gone for good.
 func (s *step) doCountOut(ctx context.Context) (driver.Result, error) {
-	if res, err := s.lookCountOut(); res.Outcome == run.Done {
-		return res, err
-	}
 	out := s.Step.Args[plan.ArgMember]
+	if !s.listedInRecord(out) {
+		return countedOut(out, nil), nil
+	}
 	rec, err := s.without(ctx, out)
-	if err != nil {
+	switch {
+	case errors.Is(err, errListing):
+		return driver.Result{Outcome: outcome(err)}, fmt.Errorf("count-out: %w", err)
+	case err != nil:
 		return driver.Result{Outcome: run.NotDone}, fmt.Errorf("count-out: %w", err)
 	}
-	return driver.Result{Outcome: run.Done, Store: &rec, Note: out + " is counted out: nothing rests on its word any more"}, nil
+	return countedOut(out, &rec), nil
 }
 
-// lookCountOut says whether the record still counts on the member.
-func (s *step) lookCountOut() (driver.Result, error) {
-	if out := s.Step.Args[plan.ArgMember]; !slices.Contains(s.Store.Sync, estate.MemberID(out)) {
-		return driver.Result{Outcome: run.Done, Note: fmt.Sprintf("%q does not count", out)}, nil
+// lookCountOut says whether the primary lists the member no more, and others hold what it holds: then the record may say
+// so, too.
+func (s *step) lookCountOut(ctx context.Context) (driver.Result, error) {
+	out, primary := s.Step.Args[plan.ArgMember], string(s.Store.Primary)
+	if !s.listedInRecord(out) {
+		return countedOut(out, nil), nil
 	}
-	return driver.Result{Outcome: run.NotDone}, nil
+	a, err := s.call(ctx, primary, s.order(agent.Status, primary))
+	if err != nil {
+		return driver.Result{Outcome: run.Unknown}, err
+	}
+	rest := s.rest(out)
+	if s.Store.Alone || len(rest) < s.rule() || a.Facts["sync_names"] != syncNames(s.rule(), rest) {
+		return driver.Result{Outcome: run.NotDone}, nil
+	}
+	if proven, _ := s.prove(ctx, primary, rest, s.rule(), a.Facts); !proven {
+		return driver.Result{Outcome: run.NotDone}, nil
+	}
+	rec := s.unlisted(out)
+	return countedOut(out, &rec), nil
+}
+
+// errListing: what became of the order to the primary, its cause says.
+var errListing = errors.New("tell the primary its list")
+
+func (s *step) listedInRecord(m string) bool {
+	return slices.Contains(s.Store.Sync, estate.MemberID(m))
+}
+
+func countedOut(member string, rec *situation.Store) driver.Result {
+	return driver.Result{Outcome: run.Done, Store: rec, Note: fmt.Sprintf("%q is counted out: nothing rests on its word any more", member)}
+}
+
+// rest are those that the primary may list beside a member.
+func (s *step) rest(out string) []string {
+	return slices.DeleteFunc(s.helpers(), func(m string) bool { return m == out || s.former(m) })
+}
+
+// unlisted is the record without a member.
+func (s *step) unlisted(out string) situation.Store {
+	rec, id := s.Store, estate.MemberID(out)
+	rec.Sync = slices.DeleteFunc(slices.Clone(rec.Sync), func(m estate.MemberID) bool { return m == id })
+	rec.Former = append(slices.Clone(rec.Former), id)
+	slices.Sort(rec.Former)
+	rec.Former = slices.Compact(rec.Former)
+	return rec
 }
 
 // without takes a member off the primary's list, and returns the record without it once others hold all that was
@@ -300,7 +354,7 @@ func (s *step) lookCountOut() (driver.Result, error) {
 // primary lists, since it counts on no fewer members than that; the list is put back as well as can be.
 func (s *step) without(ctx context.Context, out string) (situation.Store, error) {
 	primary := string(s.Store.Primary)
-	rest := slices.DeleteFunc(s.helpers(), func(m string) bool { return m == out || s.former(m) })
+	rest := s.rest(out)
 	switch {
 	case s.Store.Alone:
 		return s.Store, fmt.Errorf("%s acknowledges alone, under a mandate: to list others would end that; wait until it has ended", primary)
@@ -311,7 +365,7 @@ func (s *step) without(ctx context.Context, out string) (situation.Store, error)
 	o.Sync, o.Any = rest, s.rule()
 	a, err := s.call(ctx, primary, o)
 	if err != nil {
-		return s.Store, fmt.Errorf("count %s out: %w", out, err)
+		return s.Store, fmt.Errorf("%w without %s: %w", errListing, out, err)
 	}
 	if proven, have := s.prove(ctx, primary, rest, s.rule(), a.Facts); !proven {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), unlistFor)
@@ -320,12 +374,7 @@ func (s *step) without(ctx context.Context, out string) (situation.Store, error)
 		_, err := s.call(ctx, primary, o)
 		return s.Store, errors.Join(err, fmt.Errorf("%s is not counted out: only %s hold what %s holds, %d are needed", out, have, primary, s.rule()))
 	}
-	rec := s.Store
-	rec.Sync = slices.DeleteFunc(slices.Clone(rec.Sync), func(m estate.MemberID) bool { return string(m) == out })
-	rec.Former = append(slices.Clone(rec.Former), estate.MemberID(out))
-	slices.Sort(rec.Former)
-	rec.Former = slices.Compact(rec.Former)
-	return rec, nil
+	return s.unlisted(out), nil
 }
 
 // lookRejoin says whether the member receives from the record's primary, under its epoch. The order is given again

@@ -70,6 +70,21 @@ func TestARejoinIsAskedAfter(t *testing.T) {
 			}
 		})
 	})
+	t.Run("Deaf", func(t *testing.T) { // it runs, and goes on by itself as soon as it gets through
+		synctest.Test(t, func(t *testing.T) {
+			w := newFakeWorld(t)
+			for range 100 {
+				w.members["anyang"].rejoins = append(w.members["anyang"].rejoins, dropped)
+			}
+			task := w.task(plan.Rejoin, nil, "anyang")
+			task.Step.Reason = plan.MemberDeaf
+			began := time.Now()
+			res, err := w.driver().Do(t.Context(), task)
+			if took := time.Since(began); err == nil || res.Outcome != run.NotDone || took < deafPatience || took > 2*deafPatience || !strings.Contains(err.Error(), "fell silent") {
+				t.Errorf("%+v %v after %v", res, err, took)
+			}
+		})
+	})
 	t.Run("OutOfReach", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			w := newFakeWorld(t)

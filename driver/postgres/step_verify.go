@@ -196,6 +196,10 @@ func (v *comparer) result(left omissions) (driver.Result, error) {
 		return driver.Result{Outcome: run.NotDone}, fmt.Errorf("verify: %w", err)
 	}
 	rec := v.Store
+	rec.LeftOut = nil
+	for _, o := range left {
+		rec.LeftOut = append(rec.LeftOut, estate.MemberID(o.Name))
+	}
 	switch {
 	case sum.Differs():
 		rec.Differs = differWords(sum)

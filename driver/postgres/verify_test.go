@@ -329,6 +329,13 @@ func TestWhoWasLeftOutIsNotVerified(t *testing.T) {
 		if err != nil || res.Outcome != run.Done || !res.Store.Verified.IsZero() || !strings.Contains(res.Note, "pangyo, ansan hold the same; not all members were compared") {
 			t.Error(res, err)
 		}
+		if !slices.Equal(res.Store.LeftOut, []estate.MemberID{"anyang"}) {
+			t.Errorf("the record says that %v were left out", res.Store.LeftOut)
+		}
+		w.store, w.members["anyang"].down = *res.Store, false
+		if res, err = w.driver().Do(t.Context(), w.task(plan.Verify, nil, "pangyo", "ansan", "anyang")); err != nil || res.Store.Verified.IsZero() || len(res.Store.LeftOut) > 0 {
+			t.Error(res, err)
+		}
 	})
 }
 

@@ -238,7 +238,7 @@ func (c *carrier) obey(cmd run.Command) error {
 	switch cmd.Kind {
 	case run.Do:
 		c.before(s)
-		c.queue = append(c.queue, act{run.Do, s, pauseBefore(p.Tries)})
+		c.queue = append(c.queue, act{run.Do, s, pauseBefore(p.Tries) + calm(s, p.Tries)})
 		c.fly(s.ID, run.Do)
 		return c.note(run.Event{Kind: run.Began, Step: s.ID, Why: fmt.Sprintf("%s %s (%s)", s.Verb, s.Component, s.Reason)})
 	case run.UndoStep:
@@ -325,6 +325,18 @@ const (
 	firstPause = 50 * time.Millisecond
 	longPause  = 2 * time.Second
 )
+
+// calmPause is by how much longer each next try of a step waits for which nobody does: its tries are spread so that the
+// agent, or the server, that it needs may start anew meanwhile.
+const calmPause = 3 * time.Second
+
+// calm is what is added to the wait before a try.
+func calm(s plan.Step, tries int) time.Duration {
+	if s.Verb != plan.Return && !s.Verb.Rests() {
+		return 0
+	}
+	return calmPause * time.Duration(min(tries, run.Tries))
+}
 
 // pauseBefore is the wait before a try; the first has none.
 func pauseBefore(tries int) time.Duration {

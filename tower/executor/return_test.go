@@ -164,6 +164,43 @@ func TestAPlannedMoveKeepsTheComparisonAfterEveryCrash(t *testing.T) {
 	}
 }
 
+// The agent of the halted primary starts anew just when that is to follow: its tries are spread over some seconds. Writes
+// go on meanwhile, and what they waited for before is not spread.
+func TestAReturnBearsThatAnAgentStartsAnew(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, "talk-db")
+		x := h.tower("tower-ansan")
+		var began, promoted, back time.Time
+		choices := 0
+		h.world.Before = func(_ context.Context, verb string, _ driver.Task) (driver.Result, error) {
+			switch {
+			case verb == "halt":
+				began = time.Now()
+			case verb == "choose":
+				if choices++; choices < run.Tries {
+					return driver.Result{Outcome: run.NotDone}, errors.New("not all is replayed yet")
+				}
+			case verb == "promote":
+				promoted = time.Now()
+			case verb == "return" && back.IsZero():
+				back = time.Now().Add(5 * time.Second)
+				fallthrough
+			case verb == "return" && time.Now().Before(back):
+				return driver.Result{Outcome: run.NotDone}, errors.New("connection refused")
+			}
+			return driver.Result{}, nil
+		}
+		id := h.open(x, 1, plan.Failover, "talk-db")
+		if err := x.Carry(t.Context(), id, 1); err != nil {
+			t.Fatal(err)
+		}
+		h.closedWith(id, "done")
+		if pause := promoted.Sub(began); choices != run.Tries || pause > time.Second {
+			t.Errorf("writes waited for %v, and a member was chosen at try %d", pause, choices)
+		}
+	})
+}
+
 // A member that comes back may take hours. A loss meanwhile does not wait for it.
 func TestARecoveryYieldsToALossAtOnce(t *testing.T) {
 	for _, verb := range []string{"salvage", "rejoin", "return", "verify", "redundant"} {
