@@ -250,7 +250,7 @@ func standing(t *testing.T) situation.Standing {
 	now.Facts[situation.DatabaseTarget(e, "talk-db", "ansan")] = map[string]string{situation.FactRole: situation.RolePrimary, situation.FactAnswers: "true",
 		situation.FactClient + "anyang": "streaming quorum bytes=0 replay_lag_ms=1", situation.FactClient + "pangyo": "streaming quorum bytes=0 replay_lag_ms=1"}
 	now.Facts[situation.DatabaseTarget(e, "talk-db", "anyang")] = follower
-	now.Facts[situation.DatabaseTarget(e, "talk-db", "pangyo")] = follower
+	now.Facts[situation.DatabaseTarget(e, "talk-db", "pangyo")] = map[string]string{situation.FactRunning: "true", situation.FactSealed: "false", situation.FactMade: situation.RolePrimary}
 	pangyo := map[estate.NameID][]estate.SiteID{"talk.example.": {"pangyo"}}
 	return situation.Standing{Estate: e, Now: now, Stores: records, Withdrawn: pangyo, Returning: pangyo}
 }

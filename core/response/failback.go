@@ -53,6 +53,8 @@ func (in Input) Failback(id estate.StoreID) Failback {
 	switch {
 	case r.Differs != "":
 		no("the last comparison found a difference: %s; find out who is right, mend it, then haechi verify %s", r.Differs, id)
+	case r.Verified.IsZero() && len(r.LeftOut) > 0:
+		no("its members were compared, but for %v: haechi verify %s", r.LeftOut, id)
 	case r.Verified.IsZero():
 		no("its members were not compared since the last of them came back: haechi verify %s", id)
 	default:

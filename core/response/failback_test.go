@@ -52,6 +52,9 @@ func TestFailbackIsPossibleOnlyWhenAllIsWhole(t *testing.T) {
 			says(in, "ansan", "client/pangyo", "streaming quorum bytes=1 replay_lag_ms=2000")
 		},
 		"not compared since the last of them came back": func(in *response.Input) { record(in, func(r *situation.Store) { r.Verified = time.Time{} }) },
+		"were compared, but for [anyang]": func(in *response.Input) {
+			record(in, func(r *situation.Store) { r.Verified, r.LeftOut = time.Time{}, []estate.MemberID{"anyang"} })
+		},
 		"found a difference: 3 rows of public.w on anyang": func(in *response.Input) {
 			record(in, func(r *situation.Store) { r.Differs = "3 rows of public.w on anyang" })
 		},

@@ -20,7 +20,6 @@ import (
 	"github.com/miekg/dns"
 
 	"github.com/haechi/haechi/core/journal"
-	"github.com/haechi/haechi/core/plan"
 	"github.com/haechi/haechi/core/run"
 	"github.com/haechi/haechi/lab"
 	"github.com/haechi/haechi/lab/trial"
@@ -329,11 +328,9 @@ func tell(all []tale) string {
 	return strings.Join(out, "; ")
 }
 
-// noRuns complains of any run that was opened since an instant, but for one that has a follower receive again: its link
-// may have kept it from that.
+// noRuns complains of any run that was opened since an instant.
 func (w world) noRuns(p lab.Place, since time.Time) error {
 	all, err := w.runs(p, since)
-	all = slices.DeleteFunc(all, func(r tale) bool { return r.Plan.Kind == plan.BringBack })
 	if err == nil && len(all) > 0 {
 		err = errors.New(tell(all))
 	}

@@ -272,6 +272,34 @@ func TestOneCutLinkMovesNothing(t *testing.T) {
 	w.stays(lab.Pangyo, f.At)
 }
 
+// Row 6, for longer: whom the cut keeps from its primary is not brought back at once, and not by people.
+func TestWhoReceivesNothingIsBroughtBackAndNobodyIsAsked(t *testing.T) {
+	w := raise(t, "fast")
+	var back run.ID
+	f := w.under(func() lab.Proof {
+		p := w.must(w.CutLink(t.Context(), lab.Pangyo, lab.Ansan))
+		w.eventually(2*time.Minute, "a run is to bring ansan back", func() error {
+			all, err := w.runs(lab.Anyang, p.At)
+			for _, r := range all {
+				if back = r.ID; r.Plan.Kind != plan.BringBack || r.Opened.Sub(p.At) < 30*time.Second {
+					t.Fatalf("the runs are %s, the first %v after the cut", tell(all), r.Opened.Sub(p.At))
+				}
+				return nil
+			}
+			return errors.Join(errors.New("there is no run"), err)
+		})
+		w.must(w.Heal(t.Context()))
+		return p
+	}, unmoved)
+	w.served(f)
+	r := w.finishes(lab.Anyang, back, 4*time.Minute)
+	asked := slices.ContainsFunc(r.events, func(ev run.Event) bool { return ev.Kind == run.Asked })
+	if r.Status() != run.StatusDone || asked {
+		t.Errorf("it is %s (%s); people were asked: %v", r.Status(), r.Closed, asked)
+	}
+	w.stays(lab.Pangyo, f.At)
+}
+
 // Row 7: one-way cuts, each direction, between the primary's site and one or both others.
 func TestOneWayCutsNeverMakeTwo(t *testing.T) {
 	w := raise(t, "fast")

@@ -4,6 +4,7 @@ package proof
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -144,6 +145,34 @@ func TestOneSiteIsLeft(t *testing.T) {
 		w.shows(p, 30*time.Second, "that it was given up", func(n web.Now) bool { return !n.Quorum.Have && says(n, "the towers go on without this one") })
 	}
 	w.shows(lab.Anyang, 10*time.Second, "who goes by old records", func(n web.Now) bool { return says(n, "goes by older records") })
+	w.givesOutMore(before.Stores[0].Epoch + 1)
+}
+
+// givesOutMore has the store moved by the tower in Anyang, however that ends: the epoch that it is moved under must be
+// above those that may have been given out by towers of which it knows nothing.
+func (w world) givesOutMore(than uint64) {
+	w.Helper()
+	if w.databaseRuns(lab.Ansan) != nil {
+		w.must(w.StartDatabase(w.Context(), lab.Ansan))
+	}
+	since := time.Now()
+	var opened tale
+	w.eventually(time.Minute, "a move is opened", func() error {
+		p, err := w.primary(others(lab.Pangyo)...)
+		if err != nil {
+			return err
+		}
+		said, err := w.Haechi(w.Context(), "failover", "talk-db", "--to", string(others(lab.Pangyo, p)[0]))
+		all, unread := w.runs(lab.Anyang, since)
+		if i := slices.IndexFunc(all, func(r tale) bool { return r.Plan.Kind == plan.Failover }); i >= 0 {
+			opened = all[i]
+			return nil
+		}
+		return fmt.Errorf("%s: %w", said, errors.Join(err, unread, errors.New("no run was opened")))
+	})
+	if got := opened.Epochs["talk-db"]; got <= than {
+		w.Errorf("run %s moves the store under epoch %d, which may have been given out before: it must be above %d", opened.ID, got, than)
+	}
 }
 
 // A tower comes back with an older copy of its disk: it has forgotten what it agreed to. It stops, counts for nothing, and
