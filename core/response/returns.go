@@ -107,7 +107,7 @@ func (in Input) fellWith(site estate.SiteID, id estate.StoreID, down time.Time) 
 		switch {
 		case o.Kind == plan.LoseSite && slices.Contains(o.Lost, string(site)):
 			lost = true
-		case o.Kind == plan.Recover && o.Subject == string(site) && o.broughtBack(id):
+		case o.Kind == plan.Recover && o.Subject == string(site) && o.broughtBack(id) && o.Closed.After(gone):
 			lost = false
 		}
 	}
