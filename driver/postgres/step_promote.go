@@ -164,10 +164,13 @@ func (s *step) await(ctx context.Context, primary string, n int, first map[strin
 // holding are the members of list that a primary's facts show streaming, counted by its
 // rule, with at least want flushed.
 func holding(f map[string]string, list []string, want LSN) []string {
-	return slices.DeleteFunc(flushed(f, list, want), func(m string) bool {
-		c := parseClient(f["client/"+m])
-		return c.sync != "quorum" && c.sync != "sync"
-	})
+	return slices.DeleteFunc(flushed(f, list, want), func(m string) bool { return !counted(f, m) })
+}
+
+// counted says whether a primary's facts show that it counts on a member's word.
+func counted(f map[string]string, member string) bool {
+	c := parseClient(f["client/"+member])
+	return c.sync == "quorum" || c.sync == "sync"
 }
 
 // flushed are the members of list that a primary's facts show streaming with at least want
