@@ -67,9 +67,10 @@ func (m *maker) returning(at estate.SiteID) map[estate.StoreID][]estate.MemberID
 	return out
 }
 
-// isOut says whether a member is not what it should be: not counted, or counted and down.
+// isOut says whether a member is not what it should be: not counted, or counted and down, or receiving nothing.
 func (m *maker) isOut(id estate.StoreID, member estate.MemberID) bool {
 	rec, target := m.in.Stores[id], situation.DatabaseTarget(m.in.Estate, id, member)
+	primary := m.in.Now.Facts[situation.DatabaseTarget(m.in.Estate, id, rec.Primary)]
 	switch {
 	case member == rec.Primary:
 		return false
@@ -77,7 +78,7 @@ func (m *maker) isOut(id estate.StoreID, member estate.MemberID) bool {
 		return true
 	}
 	f := m.in.Now.Facts[target]
-	return f[situation.FactRunning] == "false" || f[situation.FactBroken] != "" || !m.believed(target)
+	return f[situation.FactRunning] == "false" || f[situation.FactBroken] != "" || !m.believed(target) || situation.Deaf(primary, member)
 }
 
 // cannotServe says why nobody can come back to a store: what it comes back to is not there.

@@ -3,7 +3,6 @@ package response
 import (
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/haechi/haechi/core/estate"
@@ -161,16 +160,10 @@ func (in Input) canComeBack(id estate.StoreID, m estate.MemberID) (why string, s
 			return "", since
 		}
 		return "does not run", down
-	case in.deaf(id, m) && in.settledDown(id) && f[situation.FactSealed] == "false":
+	case situation.Deaf(p, m) && in.settledDown(id) && f[situation.FactSealed] == "false":
 		return fmt.Sprintf("does not receive from %s", r.Primary), since
 	}
 	return "", since
-}
-
-// deaf says that the primary of a store, by its own word, does not send to a member.
-func (in Input) deaf(id estate.StoreID, m estate.MemberID) bool {
-	f := in.facts(id, in.Stores[id].Primary)
-	return f[situation.FactAnswers] == "true" && !strings.HasPrefix(f[situation.FactClient+string(m)], "streaming ")
 }
 
 // settledDown says that no run has done anything to a store for so long that who receives from whom is what it will be.

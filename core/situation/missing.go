@@ -248,6 +248,12 @@ type Client struct {
 	ReplayMS int64  // how long ago what it shows now was written; -1: not known
 }
 
+// Deaf says that a primary, by its own word, does not send to a member.
+func Deaf(primary map[string]string, m estate.MemberID) bool {
+	c, _ := ClientOf(primary, m)
+	return primary[FactAnswers] == "true" && c.State != "streaming"
+}
+
 // ClientOf reads what a primary says of a member that receives from it; false: it says nothing.
 func ClientOf(primary map[string]string, m estate.MemberID) (Client, bool) {
 	words := strings.Fields(primary[FactClient+string(m)])
