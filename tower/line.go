@@ -177,6 +177,9 @@ func (n *Node) learnFrom(ctx context.Context, e estate.Estate, host estate.HostI
 		if _, answered := errors.AsType[*agent.Refused](err); err != nil && !answered {
 			return fmt.Errorf("ask what terms and epochs were seen: %w", err)
 		}
+		if ask.Line != "" && a.Release > 1 && !slices.Contains(a.Lines, ask.Line) {
+			return fmt.Errorf("the agent of %s does not go by these records, so towers that were given up may still raise what it has seen: %w", host, err)
+		}
 		h.Term = max(h.Term, a.Term)
 		for _, id := range storesOf(e, host, unit) {
 			h.Epochs[id] = max(h.Epochs[id], a.Epoch)
