@@ -282,7 +282,7 @@ func (n *Node) lineFindings() (out []web.Finding) {
 	if by := n.outlived(); by != "" {
 		dir := n.cfg.etcd(nil).DataDir
 		return []web.Finding{{Subject: n.cfg.Name, Level: web.Bad, Text: fmt.Sprintf("the towers go on without this one, by newer records (%s does): what it holds counts no more, and it starts nothing", by),
-			Do: fmt.Sprintf("stop it, mv %s %s.old, start it; it then waits until it is seated anew. Where the others stand down too, two were recovered apart: have the one that is to go on recover once more", dir, dir)}}
+			Do: fmt.Sprintf("stop it, mv %s %s.old, start it; it then waits until it is seated anew. Where the others stand down too, two were recovered apart: stop all but the one that is to go on, then have that recover once more", dir, dir)}}
 	}
 	if by := n.others.other(-1, s.Line.Number, s.Cluster); by != "" {
 		out = append(out, web.Finding{Subject: by, Level: web.Warn, Text: "it goes by older records, from before the towers were restored or went on without it: it starts nothing",

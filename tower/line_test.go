@@ -131,6 +131,10 @@ func TestOfTwoTowersThatGoOnAloneOneStandsDown(t *testing.T) {
 	if b.outlived() != "" || !b.isDriving() {
 		t.Fatalf("the second stands down too: %q", b.outlived())
 	}
+	w.down("a")
+	if _, err := MayRecover(t.Context(), w.cfg["a"]); err == nil || !strings.Contains(err.Error(), "where this one is to go on and they are not, stop them first") {
+		t.Fatalf("a person who wants the first to go on: %v", err)
+	}
 }
 
 // An agent that cannot write down by whom it goes has told nothing that lasts: towers that were given up could still have their

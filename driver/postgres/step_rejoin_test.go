@@ -334,6 +334,21 @@ func TestAPromotionMakesNoFormerMemberOfANewOne(t *testing.T) {
 	}
 }
 
+// One that was counted out and left out of the estate may be named again later, after a promotion too: that it went another way is
+// not forgotten, so it is fenced, and read before anything on it is rewritten.
+func TestAPromotionForgetsNoFormerMember(t *testing.T) {
+	w := newFakeWorld(t)
+	w.store.Former = []estate.MemberID{"jeju"} // of which the estate knows nothing
+	s, err := w.driver().open(w.task(plan.Promote, nil, "ansan"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	rec := s.promoted("ansan", []string{"anyang"}, 2)
+	if !cmp.Equal(rec.Former, []estate.MemberID{"jeju", "pangyo"}) || !cmp.Equal(rec.Sync, []estate.MemberID{"anyang"}) {
+		t.Errorf("%+v", rec)
+	}
+}
+
 // The server shows its new list before each of its senders has read it. What it acknowledged meanwhile on the word of the member
 // that is counted out has to be on others, too, before the record leaves that one out; so it is with one whose return failed.
 func TestAMemberIsCountedOutOnlyOnceNothingIsAcknowledgedOnItsWord(t *testing.T) {
