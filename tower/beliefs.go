@@ -101,7 +101,7 @@ func openRun(r run.Run) response.OpenRun {
 	seen := map[estate.StoreID]bool{}
 	for _, s := range r.Plan.Steps {
 		if r.Plan.Kind == plan.BringBack && s.Verb == plan.Rejoin {
-			o.Member = estate.MemberID(s.Members[0])
+			o.Member, o.Anew = estate.MemberID(s.Members[0]), s.Args[plan.ArgAnew] == "true"
 		}
 		if s.Verb == plan.Seat && r.Settled(s.Component).IsZero() {
 			o.Seats = true

@@ -1,6 +1,7 @@
 package tower
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -40,8 +41,14 @@ func TestWhatOnlyComparesIsKnown(t *testing.T) {
 		{ID: 2, Verb: plan.Return, Component: "talk-db", Driver: "postgres", Members: []string{"pangyo"}, After: []int{1}},
 		{ID: 3, Verb: plan.Verify, Component: "talk-db", Driver: "postgres", Members: []string{"ansan", "pangyo"}, After: []int{2}, Limit: estate.Duration(time.Hour)},
 	}}
-	if fresh := openRun(run.Run{ID: "r-1", Plan: p}); fresh.Member != "pangyo" || len(fresh.Compares) > 0 {
+	if fresh := openRun(run.Run{ID: "r-1", Plan: p}); fresh.Member != "pangyo" || fresh.Anew || len(fresh.Compares) > 0 {
 		t.Errorf("before its first event: %+v", fresh)
+	}
+	anew := p
+	anew.Steps = slices.Clone(p.Steps)
+	anew.Steps[0].Args = map[string]string{plan.ArgAnew: "true"}
+	if o := openRun(run.Run{ID: "r-1", Plan: anew}); !o.Anew {
+		t.Errorf("to be made anew: %+v", o)
 	}
 	at := time.Date(2022, 10, 15, 6, 0, 0, 0, time.UTC)
 	events := []run.Event{{Kind: run.Opened, Plan: &p}, {Kind: run.Began, Step: 1}, {Kind: run.Ended, Step: 1, Outcome: run.Done}, {Kind: run.Began, Step: 2},

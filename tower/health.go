@@ -22,14 +22,14 @@ import (
 
 // quorum says whether this tower reaches a majority of the voters.
 func (n *Node) quorum() web.Quorum {
-	if n.member == nil {
-		if !n.answered.Load() {
-			return web.Quorum{Why: "the etcd cluster at " + fmt.Sprint(n.cfg.Etcd.Endpoints) + " does not answer"}
-		}
-		return web.Quorum{Have: true}
+	if n.member == nil && !n.answered.Load() {
+		return web.Quorum{Why: "the etcd cluster at " + fmt.Sprint(n.cfg.Etcd.Endpoints) + " does not answer"}
 	}
 	if by := n.outlived(); by != "" {
 		return web.Quorum{Why: "the towers go on without this one: " + by + " has newer records; see haechi doctor"}
+	}
+	if n.member == nil {
+		return web.Quorum{Have: true}
 	}
 	if n.member.HasLeader() {
 		return web.Quorum{Have: true}

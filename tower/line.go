@@ -177,6 +177,9 @@ func (n *Node) learnFrom(ctx context.Context, e estate.Estate, host estate.HostI
 		if _, answered := errors.AsType[*agent.Refused](err); err != nil && !answered {
 			return fmt.Errorf("ask what terms and epochs were seen: %w", err)
 		}
+		if ask.Line != "" && a.Release > 1 && !slices.Contains(a.Lines, ask.Line) {
+			return fmt.Errorf("the agent of %s does not go by these records, so towers that were given up may still raise what it has seen: %w", host, err)
+		}
 		h.Term = max(h.Term, a.Term)
 		for _, id := range storesOf(e, host, unit) {
 			h.Epochs[id] = max(h.Epochs[id], a.Epoch)
@@ -279,7 +282,7 @@ func (n *Node) lineFindings() (out []web.Finding) {
 	if by := n.outlived(); by != "" {
 		dir := n.cfg.etcd(nil).DataDir
 		return []web.Finding{{Subject: n.cfg.Name, Level: web.Bad, Text: fmt.Sprintf("the towers go on without this one, by newer records (%s does): what it holds counts no more, and it starts nothing", by),
-			Do: fmt.Sprintf("stop it, mv %s %s.old, start it; it then waits until it is seated anew. Where the others stand down too, two were recovered apart: have the one that is to go on recover once more", dir, dir)}}
+			Do: fmt.Sprintf("stop it, mv %s %s.old, start it; it then waits until it is seated anew. Where the others stand down too, two were recovered apart: stop all but the one that is to go on, then have that recover once more", dir, dir)}}
 	}
 	if by := n.others.other(-1, s.Line.Number, s.Cluster); by != "" {
 		out = append(out, web.Finding{Subject: by, Level: web.Warn, Text: "it goes by older records, from before the towers were restored or went on without it: it starts nothing",

@@ -2,6 +2,7 @@ package tower
 
 import (
 	"context"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -51,7 +52,13 @@ func TestANewClusterRisesAboveWhatAgentsRemember(t *testing.T) {
 // agent serves a real one whose unit does nothing, and returns where.
 func (w *town) agent(name string) (*agent.Server, string) {
 	w.t.Helper()
-	srv, err := agent.NewServer(filepath.Join(w.t.TempDir(), "state.json"), "", map[string]agent.Unit{"talk-db": quiet{}}, logged(w.t))
+	return w.agentIn(name, w.t.TempDir())
+}
+
+// agentIn is the same with its state in a directory.
+func (w *town) agentIn(name, dir string) (*agent.Server, string) {
+	w.t.Helper()
+	srv, err := agent.NewServer(filepath.Join(dir, "state.json"), "", map[string]agent.Unit{"talk-db": quiet{}}, logged(w.t))
 	must(w.t, err)
 	conf, err := pki.ServerTLS(place{w.t, w.ca}.files(pki.Agent, name).pki(), pki.Only(pki.Tower))
 	must(w.t, err)
@@ -123,6 +130,59 @@ func TestOfTwoTowersThatGoOnAloneOneStandsDown(t *testing.T) {
 	}
 	if b.outlived() != "" || !b.isDriving() {
 		t.Fatalf("the second stands down too: %q", b.outlived())
+	}
+	w.down("a")
+	if _, err := MayRecover(t.Context(), w.cfg["a"]); err == nil || !strings.Contains(err.Error(), "where this one is to go on and they are not, stop them first") {
+		t.Fatalf("a person who wants the first to go on: %v", err)
+	}
+}
+
+// An agent that cannot write down by whom it goes has told nothing that lasts: towers that were given up could still have their
+// term and epochs rise there. Nobody drives before it can.
+func TestAnAgentThatCannotFollowIsAskedAgain(t *testing.T) {
+	w := newTown(t, "a", "b", "c")
+	dir := filepath.Join(t.TempDir(), "agent")
+	srv, at := w.agentIn("db-a", dir)
+	for _, s := range []string{"a", "b", "c"} {
+		w.up(s)
+	}
+	w.apply(w.driver(), strings.Replace(withStore(w.estate(), 1), "'127.0.0.1:2'", "'"+at+"'", 1))
+	for _, s := range []string{"a", "b", "c"} {
+		w.down(s)
+	}
+	_, err := Recover(t.Context(), w.cfg["a"], kim("the others burned"), []estate.SiteID{"b", "c"}, time.Now())
+	must(t, err)
+	must(t, os.Rename(dir, dir+".away"))
+	a := w.up("a")
+	until(t, "a line begins", func() bool { s := a.beliefs().snap; return s.Line.Kind == state.Recovered && s.Estate.Version > 0 })
+	must(t, a.Waive(within(t), "kim", "ns-a", "there is no such host"))
+	if err := a.learnFrom(within(t), a.beliefs().estate, "db-a"); err == nil || !strings.Contains(err.Error(), "does not go by these records") {
+		t.Fatalf("it counts as asked: %v", err)
+	}
+	if s := a.store.Snapshot(); slices.Contains(s.Line.Heard, "db-a") || a.isDriving() {
+		t.Fatalf("%+v, drives: %v", s.Line, a.isDriving())
+	}
+	must(t, os.Rename(dir+".away", dir))
+	until(t, "it drives", a.isDriving)
+	d, _ := a.driving()
+	o := agent.Order{Version: 1, Verb: agent.Start, Unit: "talk-db", Term: d.Term, Epoch: 1, Line: a.store.Snapshot().Line.Code}
+	if got := srv.Carry(t.Context(), o); got.Code != "" {
+		t.Fatalf("%+v", got)
+	}
+}
+
+// One whose records an etcd cluster of people's own keeps claims nothing either, as long as it is given up: it would drive, stand down
+// and drive again under a higher term each time.
+func TestATowerThatWasGivenUpHasNoQuorumInAClusterOfPeoplesOwn(t *testing.T) {
+	n := &Node{}
+	n.answered.Store(true)
+	n.believed.Store(&beliefs{})
+	if q := n.quorum(); !q.Have {
+		t.Fatalf("%+v", q)
+	}
+	n.believed.Store(&beliefs{givenUp: "whoever the agent of db-a goes by"})
+	if q := n.quorum(); q.Have || !strings.Contains(q.Why, "the agent of db-a") {
+		t.Fatalf("%+v", q)
 	}
 }
 

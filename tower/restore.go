@@ -170,7 +170,7 @@ func MayRecover(ctx context.Context, cfg Config) (Recovery, error) {
 		return r, fmt.Errorf("the tower runs; stop it first, and be sure that nothing starts it meanwhile")
 	}
 	if r.Answer = etcd.Ask(ctx, c).Answers; r.Answer+1 >= seats.Quorum(len(c.Voters)) {
-		return r, fmt.Errorf("%d of the other towers answer: with this one they are a majority, so start it, and nothing has to be recovered; where they go on without it, it says so, and what to do", r.Answer)
+		return r, fmt.Errorf("%d of the other towers answer: with this one they are a majority, so start it, and nothing has to be recovered; where they go on without it, it says so, and what to do; where this one is to go on and they are not, stop them first", r.Answer)
 	}
 	return r, nil
 }

@@ -191,8 +191,11 @@ func (t *teller) done(ev run.Event, s plan.Step) {
 	default:
 		what, ok := happenings[s.Verb]
 		members := s.Members
-		if s.Verb == plan.Verify {
+		switch s.Verb {
+		case plan.Verify:
 			what, members = compared(ev.Facts[factReport], members)
+		case plan.CountOut:
+			members = []string{s.Args[plan.ArgMember]} // its step is about the primary alone
 		}
 		if ok {
 			var by []string

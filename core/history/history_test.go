@@ -59,6 +59,8 @@ func life() [][]run.Event {
 			done(1, "2 rows could not be settled", "report", `{"found":[{"kind":"unsettled"}]}`), run.Event{Kind: run.Closed, Why: "failed: the rest"}),
 		log("r-7", 600, plan.Plan{Kind: plan.VerifyAll, Steps: []plan.Step{step(plan.Verify, "ansan", "anyang", "pangyo")}}, 0, "",
 			done(1, "pangyo and ansan hold the same; anyang has not answered", "report", `{"primary":"pangyo","followers":["ansan"]}`), run.Event{Kind: run.Closed, Why: "done"}),
+		log("r-8", 700, plan.Plan{Kind: plan.Uncount, Steps: []plan.Step{{Verb: plan.CountOut, Members: []string{"pangyo"}, Args: map[string]string{plan.ArgMember: "anyang"}}}}, 0, "lee",
+			done(1, "anyang is counted out"), run.Event{Kind: run.Closed, Why: "done"}),
 	}
 }
 
@@ -78,6 +80,7 @@ func TestLifeOfAStore(t *testing.T) {
 501 unsettled [pangyo ansan] by [lee]: 2 rows could not be settled
 502 failed [] by []: failed: the rest
 601 verified [ansan pangyo] by []: pangyo and ansan hold the same; anyang has not answered
+701 counted-out [anyang] by [lee]: anyang is counted out
 `
 	if s := draw(got); s != want {
 		t.Errorf("got\n%s\nwant\n%s", s, want)

@@ -45,7 +45,7 @@ func TestScenarios(t *testing.T) {
 			case "believe":
 				w.believe(d)
 			case "fact":
-				w.fact(d.CmdArgs[0].Key, d.CmdArgs[1].Key, strings.Join(d.CmdArgs[1].Vals, ","))
+				w.fact(d.CmdArgs[0].Key, d.CmdArgs[1].Key, strings.Join(d.CmdArgs[1].Vals, " "))
 			case "withdrawn":
 				name := estate.NameID(d.CmdArgs[0].Key)
 				w.in.Withdrawn[name] = append(w.in.Withdrawn[name], estate.SiteID(d.CmdArgs[1].Key))

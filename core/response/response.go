@@ -50,6 +50,7 @@ type OpenRun struct {
 	Kind    plan.Kind
 	Subject string
 	Member  estate.MemberID              // that it brings back; empty: it is about no single one
+	Anew    bool                         // it has that one copied, also where it follows and counts
 	Lost    []string                     // sites that it takes for lost
 	Stores  []estate.StoreID             // that its steps are about; nil: not known, then all that it may touch
 	Settled map[estate.StoreID]time.Time // of those of its stores that it has nothing more to do with: since when

@@ -241,6 +241,7 @@ func open(t *testing.T, d *datadriven.TestData, f []string, args map[string]stri
 	}
 	_, o.Short = args["short"]
 	o.Member = estate.MemberID(args["member"])
+	_, o.Anew = args["anew"]
 	_, o.Agreed = args["agreed"]
 	if s, ok := args["lost"]; ok {
 		o.Lost = strings.Split(s, ",")

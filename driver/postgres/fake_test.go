@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -9,7 +10,7 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
+	gocmp "github.com/google/go-cmp/cmp"
 
 	"github.com/haechi/haechi/agent"
 	"github.com/haechi/haechi/core/estate"
@@ -39,6 +40,8 @@ type fakeMember struct {
 	rejoins  []map[string]string // what its agent says to orders to rejoin, one after the other; then that it has
 	unsafe   string              // why it is not brought back at all
 	refuses  string              // why it is not rewritten while it counts
+	stale    int                 // in how many looks it goes on counting on whom it lists no more, and acknowledges on that one's word
+	flushed  LSN                 // where it is behind its primary
 	acts     int
 	heard    []agent.Order
 	holds    []situation.Salvage // what it finds when it is read, in turn
@@ -175,7 +178,7 @@ func (m *fakeMember) facts() map[string]string {
 			if m.w.members[n].mem.Fenced || m.w.members[n].dead {
 				continue // it does not run
 			}
-			f["client/"+n] = "streaming quorum flush_lsn=" + m.lsn.String()
+			f["client/"+n] = "streaming quorum flush_lsn=" + cmp.Or(m.w.members[n].flushed, m.lsn).String()
 			if m.mem.Alone != nil {
 				f["client/"+n] = "streaming async flush_lsn=" + m.lsn.String()
 			}
@@ -185,6 +188,10 @@ func (m *fakeMember) facts() map[string]string {
 		for n, other := range m.w.members { // those that receive and are not listed
 			if up := other.mem.Upstream; up != nil && up.Member == m.name && f["client/"+n] == "" && !other.mem.Fenced && !other.dead {
 				f["client/"+n] = "streaming async flush_lsn=" + m.lsn.String()
+				if m.stale--; m.stale >= 0 {
+					f["client/"+n] = "streaming quorum flush_lsn=" + m.lsn.String()
+					m.lsn += 0x100
+				}
 			}
 		}
 	}
@@ -262,7 +269,7 @@ func (m *fakeMember) Do(_ context.Context, o agent.Order, _ *agent.Memory) (map[
 			m.mem.Anew = o.Run
 		}
 		m.mem.Role, m.mem.Reign, m.mem.Upstream, m.mem.Fenced, m.dead, m.primary = asFollower, 0, o.Upstream, false, false, false
-		if !cmp.Equal(before, m.mem) {
+		if !gocmp.Equal(before, m.mem) {
 			m.acts++
 		}
 		f := m.facts()
@@ -282,7 +289,7 @@ func (m *fakeMember) Do(_ context.Context, o agent.Order, _ *agent.Memory) (map[
 	default:
 		return nil, fmt.Errorf("the fake does not %s", o.Verb)
 	}
-	if !cmp.Equal(before, m.mem) {
+	if !gocmp.Equal(before, m.mem) {
 		m.acts++
 	}
 	return m.facts(), nil

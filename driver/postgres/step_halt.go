@@ -174,7 +174,8 @@ func (s *step) returned(back string) driver.Result {
 const unlistFor = 2 * time.Second
 
 // notReturned takes the member out of the record's list again where it is surely not listed. An
-// earlier try may have had it listed and not have heard so: the primary is told the list without it first.
+// earlier try may have had it listed and not have heard so: the primary is told the list without it first, and others
+// have to hold what was acknowledged on its word.
 func (s *step) notReturned(ctx context.Context, back string, o run.Outcome, err error) (driver.Result, error) {
 	res := driver.Result{Outcome: o}
 	if o != run.NotDone || !s.former(back) {
@@ -184,11 +185,9 @@ func (s *step) notReturned(ctx context.Context, back string, o run.Outcome, err 
 	defer cancel()
 	rec := s.Store
 	rec.Sync = slices.DeleteFunc(slices.Clone(rec.Sync), func(m estate.MemberID) bool { return string(m) == back })
-	primary := string(rec.Primary)
-	list := s.order(agent.Promote, primary)
-	list.Sync, list.Any = slices.DeleteFunc(s.helpers(), func(m string) bool { return m == back }), s.rule()
-	if _, still := s.call(ctx, primary, list); still != nil {
-		return res, errors.Join(err, fmt.Errorf("return: %s still counts, since it may be listed: %w", back, still))
+	rest := slices.DeleteFunc(s.helpers(), func(m string) bool { return m == back })
+	if still := s.unlist(ctx, back, rest); still != nil {
+		return res, errors.Join(err, fmt.Errorf("return: %s still counts, since it may be listed, and may hold what others do not: %w", back, still))
 	}
 	res.Store = &rec
 	return res, err

@@ -104,29 +104,26 @@ func down(f map[string]string) bool {
 }
 
 // promoted is the store's record from now on. Who is neither primary nor listed is not counted
-// before it has been proven on the new timeline.
+// before it has been proven on the new timeline; of that nobody is forgotten whom the estate names no more: it may be named
+// again, with what only it holds.
 func (s *step) promoted(chosen string, list []string, timeline uint64) situation.Store {
 	rec := s.Store
 	rec.Epoch, rec.Primary, rec.Timeline, rec.Alone = s.epoch(), estate.MemberID(chosen), timeline, false
 	rec.Any, rec.LeastAny = s.rule(), s.rule()
 	rec.Sync, rec.Former = nil, nil
-	for id := range s.store.Members {
-		switch {
-		case string(id) == chosen:
-		case slices.Contains(list, string(id)):
-			rec.Sync = append(rec.Sync, id)
-		case s.knew(id): // one that is new to the store, and was not listed yet, holds nothing of it to be read first
+	for _, m := range list {
+		rec.Sync = append(rec.Sync, estate.MemberID(m))
+	}
+	// One that is new to the store, and was not listed yet, is in none of these: it holds nothing that has to be read first.
+	for _, id := range slices.Concat(s.Store.Sync, s.Store.Former, []estate.MemberID{s.Store.Primary}) {
+		if string(id) != chosen && !slices.Contains(list, string(id)) {
 			rec.Former = append(rec.Former, id)
 		}
 	}
 	slices.Sort(rec.Sync)
 	slices.Sort(rec.Former)
+	rec.Former = slices.Compact(rec.Former)
 	return rec
-}
-
-// knew says whether a member ever belonged to the store, by the record.
-func (s *step) knew(id estate.MemberID) bool {
-	return id == s.Store.Primary || slices.Contains(s.Store.Sync, id) || slices.Contains(s.Store.Former, id)
 }
 
 // prove waits until n of list are counted by the primary's rule and hold what it held at first. It
@@ -164,10 +161,13 @@ func (s *step) await(ctx context.Context, primary string, n int, first map[strin
 // holding are the members of list that a primary's facts show streaming, counted by its
 // rule, with at least want flushed.
 func holding(f map[string]string, list []string, want LSN) []string {
-	return slices.DeleteFunc(flushed(f, list, want), func(m string) bool {
-		c := parseClient(f["client/"+m])
-		return c.sync != "quorum" && c.sync != "sync"
-	})
+	return slices.DeleteFunc(flushed(f, list, want), func(m string) bool { return !counted(f, m) })
+}
+
+// counted says whether a primary's facts show that it counts on a member's word.
+func counted(f map[string]string, member string) bool {
+	c := parseClient(f["client/"+member])
+	return c.sync == "quorum" || c.sync == "sync"
 }
 
 // flushed are the members of list that a primary's facts show streaming with at least want

@@ -361,20 +361,47 @@ func (s *step) without(ctx context.Context, out string) (situation.Store, error)
 	case len(rest) < s.rule():
 		return s.Store, fmt.Errorf("without %s only %s could acknowledge, and the rule asks for %d: bring another member back first", out, listed(rest), s.rule())
 	}
+	switch err := s.unlist(ctx, out, rest); {
+	case errors.Is(err, errListing):
+		return s.Store, err
+	case err != nil:
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), unlistFor)
+		defer cancel()
+		o := s.order(agent.Promote, primary)
+		o.Sync, o.Any = slices.DeleteFunc(s.helpers(), s.former), s.rule()
+		_, back := s.call(ctx, primary, o)
+		return s.Store, errors.Join(fmt.Errorf("%s is not counted out: %w", out, err), back)
+	}
+	return s.unlisted(out), nil
+}
+
+// unlist has the primary list rest alone, and returns once they hold all that may have been acknowledged on the word of out. Each
+// sender reads the list by itself, some time after the server shows it, and until then goes on acknowledging by the old one; so
+// what counts is what was written by the look after that which shows out off the list.
+func (s *step) unlist(ctx context.Context, out string, rest []string) error {
+	primary := string(s.Store.Primary)
 	o := s.order(agent.Promote, primary)
 	o.Sync, o.Any = rest, s.rule()
 	a, err := s.call(ctx, primary, o)
 	if err != nil {
-		return s.Store, fmt.Errorf("%w without %s: %w", errListing, out, err)
+		return fmt.Errorf("%w without %s: %w", errListing, out, err)
 	}
-	if proven, have := s.prove(ctx, primary, rest, s.rule(), a.Facts); !proven {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), unlistFor)
-		defer cancel()
-		o.Sync = slices.DeleteFunc(s.helpers(), s.former)
-		_, err := s.call(ctx, primary, o)
-		return s.Store, errors.Join(err, fmt.Errorf("%s is not counted out: only %s hold what %s holds, %d are needed", out, have, primary, s.rule()))
+	off, want := false, LSN(0)
+	proven, have := s.await(ctx, primary, s.rule(), a.Facts, func(f map[string]string, _ LSN) []string {
+		if !off {
+			off = f["answers"] == "true" && !counted(f, out)
+			return nil
+		}
+		want = cmp.Or(want, toLSN(f["lsn"]))
+		return holding(f, rest, want)
+	})
+	switch {
+	case proven:
+		return nil
+	case !off:
+		return fmt.Errorf("%s does not show that it has stopped counting on %s (%q)", primary, out, a.Facts["client/"+out])
 	}
-	return s.unlisted(out), nil
+	return fmt.Errorf("only %s hold what %s holds, %d are needed", have, primary, s.rule())
 }
 
 // lookRejoin says whether the member receives from the record's primary, under its epoch. The order is given again

@@ -348,3 +348,63 @@ func TestAPromotionMakesNoFormerMemberOfANewOne(t *testing.T) {
 		t.Errorf("%+v", rec)
 	}
 }
+
+// One that was counted out and left out of the estate may be named again later, after a promotion too: that it went another way is
+// not forgotten, so it is fenced, and read before anything on it is rewritten.
+func TestAPromotionForgetsNoFormerMember(t *testing.T) {
+	w := newFakeWorld(t)
+	w.store.Former = []estate.MemberID{"jeju"} // of which the estate knows nothing
+	s, err := w.driver().open(w.task(plan.Promote, nil, "ansan"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	rec := s.promoted("ansan", []string{"anyang"}, 2)
+	if !cmp.Equal(rec.Former, []estate.MemberID{"jeju", "pangyo"}) || !cmp.Equal(rec.Sync, []estate.MemberID{"anyang"}) {
+		t.Errorf("%+v", rec)
+	}
+}
+
+// The server shows its new list before each of its senders has read it. What it acknowledged meanwhile on the word of the member
+// that is counted out has to be on others, too, before the record leaves that one out; so it is with one whose return failed.
+func TestAMemberIsCountedOutOnlyOnceNothingIsAcknowledgedOnItsWord(t *testing.T) {
+	leaves := map[string]func(*fakeWorld) driver.Task{
+		"CountedOut": func(w *fakeWorld) driver.Task {
+			task := w.task(plan.CountOut, nil, "pangyo")
+			task.Step.Args = map[string]string{plan.ArgMember: "anyang"}
+			return task
+		},
+		"NotReturned": func(w *fakeWorld) driver.Task {
+			w.store.Former = []estate.MemberID{"anyang"}
+			w.members["anyang"].down = true
+			return w.task(plan.Return, nil, "anyang")
+		},
+	}
+	for name, leave := range leaves {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newFakeWorld(t)
+				task := leave(w)
+				p := w.members["pangyo"]
+				p.stale, w.members["ansan"].flushed = 3, p.lsn
+				if res, err := w.driver().Do(t.Context(), task); err == nil || res.Store != nil || !strings.Contains(err.Error(), "only none hold what pangyo holds, 1 are needed") {
+					t.Errorf("ansan lacks what was acknowledged on anyang's word: %+v %v", res, err)
+				}
+			})
+			synctest.Test(t, func(t *testing.T) {
+				w := newFakeWorld(t)
+				task := leave(w)
+				p, ansan := w.members["pangyo"], w.members["ansan"]
+				p.stale, ansan.flushed = 3, p.lsn
+				time.AfterFunc(unlistFor/2, func() {
+					p.mu.Lock()
+					defer p.mu.Unlock()
+					ansan.flushed = 0
+				})
+				res, _ := w.driver().Do(t.Context(), task)
+				if res.Store == nil || !cmp.Equal(res.Store.Sync, []estate.MemberID{"ansan"}) || !cmp.Equal(res.Store.Former, []estate.MemberID{"anyang"}) {
+					t.Errorf("ansan holds it by now: %+v", res)
+				}
+			})
+		})
+	}
+}
