@@ -52,15 +52,16 @@ func TestThreeTowersHaveOneDriver(t *testing.T) {
 	// The evacuation is in the middle of its step when its tower dies.
 	hung := make(chan struct{})
 	w.hang(hung)
-	if w.driver() != second {
-		t.Fatal("another tower drives")
-	}
-	from := "a"
-	if second.cfg.Name == "tower-a" {
-		from = "b" // its site dies with it, and that would supersede the evacuation
-	}
-	id, err := second.Start(within(t), "operator", web.Ask{Kind: plan.Evacuate, Subject: from})
-	must(t, err)
+	var id run.ID
+	until(t, "whoever drives starts it", func() bool { // where the machine is starved a third may have claimed meanwhile
+		second = w.driver()
+		from := "a"
+		if second.cfg.Name == "tower-a" {
+			from = "b" // its site dies with it, and that would supersede the evacuation
+		}
+		id, err = second.Start(within(t), "operator", web.Ask{Kind: plan.Evacuate, Subject: from})
+		return err == nil
+	})
 	<-hung
 	w.down(strings.TrimPrefix(second.cfg.Name, "tower-"))
 	third := w.driver()

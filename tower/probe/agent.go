@@ -75,11 +75,18 @@ func (h *asked) look(ctx context.Context, t situation.Target) (map[string]string
 	} else {
 		_, err = ask(ctx, l, "") // there is no such unit: the agent answers, and looks at nothing
 	}
-	return h.end(l, began, status, facts, err)
+	part, ok := errors.AsType[*Partly](err)
+	if !ok {
+		return h.end(l, began, time.Now(), status, facts, err)
+	}
+	if _, err := h.end(l, began, part.At, status, part.Facts, nil); err != nil {
+		return nil, err
+	}
+	return nil, part
 }
 
-// statusOf asks for all units at once, so that one that hangs does not hide the others. It
-// fails if none has answered.
+// statusOf asks for all units at once, so that one that hangs does not hide the others: that is
+// [Partly] an answer. It fails otherwise if none has answered.
 func statusOf(ctx context.Context, call agent.Caller, units []string) (map[string]string, error) {
 	if len(units) == 0 {
 		_, err := ask(ctx, call, "")
@@ -98,22 +105,27 @@ func statusOf(ctx context.Context, call agent.Caller, units []string) (map[strin
 		}()
 	}
 	out, failed := map[string]string{}, error(nil)
-	answered := false
+	var heard time.Time
 	for range units {
 		r := <-replies
 		if r.err != nil {
 			failed = r.err
 			continue
 		}
-		answered = true
+		if heard.IsZero() {
+			heard = time.Now()
+		}
 		for k, v := range r.facts {
 			out[r.unit+"/"+k] = v
 		}
 	}
-	if !answered {
+	switch {
+	case failed == nil:
+		return out, nil
+	case heard.IsZero():
 		return nil, failed
 	}
-	return out, nil
+	return nil, &Partly{heard, out, failed}
 }
 
 // ask gives one order that changes nothing. A refusal is an answer, too.
@@ -140,11 +152,10 @@ func (h *asked) begin(t situation.Target, now time.Time) (l line, status bool, e
 	return h.line, status, nil
 }
 
-// end takes in what was learned by a look that began so long ago.
-func (h *asked) end(l line, began time.Time, status bool, facts map[string]string, err error) (map[string]string, error) {
+// end takes in what was learned, and when, by a look that began so long ago.
+func (h *asked) end(l line, began, now time.Time, status bool, facts map[string]string, err error) (map[string]string, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	now := time.Now()
 	if status {
 		h.busy = false
 	}

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"time"
 
 	"github.com/haechi/haechi/core/situation"
 )
@@ -136,11 +137,13 @@ func (p *page) get(ctx context.Context, c *httpConn) (used, error) {
 		return used{}, err
 	}
 	defer resp.Body.Close()
-	facts := map[string]string{}
+	heard, facts := time.Now(), map[string]string{}
 	if resp.StatusCode >= http.StatusBadRequest {
 		facts["status"] = strconv.Itoa(resp.StatusCode)
 	}
-	_, err = io.Copy(io.Discard, resp.Body)
+	if _, err = io.Copy(io.Discard, resp.Body); err != nil && late(ctx, err) {
+		return used{}, &Partly{heard, facts, err}
+	}
 	return used{facts, err == nil && c.limit.N > 0 && !resp.Close}, nil
 }
 

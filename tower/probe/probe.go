@@ -24,9 +24,21 @@ import (
 // once, also for one target.
 type Looker interface {
 	// Look returns nil as soon as the target has answered anything at all, with what it says
-	// of itself; nil facts are no news, and what it said before stands. It ends with ctx at the latest. A refused connection is [syscall.ECONNREFUSED].
+	// of itself; nil facts are no news, and what it said before stands. It ends with ctx at the latest. A refused
+	// connection is [syscall.ECONNREFUSED]; an answer that fell silent in its middle is [Partly].
 	Look(ctx context.Context, t situation.Target) (facts map[string]string, err error)
 }
+
+// Partly is an answer of which the rest did not come in time. It shows life when it began, not
+// when its look ended: a site that is cut off in between would count as heard for that much longer.
+type Partly struct {
+	At    time.Time         // when the first of it was heard
+	Facts map[string]string // of what was heard
+	Err   error             // what became of the rest
+}
+
+func (p *Partly) Error() string { return "only a part of the answer: " + p.Err.Error() }
+func (p *Partly) Unwrap() error { return p.Err }
 
 // LookFunc is a function that looks.
 type LookFunc func(ctx context.Context, t situation.Target) (map[string]string, error)
@@ -92,7 +104,7 @@ type result struct {
 	target situation.Target
 	number uint64 // of the looks at this target
 	began  time.Time
-	at     time.Time
+	at     time.Time // it ended; for an answer when it was heard
 	facts  map[string]string
 	err    error
 }
@@ -187,7 +199,11 @@ func (p *Prober) once(ctx context.Context, t situation.Target, number uint64) {
 	defer cancel()
 	began := time.Now()
 	facts, err := p.c.Lookers[t.Kind].Look(ctx, t)
-	if p.note(result{target: t, number: number, began: began, at: time.Now(), facts: facts, err: err}) {
+	at := time.Now()
+	if part, ok := errors.AsType[*Partly](err); ok {
+		facts, at, err = part.Facts, part.At, nil
+	}
+	if p.note(result{target: t, number: number, began: began, at: at, facts: facts, err: err}) {
 		select {
 		case p.poke <- struct{}{}:
 		default: // the loop is about to run anyway

@@ -21,6 +21,7 @@ type world struct {
 	hangs   map[string]bool
 	slow    time.Duration
 	nothing bool // looks bring no news
+	half    bool // of one more answer only the beginning comes, and then nothing
 	begun   map[string]int
 	flying  map[string]int
 	most    int
@@ -35,7 +36,10 @@ func (w *world) Look(ctx context.Context, t situation.Target) (map[string]string
 	w.flying[t.ID]++
 	w.most = max(w.most, w.flying[t.ID])
 	number := w.begun[t.ID]
-	err, hangs, slow, nothing := w.err[t.ID], w.hangs[t.ID], w.slow, w.nothing
+	err, hangs, slow, nothing, half := w.err[t.ID], w.hangs[t.ID], w.slow, w.nothing, w.half
+	if half {
+		w.hangs[t.ID] = true
+	}
 	w.mu.Unlock()
 	defer func() {
 		w.mu.Lock()
@@ -45,6 +49,12 @@ func (w *world) Look(ctx context.Context, t situation.Target) (map[string]string
 	if hangs {
 		<-ctx.Done()
 		return nil, ctx.Err()
+	}
+	if half {
+		part := &probe.Partly{At: time.Now(), Facts: map[string]string{"half": "true"}}
+		<-ctx.Done()
+		part.Err = ctx.Err()
+		return nil, part
 	}
 	if nothing {
 		return nil, err
