@@ -24,8 +24,8 @@ const (
 	pause        = 10 * time.Millisecond
 )
 
-// maxOps is how many operations etcd takes in one transaction, less some for what is always there.
-const maxOps = 100
+// readAtOnce is how many records are read in one transaction where it need not be one.
+const readAtOnce = 100
 
 // record is a key's value and the revision of its last change, 0 if it does not exist.
 type record struct {

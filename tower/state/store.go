@@ -166,7 +166,7 @@ func (s *Store) Agreed(ctx context.Context, stores []estate.StoreID, names []est
 	for _, id := range names {
 		keys = append(keys, withdrawnKey(id))
 	}
-	for some := range slices.Chunk(keys, maxOps) {
+	for some := range slices.Chunk(keys, readAtOnce) {
 		have, err := s.read(ctx, some)
 		if err != nil {
 			return nil, nil, fmt.Errorf("what was agreed: %w", err)
