@@ -14,7 +14,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-const netnsDir = "/run/netns"
+// Namespaces are files of these directories, by the same name. PostgreSQL leaves a segment of System V
+// memory behind when it is killed, and a machine has room for 4,096 of them: each place has its own
+// memory, which goes with it.
+const (
+	netnsDir = "/run/netns"
+	ipcnsDir = "/run/haechi-lab-ipc"
+)
 
 // inNS runs f on a thread that stands in the network namespace. Processes that
 // f starts and sockets that it opens belong to it for good; goroutines that it
@@ -33,24 +39,62 @@ func onThread(ns string, f func() error) error {
 		defer runtime.UnlockOSThread()
 		return inNS(ns, f)
 	}
-	home, err := os.Open("/proc/thread-self/ns/net")
+	back, err := enter(ns)
 	if err != nil {
-		return fmt.Errorf("network namespace: %w", err)
-	}
-	defer home.Close() //nolint:errcheck // only read
-	there, err := os.Open(filepath.Join(netnsDir, ns))
-	if err != nil {
-		return fmt.Errorf("network namespace %s: %w (is the lab up?)", ns, err)
-	}
-	defer there.Close() //nolint:errcheck // only read
-	if err := unix.Setns(int(there.Fd()), unix.CLONE_NEWNET); err != nil {
-		return fmt.Errorf("enter network namespace %s: %w (needs root)", ns, err)
+		return err
 	}
 	err = f()
-	if back := unix.Setns(int(home.Fd()), unix.CLONE_NEWNET); back == nil {
+	if back() == nil {
 		runtime.UnlockOSThread()
 	}
 	return err
+}
+
+// enter takes the calling thread to both namespaces of the name; back takes it home.
+func enter(ns string) (back func() error, err error) {
+	var fds [4]int // where to, and home
+	for i, path := range []string{
+		filepath.Join(netnsDir, ns), filepath.Join(ipcnsDir, ns), "/proc/thread-self/ns/net", "/proc/thread-self/ns/ipc",
+	} {
+		if fds[i], err = unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0); err != nil {
+			return nil, errors.Join(fmt.Errorf("namespace %s: %w (is the lab up?)", path, err), closeAll(fds[:i]))
+		}
+	}
+	move := func(net, ipc int) error {
+		return errors.Join(unix.Setns(net, unix.CLONE_NEWNET), unix.Setns(ipc, unix.CLONE_NEWIPC))
+	}
+	if err := move(fds[0], fds[1]); err != nil {
+		return nil, errors.Join(fmt.Errorf("enter namespaces %s: %w (needs root)", ns, err), closeAll(fds[:]))
+	}
+	return func() error { return errors.Join(move(fds[2], fds[3]), closeAll(fds[:])) }, nil
+}
+
+func closeAll(fds []int) error {
+	var errs []error
+	for _, fd := range fds {
+		errs = append(errs, unix.Close(fd))
+	}
+	return errors.Join(errs...)
+}
+
+// makeIPC makes a namespace for System V memory.
+func (l *Lab) makeIPC(ctx context.Context, ns string) error {
+	path := filepath.Join(ipcnsDir, ns)
+	if err := errors.Join(os.MkdirAll(ipcnsDir, 0o755), os.WriteFile(path, nil, 0o444)); err != nil {
+		return err
+	}
+	return l.run(ctx, "unshare", "--ipc="+path, "true")
+}
+
+func removeIPC(ns string) error {
+	path := filepath.Join(ipcnsDir, ns)
+	if err := unix.Unmount(path, unix.MNT_DETACH); err != nil && err != unix.ENOENT && err != unix.EINVAL {
+		return fmt.Errorf("unmount %s: %w", path, err)
+	}
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	return nil
 }
 
 // DialIn dials as somebody who stands in the place. An address must be
@@ -83,6 +127,9 @@ func (l *Lab) makeNetwork(ctx context.Context) error {
 	for _, ns := range l.namespaces() {
 		if err := l.run(ctx, "ip", "netns", "add", ns); err != nil {
 			return fmt.Errorf("make network namespace: %w (needs root and the right to make namespaces; a container needs --privileged)", err)
+		}
+		if err := l.makeIPC(ctx, ns); err != nil {
+			return fmt.Errorf("make namespace %s for shared memory: %w", ns, err)
 		}
 	}
 	for _, ns := range l.namespaces() {
@@ -165,6 +212,7 @@ func (l *Lab) removeNetwork(ctx context.Context) error {
 		if _, err := os.Lstat(filepath.Join(netnsDir, ns)); err == nil {
 			errs = append(errs, l.run(ctx, "ip", "netns", "del", ns))
 		}
+		errs = append(errs, removeIPC(ns))
 	}
 	return errors.Join(errs...)
 }

@@ -76,7 +76,9 @@ func asPostgres() (int, error) {
 	cmd := exec.Command(exe, os.Args[1:]...)
 	cmd.Dir, cmd.Stdin, cmd.Stdout, cmd.Stderr = dir, nil, os.Stdout, os.Stderr
 	cmd.Env = append(os.Environ(), "TMPDIR="+dir, "HOME="+dir, "LC_ALL=C")
-	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}, Pdeathsig: syscall.SIGKILL}
+	// Servers that are killed leave segments of shared memory behind: they go with the namespace.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}, Pdeathsig: syscall.SIGKILL,
+		Cloneflags: syscall.CLONE_NEWIPC}
 	err = cmd.Run()
 	if e, ok := err.(*exec.ExitError); ok {
 		return e.ExitCode(), nil

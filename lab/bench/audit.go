@@ -20,6 +20,7 @@ import (
 	"github.com/haechi/haechi/core/estate"
 	"github.com/haechi/haechi/core/generate"
 	"github.com/haechi/haechi/core/plan"
+	"github.com/haechi/haechi/core/simulate"
 	"github.com/haechi/haechi/core/situation"
 )
 
@@ -235,7 +236,8 @@ func (b *auditBench) planted() error {
 		if err != nil {
 			return err
 		}
-		r, err := audit.Audit(audit.Input{Estate: e, Now: b.r.At})
+		back := simulate.Back(e, simulate.Defaults(e), func(n int) simulate.Chance { return rand.New(rand.NewPCG(1, uint64(n))) })
+		r, err := audit.Audit(audit.Input{Estate: e, Now: b.r.At, Back: back})
 		if err != nil {
 			return err
 		}

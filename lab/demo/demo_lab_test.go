@@ -30,6 +30,7 @@ func command(t *testing.T, args ...string) *exec.Cmd {
 }
 
 func TestDemoLosesNothingAndLeavesNothing(t *testing.T) {
+	memory := sharedMemory(t)
 	dir := t.TempDir()
 	acks := filepath.Join(dir, "acks")
 	cmd := command(t, "demo", "--json", "--acks", acks, "--seed", "11", "--dir", "/var/tmp/haechi-lab-test")
@@ -66,6 +67,27 @@ func TestDemoLosesNothingAndLeavesNothing(t *testing.T) {
 		}
 	}
 	nothingLeft(t)
+	for segment := range sharedMemory(t) {
+		if !memory[segment] {
+			t.Errorf("a segment of shared memory is left, which outlives its server until the machine is started anew: %s", segment)
+		}
+	}
+}
+
+// sharedMemory are the segments of System V memory that stand outside any namespace, by key and number.
+func sharedMemory(t *testing.T) map[string]bool {
+	t.Helper()
+	raw, err := os.ReadFile("/proc/sysvipc/shm")
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := map[string]bool{}
+	for line := range strings.Lines(string(raw)) {
+		if f := strings.Fields(line); len(f) > 2 {
+			out[f[0]+" "+f[1]] = true
+		}
+	}
+	return out
 }
 
 // nothingLeft looks for what a demo must take away.

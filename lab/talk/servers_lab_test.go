@@ -47,6 +47,7 @@ func asPostgres(t *testing.T, name string, args ...string) *exec.Cmd {
 	c.SysProcAttr = &syscall.SysProcAttr{
 		Credential: &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)},
 		Pdeathsig:  syscall.SIGKILL,
+		Cloneflags: syscall.CLONE_NEWIPC, // a killed server leaves its shared memory behind: it goes with the namespace
 	}
 	return c
 }
