@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/haechi/haechi/core/journal"
+	"github.com/haechi/haechi/core/response"
 	"github.com/haechi/haechi/tower/etcd"
 	"github.com/haechi/haechi/tower/web"
 )
@@ -94,6 +95,9 @@ func TestAnOldCopyOfADiskIsNotStartedAgainAndAgain(t *testing.T) {
 	must(t, err)
 	t.Cleanup(func() { _ = c.Stop() }) // what gave up cannot be stopped in good order
 	until(t, "it gives up", c.member.OldCopy)
+	if !response.Idle(c.alive()) {
+		t.Errorf("it says %v of itself: the others would go on waiting for what it drives", c.alive())
+	}
 	c.watchMember(within(t))
 	select {
 	case why := <-c.Broken():

@@ -11,6 +11,7 @@ import (
 	"github.com/haechi/haechi/core/estate"
 	"github.com/haechi/haechi/core/journal"
 	"github.com/haechi/haechi/core/plan"
+	"github.com/haechi/haechi/core/response"
 	"github.com/haechi/haechi/core/run"
 	"github.com/haechi/haechi/core/situation"
 	"github.com/haechi/haechi/tower/executor"
@@ -40,8 +41,8 @@ func (n *Node) isDriving() bool {
 	return ok
 }
 
-// trusted says whether the tower that drives is believed to be able to. A claim of this
-// tower that another process of it made is nobody's.
+// trusted says whether the tower that drives is believed to be able to: one that lost its data answers a second
+// after it died, and would be waited for for ever. A claim of this tower that another process of it made is nobody's.
 func (n *Node) trusted(d state.Drive) bool {
 	if d.Tower == "" || d.Tower == n.cfg.Name {
 		return d.Tower != "" && n.isDriving()
@@ -58,12 +59,8 @@ func (n *Node) trusted(d state.Drive) bool {
 	if b.now.Sites[seat.Site].Gone() {
 		return false
 	}
-	for _, t := range b.targets {
-		if t.Kind == situation.KindTower && t.Component == d.Tower {
-			return b.now.Things[t.ID].State != situation.Dead
-		}
-	}
-	return true
+	target := situation.TowerTarget(b.estate, estate.TowerID(d.Tower))
+	return b.now.Things[target].State != situation.Dead && !response.Idle(b.now.Facts[target])
 }
 
 // stumps says that an open run needs more than a tower of the release before understands, and that this

@@ -9,7 +9,9 @@ import (
 
 	"github.com/haechi/haechi/core/estate"
 	"github.com/haechi/haechi/core/plan"
+	"github.com/haechi/haechi/core/response"
 	"github.com/haechi/haechi/core/run"
+	"github.com/haechi/haechi/core/seats"
 	"github.com/haechi/haechi/core/situation"
 	"github.com/haechi/haechi/tower/executor"
 	"github.com/haechi/haechi/tower/state"
@@ -45,6 +47,11 @@ func TestWhoseDriveIsTrusted(t *testing.T) {
 		}
 		return b
 	}
+	says := func(seat string) beliefs {
+		b := believe(situation.Up, situation.Up)
+		b.now.Facts = map[string]map[string]string{situation.TowerTarget(e, "tower-b"): {response.FactSeat: seat}}
+		return b
+	}
 	mine, others := state.Drive{Tower: "tower-a", Term: 3, Claim: "x"}, state.Drive{Tower: "tower-b", Term: 4, Claim: "y"}
 	for name, tt := range map[string]struct {
 		b    beliefs
@@ -58,6 +65,9 @@ func TestWhoseDriveIsTrusted(t *testing.T) {
 		"AnotherThatIsDead":    {believe(situation.Up, situation.Dead), others, false},
 		"AnotherInALostSite":   {believe(situation.Lost, situation.Lost), others, false},
 		"AnotherInAnIsolated":  {believe(situation.Isolated, situation.Isolated), others, false},
+		"AnotherThatVotes":     {says(string(seats.Voter)), others, true},
+		"AnotherWithoutData":   {says(response.SeatWaits), others, false},
+		"AnotherThatStopped":   {says(response.SeatStopped), others, false},
 		"AnotherThatLeft":      {believe(situation.Up, situation.Up), state.Drive{Tower: "tower-c", Term: 4}, false},
 		"AnotherBeforeEstate":  {beliefs{}, others, true},
 		"AStrangerBeforeThat":  {beliefs{}, state.Drive{Tower: "tower-x", Term: 4}, false},

@@ -333,8 +333,11 @@ const (
 
 // alive is what this tower says to whoever asks whether it lives.
 func (n *Node) alive() map[string]string {
-	v := n.tellLine(situation.View{})
-	return map[string]string{response.FactSeat: string(n.seat()), factLine: strconv.FormatUint(v.Line, 10), factCluster: v.Cluster}
+	v, seat := n.tellLine(situation.View{}), string(n.seat())
+	if n.member != nil && n.member.Failure() != "" {
+		seat = response.SeatStopped
+	}
+	return map[string]string{response.FactSeat: seat, factLine: strconv.FormatUint(v.Line, 10), factCluster: v.Cluster}
 }
 
 // askOthers asks the other towers by which records they go, before this one thinks: a majority of those that

@@ -14,10 +14,17 @@ import (
 
 // Facts of a tower, as one that is asked whether it lives says of itself.
 const (
-	FactSeat = "seat" // a seats.State, or SeatWaits
+	FactSeat = "seat" // a seats.State, or one of these
 	// SeatWaits is said by a tower that has no data and asks for a seat.
 	SeatWaits = "waits"
+	// SeatStopped is said by a tower whose own member has given up: it looks and shows, and starts nothing.
+	SeatStopped = "stopped"
 )
+
+// Idle says that a tower, by its own facts, can neither vote nor drive, though it answers.
+func Idle(facts map[string]string) bool {
+	return facts[FactSeat] == SeatWaits || facts[FactSeat] == SeatStopped
+}
 
 // lasting is how long a tower has to be gone before its vote is given to another, where policy says nothing.
 // A machine that starts anew, or a site whose power is back within a quarter of an hour, needs nothing.
@@ -49,7 +56,7 @@ func Towers(e estate.Estate, now situation.Situation, members []Member) []seats.
 		target := situation.TowerTarget(e, id)
 		v, looked := now.Things[target]
 		t.Waits = v.State == situation.Up && now.Facts[target][FactSeat] == SeatWaits
-		t.Well = !t.Waits && t.Is != seats.Outside && (!looked || v.State == situation.Up)
+		t.Well = t.Is != seats.Outside && (!looked || v.State == situation.Up && !Idle(now.Facts[target]))
 		gone := v.State == situation.Dead || v.Gone()
 		t.Lost = gone && now.At.Sub(v.Since) >= patience
 		out = append(out, t)

@@ -20,7 +20,7 @@ func TestTowers(t *testing.T) {
 	now := situation.Situation{At: at, Things: map[string]situation.Verdict{}, Facts: map[string]map[string]string{}}
 	for name, v := range map[estate.TowerID]situation.Verdict{
 		"a": {State: situation.Up}, "b": {State: situation.Dead, Since: at.Add(-time.Hour)},
-		"c": {State: situation.Lost, Since: at.Add(-time.Minute)}, "d": {State: situation.Up}, "e": {State: situation.Suspect},
+		"c": {State: situation.Lost, Since: at.Add(-time.Minute)}, "d": {State: situation.Up}, "e": {State: situation.Suspect}, "g": {State: situation.Up},
 	} {
 		e.Towers[name] = estate.Tower{Site: estate.SiteID(name), Address: "x:1"}
 		now.Things[situation.TowerTarget(e, name)] = v
@@ -28,10 +28,13 @@ func TestTowers(t *testing.T) {
 	e.Towers["f"] = estate.Tower{Site: "f"}
 	now.Facts[situation.TowerTarget(e, "d")] = map[string]string{FactSeat: SeatWaits}
 	now.Facts[situation.TowerTarget(e, "b")] = map[string]string{FactSeat: SeatWaits} // from before it died
-	members := []Member{{"a", true}, {"b", true}, {"c", true}, {"d", true}, {"e", false}, {"f", true}, {"x", true}}
+	now.Facts[situation.TowerTarget(e, "a")] = map[string]string{FactSeat: string(seats.Voter)}
+	now.Facts[situation.TowerTarget(e, "g")] = map[string]string{FactSeat: SeatStopped}
+	members := []Member{{"g", true}, {"a", true}, {"b", true}, {"c", true}, {"d", true}, {"e", false}, {"f", true}, {"x", true}}
 	want := []seats.Tower{
 		{ID: "a", Site: "a", Is: seats.Voter, Well: true}, {ID: "b", Site: "b", Is: seats.Voter, Lost: true}, {ID: "c", Site: "c", Is: seats.Voter},
 		{ID: "d", Site: "d", Is: seats.Voter, Waits: true}, {ID: "e", Site: "e", Is: seats.Learner}, {ID: "f", Site: "f", Is: seats.Voter, Well: true},
+		{ID: "g", Site: "g", Is: seats.Voter},
 	}
 	if diff := cmp.Diff(want, Towers(e, now, members)); diff != "" {
 		t.Error(diff)
