@@ -55,6 +55,8 @@ type once struct {
 	grown   []bool          // by service: what it takes besides its own has been started
 	last    []int           // by service: the item that it waited for last before it was whole
 	busy    []bool          // by service and by store, in that order: its start or check is under way
+	waiting []int           // services that are not up and whole for good
+	silent  []int           // stores that may still come back by themselves, or by a check
 	queued  []task          // what waits for hands
 	hands   int             // that are free
 	manned  bool            // somebody is in command of hands
@@ -127,6 +129,10 @@ func (o *once) begin() {
 	}
 	for i, svc := range o.s.services {
 		o.up[svc.at], o.whole[i], o.last[i] = Never, Never, -1 // settle says which of them are up all the time
+		o.waiting = append(o.waiting, i)
+	}
+	for i := range o.s.stores {
+		o.silent = append(o.silent, i)
 	}
 	for i := range o.left {
 		o.left[i], o.leaves[i] = Never, -1
@@ -201,22 +207,30 @@ func (o *once) met(n *need) bool {
 // them included; and begins what has to be begun: starts, checks, the work of hands.
 func (o *once) settle() {
 	o.resume()
-	for i := range o.s.services {
+	for _, i := range o.waiting {
 		o.start(i)
 		o.complete(i)
 	}
-	for i := range o.s.stores {
+	for _, i := range o.silent {
 		o.check(i)
 		o.revive(i)
 	}
 	o.assign()
+	o.waiting = slices.DeleteFunc(o.waiting, func(i int) bool {
+		svc := &o.s.services[i]
+		return o.up[svc.at] != Never && o.whole[i] != Never && (o.busy[i] || svc.grows == 0 || o.s.gone[svc.at])
+	})
+	o.silent = slices.DeleteFunc(o.silent, func(i int) bool {
+		return o.up[o.s.stores[i].at] != Never || o.busy[len(o.s.services)+i]
+	})
 }
 
 // resume finds the greatest set of services that run and have all that they require, each other
 // included: nothing in a ring of them was ever stopped.
 func (o *once) resume() {
 	var able []int
-	for i, svc := range o.s.services {
+	for _, i := range o.waiting {
+		svc := &o.s.services[i]
 		if o.up[svc.at] == Never && !o.s.gone[svc.at] && o.forgotten(svc) && (svc.least == 0 || o.serversOf(i) > 0) {
 			able = append(able, i)
 			o.up[svc.at] = o.now
@@ -245,7 +259,7 @@ func (o *once) resume() {
 }
 
 // forgotten says whether users have forgotten all answers that led into a lost site.
-func (o *once) forgotten(svc service) bool {
+func (o *once) forgotten(svc *service) bool {
 	for _, n := range svc.names {
 		if o.left[n] > o.now {
 			return false
