@@ -55,6 +55,7 @@ type once struct {
 	grown   []bool          // by service: what it takes besides its own has been started
 	last    []int           // by service: the item that it waited for last before it was whole
 	busy    []bool          // by service and by store, in that order: its start or check is under way
+	marked  []bool          // by service: behind has met it
 	waiting []int           // services that are not up and whole for good
 	silent  []int           // stores that may still come back by themselves, or by a check
 	queued  []task          // what waits for hands
@@ -103,7 +104,7 @@ func (o *once) log(i item) int {
 func (s *Simulation) Once(c Chance) Outcome {
 	o := &once{s: s, c: c, known: -1, up: make([]time.Duration, len(s.names)), because: make([]int, len(s.names)),
 		left: make([]time.Duration, len(s.resolve)), leaves: make([]int, len(s.resolve)),
-		whole: make([]time.Duration, len(s.services)), grown: make([]bool, len(s.services)), last: make([]int, len(s.services)), busy: make([]bool, len(s.services)+len(s.stores))}
+		whole: make([]time.Duration, len(s.services)), grown: make([]bool, len(s.services)), marked: make([]bool, len(s.services)), last: make([]int, len(s.services)), busy: make([]bool, len(s.services)+len(s.stores))}
 	o.begin()
 	o.settle()
 	for len(o.queue) > 0 {
@@ -162,7 +163,28 @@ func (o *once) rise(at, because int) {
 		return
 	}
 	o.up[at], o.because[at] = o.now, because
-	o.settle()
+	o.settleAmong(o.behind(at))
+}
+
+// behind are the services that may resume now that a component is there: those that require it or run on it, and
+// whoever waits for them.
+func (o *once) behind(at int) []int {
+	var out []int
+	for todo := []int{at}; len(todo) > 0; {
+		last := todo[len(todo)-1]
+		todo = todo[:len(todo)-1]
+		for _, i := range o.s.users[last] {
+			if svc := o.s.services[i].at; o.up[svc] == Never && !o.marked[i] {
+				o.marked[i] = true
+				out, todo = append(out, i), append(todo, svc)
+			}
+		}
+	}
+	for _, i := range out {
+		o.marked[i] = false
+	}
+	slices.Sort(out)
+	return out
 }
 
 // answersLeave notes that no server gives a lost site's answers any more; resolvers forget later.
@@ -205,8 +227,11 @@ func (o *once) met(n *need) bool {
 
 // settle brings back all that can be: services that run and only waited for others, at once, rings of
 // them included; and begins what has to be begun: starts, checks, the work of hands.
-func (o *once) settle() {
-	o.resume()
+func (o *once) settle() { o.settleAmong(o.waiting) }
+
+// settleAmong is settle where some services, and no others, may be able to resume.
+func (o *once) settleAmong(some []int) {
+	o.resume(some)
 	for _, i := range o.waiting {
 		o.start(i)
 		o.complete(i)
@@ -225,11 +250,11 @@ func (o *once) settle() {
 	})
 }
 
-// resume finds the greatest set of services that run and have all that they require, each other
+// resume finds, among some, the greatest set of services that run and have all that they require, each other
 // included: nothing in a ring of them was ever stopped.
-func (o *once) resume() {
+func (o *once) resume(some []int) {
 	var able []int
-	for _, i := range o.waiting {
+	for _, i := range some {
 		svc := &o.s.services[i]
 		if o.up[svc.at] == Never && !o.s.gone[svc.at] && o.forgotten(svc) && (svc.least == 0 || o.serversOf(i) > 0) {
 			able = append(able, i)
