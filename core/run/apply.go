@@ -253,8 +253,8 @@ func (r Run) questions(step int) []int {
 	if r.Asked != nil && step == 0 {
 		out = append(out, 0)
 	}
-	for i, p := range r.Steps {
-		if p.Question != nil && (step == 0 || step == i+1) {
+	for i := range r.Steps {
+		if r.Steps[i].Question != nil && (step == 0 || step == i+1) {
 			out = append(out, i+1)
 		}
 	}

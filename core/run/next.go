@@ -23,10 +23,38 @@ func (r Run) Next() []Command {
 // wanted is Next without closing.
 func (r Run) wanted() []Command {
 	var out []Command
-	for i := range r.Steps {
-		out = append(out, r.wants(i)...)
+	for i, calm := 0, r.calm(); i < len(r.Steps); i++ {
+		if !r.rests(i, calm) {
+			out = append(out, r.wants(i)...)
+		}
 	}
 	return out
+}
+
+// calm says that nothing happened for which a step would be stopped, or what is done taken back.
+func (r *Run) calm() bool {
+	for i := range r.Steps {
+		if p := &r.Steps[i]; p.gaveUp || p.Question != nil {
+			return false
+		}
+	}
+	return r.aborted == "" && !r.superseded
+}
+
+// rests says at a glance that a step wants nothing: it waits for others, is under way, or done for good. In a
+// run of thousands of steps nearly all are one of these, and each event asks for all of them.
+func (r *Run) rests(i int, calm bool) bool {
+	switch r.Steps[i].State {
+	case Doing, IsDone:
+		return calm
+	case Waiting:
+		for _, a := range r.Plan.Steps[i].After {
+			if r.Steps[a-1].State != IsDone {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // wants is what one step wants.
@@ -193,8 +221,8 @@ func ends(p plan.Plan) bool {
 
 // closing says whether the run is at its end, and with which words.
 func (r Run) closing() (string, bool) {
-	for _, p := range r.Steps {
-		if p.State == Doing || p.State == Undoing {
+	for i := range r.Steps {
+		if p := &r.Steps[i]; p.State == Doing || p.State == Undoing {
 			return "", false
 		}
 	}
@@ -250,8 +278,8 @@ func (r Run) waits() bool {
 
 func (r Run) count(s StepState) int {
 	n := 0
-	for _, p := range r.Steps {
-		if p.State == s {
+	for i := range r.Steps {
+		if r.Steps[i].State == s {
 			n++
 		}
 	}

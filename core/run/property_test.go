@@ -230,6 +230,9 @@ func TestInvariants(t *testing.T) {
 		for range rapid.IntRange(0, 60).Draw(t, "length") {
 			c.took = estate.Duration(rapid.SampledFrom([]time.Duration{0, 100 * time.Millisecond, 2 * time.Second}).Draw(t, "took"))
 			c.chance(t, pick, outcome)
+			if quick, each := c.r.WantedOfEach(); join(quick) != join(each) {
+				t.Fatalf("a step that wants something is passed over:\n%s\nwants %s, asked one by one %s", c.r, join(quick), join(each))
+			}
 		}
 		c.calm(t)
 	})

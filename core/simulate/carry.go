@@ -87,9 +87,12 @@ func (t *tower) drive() {
 	for again := true; again; {
 		again = false
 		for _, c := range t.r.Next() {
-			if t.obey(c) {
-				again = true
-				break // what it wants may have changed
+			if !t.obey(c) {
+				continue
+			}
+			again = true
+			if c.Kind != run.Do { // what it wants may have changed; that a step begins makes no other want less
+				break
 			}
 		}
 	}

@@ -55,6 +55,9 @@ type once struct {
 	grown   []bool          // by service: what it takes besides its own has been started
 	last    []int           // by service: the item that it waited for last before it was whole
 	busy    []bool          // by service and by store, in that order: its start or check is under way
+	marked  []bool          // by service: behind has met it
+	waiting []int           // services that are not up and whole for good
+	silent  []int           // stores that may still come back by themselves, or by a check
 	queued  []task          // what waits for hands
 	hands   int             // that are free
 	manned  bool            // somebody is in command of hands
@@ -101,7 +104,7 @@ func (o *once) log(i item) int {
 func (s *Simulation) Once(c Chance) Outcome {
 	o := &once{s: s, c: c, known: -1, up: make([]time.Duration, len(s.names)), because: make([]int, len(s.names)),
 		left: make([]time.Duration, len(s.resolve)), leaves: make([]int, len(s.resolve)),
-		whole: make([]time.Duration, len(s.services)), grown: make([]bool, len(s.services)), last: make([]int, len(s.services)), busy: make([]bool, len(s.services)+len(s.stores))}
+		whole: make([]time.Duration, len(s.services)), grown: make([]bool, len(s.services)), marked: make([]bool, len(s.services)), last: make([]int, len(s.services)), busy: make([]bool, len(s.services)+len(s.stores))}
 	o.begin()
 	o.settle()
 	for len(o.queue) > 0 {
@@ -127,6 +130,10 @@ func (o *once) begin() {
 	}
 	for i, svc := range o.s.services {
 		o.up[svc.at], o.whole[i], o.last[i] = Never, Never, -1 // settle says which of them are up all the time
+		o.waiting = append(o.waiting, i)
+	}
+	for i := range o.s.stores {
+		o.silent = append(o.silent, i)
 	}
 	for i := range o.left {
 		o.left[i], o.leaves[i] = Never, -1
@@ -156,7 +163,28 @@ func (o *once) rise(at, because int) {
 		return
 	}
 	o.up[at], o.because[at] = o.now, because
-	o.settle()
+	o.settleAmong(o.behind(at))
+}
+
+// behind are the services that may resume now that a component is there: those that require it or run on it, and
+// whoever waits for them.
+func (o *once) behind(at int) []int {
+	var out []int
+	for todo := []int{at}; len(todo) > 0; {
+		last := todo[len(todo)-1]
+		todo = todo[:len(todo)-1]
+		for _, i := range o.s.users[last] {
+			if svc := o.s.services[i].at; o.up[svc] == Never && !o.marked[i] {
+				o.marked[i] = true
+				out, todo = append(out, i), append(todo, svc)
+			}
+		}
+	}
+	for _, i := range out {
+		o.marked[i] = false
+	}
+	slices.Sort(out)
+	return out
 }
 
 // answersLeave notes that no server gives a lost site's answers any more; resolvers forget later.
@@ -199,24 +227,35 @@ func (o *once) met(n *need) bool {
 
 // settle brings back all that can be: services that run and only waited for others, at once, rings of
 // them included; and begins what has to be begun: starts, checks, the work of hands.
-func (o *once) settle() {
-	o.resume()
-	for i := range o.s.services {
+func (o *once) settle() { o.settleAmong(o.waiting) }
+
+// settleAmong is settle where some services, and no others, may be able to resume.
+func (o *once) settleAmong(some []int) {
+	o.resume(some)
+	for _, i := range o.waiting {
 		o.start(i)
 		o.complete(i)
 	}
-	for i := range o.s.stores {
+	for _, i := range o.silent {
 		o.check(i)
 		o.revive(i)
 	}
 	o.assign()
+	o.waiting = slices.DeleteFunc(o.waiting, func(i int) bool {
+		svc := &o.s.services[i]
+		return o.up[svc.at] != Never && o.whole[i] != Never && (o.busy[i] || svc.grows == 0 || o.s.gone[svc.at])
+	})
+	o.silent = slices.DeleteFunc(o.silent, func(i int) bool {
+		return o.up[o.s.stores[i].at] != Never || o.busy[len(o.s.services)+i]
+	})
 }
 
-// resume finds the greatest set of services that run and have all that they require, each other
+// resume finds, among some, the greatest set of services that run and have all that they require, each other
 // included: nothing in a ring of them was ever stopped.
-func (o *once) resume() {
+func (o *once) resume(some []int) {
 	var able []int
-	for i, svc := range o.s.services {
+	for _, i := range some {
+		svc := &o.s.services[i]
 		if o.up[svc.at] == Never && !o.s.gone[svc.at] && o.forgotten(svc) && (svc.least == 0 || o.serversOf(i) > 0) {
 			able = append(able, i)
 			o.up[svc.at] = o.now
@@ -245,7 +284,7 @@ func (o *once) resume() {
 }
 
 // forgotten says whether users have forgotten all answers that led into a lost site.
-func (o *once) forgotten(svc service) bool {
+func (o *once) forgotten(svc *service) bool {
 	for _, n := range svc.names {
 		if o.left[n] > o.now {
 			return false

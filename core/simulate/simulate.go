@@ -38,6 +38,7 @@ type Simulation struct {
 	resolve  []resolved
 	pools    []lostPool // in the order in which they are booted
 	stands   [][]int    // by component: the lost pools that it stands on, itself or by its host
+	users    [][]int    // by component: the services that require it, or run on it
 }
 
 // service is one service with what it waits for.
@@ -121,6 +122,7 @@ func onGround(e estate.Estate, m Model) *ground {
 	}
 	g.declareStores()
 	g.declareServices()
+	g.declareUsers()
 	g.manned = e
 	g.manned.Hosts = withAgents(e.Hosts)
 	for _, svc := range e.Services {
@@ -242,6 +244,26 @@ func (s *Simulation) declareServices() {
 		s.services = append(s.services, svc)
 	}
 	slices.SortStableFunc(s.services, func(a, b service) int { return a.tier - b.tier })
+}
+
+// declareUsers says of each component whom it may bring back.
+func (s *Simulation) declareUsers() {
+	s.users = make([][]int, len(s.names))
+	for i := range s.services {
+		var add func(needs []need)
+		add = func(needs []need) {
+			for _, n := range needs {
+				if n.of == nil {
+					s.users[n.at] = append(s.users[n.at], i)
+				}
+				add(n.of)
+			}
+		}
+		add(s.services[i].requires)
+		for _, r := range s.services[i].runs {
+			s.users[r.pool] = append(s.users[r.pool], i)
+		}
+	}
 }
 
 // leaving lists the names of each service that lose an answer.
