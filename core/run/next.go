@@ -38,7 +38,7 @@ func (r *Run) calm() bool {
 			return false
 		}
 	}
-	return r.aborted == "" && !r.superseded
+	return r.aborted == "" && !r.superseded && r.Paused == ""
 }
 
 // rests says at a glance that a step wants nothing: it waits for others, is under way, or done for good. In a
