@@ -5,11 +5,14 @@ package lab
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"testing"
 	"time"
 
 	"github.com/miekg/dns"
+
+	"github.com/haechi/haechi/lab/wan"
 )
 
 func TestDatabasesReplicateAndNameServersAreLocked(t *testing.T) {
@@ -155,7 +158,7 @@ func resolve(t *testing.T, l *Lab, from, at Place) *dns.Msg {
 }
 
 // burn sets fire to a site while it talks to the others, and looks into a
-// capture for packets that left it afterwards.
+// capture for packets that left it afterwards, once its kernel has tried to send some.
 func burn(t *testing.T, l *Lab, p Place) {
 	t.Helper()
 	capture := l.path("fire.pcap")
@@ -171,21 +174,35 @@ func burn(t *testing.T, l *Lab, p Place) {
 			}
 		}
 	}()
-	time.Sleep(300 * time.Millisecond)
+	before := sentBy(t, l, p)
+	sent := func(what string, enough func(now wan.Counters) bool) {
+		t.Helper()
+		err := until(t.Context(), 10*time.Second, func() error {
+			if now := sentBy(t, l, p); !enough(now) {
+				return fmt.Errorf("%s %s: %+v, before %+v", p, what, now, before)
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	sent("does not talk", func(now wan.Counters) bool { return now.Packets > before.Packets+50 })
 	fire, err := l.Fire(t.Context(), p)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Log(fire)
-	time.Sleep(300 * time.Millisecond)
+	before = sentBy(t, l, p)
+	sent("did not try to send anything", func(now wan.Counters) bool { return now.Cut > before.Cut }) // what was not acknowledged is sent again
 	if err := l.WAN().Capture(t.Context(), ""); err != nil {
 		t.Fatal(err)
 	}
-	before, after, err := CapturedFrom(capture, p, fire.At)
-	if err != nil || before == 0 || after != 0 {
-		t.Errorf("%d packets left %s before the fire, %d after it, %v", before, p, after, err)
+	captured, after, err := CapturedFrom(capture, p, fire.At)
+	if err != nil || captured == 0 || after != 0 {
+		t.Errorf("%d packets left %s before the fire, %d after it, %v", captured, p, after, err)
 	}
-	t.Logf("%d packets left %s before the fire", before, p)
+	t.Logf("%d packets left %s before the fire", captured, p)
 	left, err := l.residents(p)
 	if err != nil || len(left) > 0 {
 		t.Errorf("still there: %+v, %v", left, err)
@@ -193,4 +210,20 @@ func burn(t *testing.T, l *Lab, p Place) {
 	if _, err := net.DialTimeout("unix", l.socket(p)+"/.s.PGSQL.5432", time.Second); err == nil {
 		t.Error("the database of the burned site still accepts connections")
 	}
+}
+
+// sentBy adds up what the lines that lead out of a place carried and dropped.
+func sentBy(t *testing.T, l *Lab, p Place) (sum wan.Counters) {
+	t.Helper()
+	s, err := l.WAN().Status(t.Context(), false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, line := range s.Lines {
+		if line.Direction.From == string(p) {
+			sum.Packets += line.Counters.Packets
+			sum.Cut += line.Counters.Cut
+		}
+	}
+	return sum
 }
