@@ -66,13 +66,14 @@ func (u *Unit) readPages(ctx context.Context, j *checkJob, from cursor) error {
 	for _, f := range files {
 		all += f.bytes
 	}
+	buf := make([]byte, slice*p.size) // one for all: most files are small, and each would cost the agent a collection of its whole heap
 	for _, f := range files {
 		if f.path >= from.at {
 			first := uint32(0)
 			if f.path == from.at {
 				first = uint32(from.n) //nolint:gosec // a file has fewer pages
 			}
-			if err := u.readFile(ctx, j, p, f, first, done, all); err != nil {
+			if err := u.readFile(ctx, j, p, f, first, buf, done, all); err != nil {
 				return err
 			}
 		}
@@ -123,7 +124,7 @@ func (u *Unit) relationFiles() ([]dataFile, error) {
 }
 
 // readFile reads one file, a slice at a time. One that goes away meanwhile was dropped.
-func (u *Unit) readFile(ctx context.Context, j *checkJob, p pagesOf, f dataFile, first uint32, done, all int64) error {
+func (u *Unit) readFile(ctx context.Context, j *checkJob, p pagesOf, f dataFile, first uint32, buf []byte, done, all int64) error {
 	in, err := os.Open(filepath.Join(u.set.Data, f.path))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -132,7 +133,6 @@ func (u *Unit) readFile(ctx context.Context, j *checkJob, p pagesOf, f dataFile,
 		return err
 	}
 	defer in.Close()
-	buf := make([]byte, slice*p.size)
 	for at := first; ; at += slice {
 		began, ready := time.Now(), queued(ownThread)
 		n, err := in.ReadAt(buf, int64(at)*int64(p.size))
