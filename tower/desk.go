@@ -59,7 +59,7 @@ func (n *Node) Apply(ctx context.Context, by pki.Identity, files []web.File, ifV
 	if err != nil {
 		return web.Applied{}, err
 	}
-	v, err := n.store.Apply(ctx, raw, by.Name, uint64(ifVersion), diff...)
+	v, err := n.store.Apply(ctx, raw, by.Name, uint64(ifVersion), s.Opened, diff...)
 	if err != nil {
 		return web.Applied{}, refusal(err)
 	}
@@ -103,8 +103,11 @@ func keepsStores(by pki.Identity, have, next estate.Estate, s state.Snapshot) er
 		}
 		for _, m := range old.MemberIDs() {
 			_, stays := now.Members[m]
+			sv, keeps := keptBy(s, id, m)
 			switch {
 			case stays:
+			case keeps:
+				return refuse(fmt.Sprintf("haechi salvage show %s, then apply or discard it; else leave %s in", sv, m), "a copy of salvage %s lies on %s, and people have not decided about its rows", sv, m)
 			case m == rec.Primary || slices.Contains(rec.Sync, m):
 				return refuse(fmt.Sprintf("where it is gone for good: haechi count-out %s %s, then apply again; else leave it in", id, m), "%s counts there", m)
 			case slices.Contains(rec.Former, m) && !by.Has(pki.Approver):
@@ -114,6 +117,17 @@ func keepsStores(by pki.Identity, have, next estate.Estate, s state.Snapshot) er
 		}
 	}
 	return nil
+}
+
+// keptBy is a salvage of a store that people have still to decide about, and of which a member holds a copy. Nobody
+// would reach that copy by a member that the estate does not name.
+func keptBy(s state.Snapshot, id estate.StoreID, m estate.MemberID) (string, bool) {
+	for _, sv := range slices.Sorted(maps.Keys(s.Salvages)) {
+		if r := s.Salvages[sv]; r.Store == id && r.State == situation.SalvageOpen && slices.Contains(r.Holders, m) {
+			return sv, true
+		}
+	}
+	return "", false
 }
 
 // openAbout is a run that still has something to do with a store.

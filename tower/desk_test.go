@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/haechi/haechi/core/estate"
 	"github.com/haechi/haechi/core/journal"
@@ -85,7 +86,20 @@ func TestTheDeskRefuses(t *testing.T) {
 	files := []web.File{{Name: "estate.yaml", Data: []byte(without)}}
 	_, err = n.Apply(within(t), operator, files, -1)
 	refusedAs(t, err, web.Forbidden, "what only it holds would be read by nobody")
-	v, err := n.Apply(within(t), pki.Identity{Kind: pki.Person, Name: "kim", Roles: []string{pki.Approver, pki.Operator}}, files, -1)
+	kim := pki.Identity{Kind: pki.Person, Name: "kim", Roles: []string{pki.Approver, pki.Operator}}
+	kept := situation.Salvage{ID: "r-1-a", Store: "talk-db", Member: "a", Rows: 3, Holders: []estate.MemberID{"b", "c"}, State: situation.SalvageOpen}
+	keep := func(sv situation.Salvage) {
+		t.Helper()
+		_, err := n.store.Append(within(t), d, []journal.Entry{{Kind: "note", Text: "salvage"}}, state.SalvagePut{Salvage: sv})
+		must(t, err)
+		until(t, "the tower knows of the salvage", func() bool { return n.store.Snapshot().Salvages[sv.ID].State == sv.State })
+	}
+	keep(kept)
+	_, err = n.Apply(within(t), kim, files, -1)
+	refusedAs(t, err, web.Unmet, "a copy of salvage r-1-a lies on c")
+	kept.State, kept.By, kept.Closed = situation.SalvageDiscarded, []string{"kim"}, time.Unix(1, 0).UTC()
+	keep(kept)
+	v, err := n.Apply(within(t), kim, files, -1)
 	must(t, err)
 	until(t, "it is known that c is left out", func() bool { return n.store.Snapshot().Estate.Version == v.Version })
 	w.apply(n, text)

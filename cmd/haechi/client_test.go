@@ -183,6 +183,29 @@ func TestSurvivingTowerAnswers(t *testing.T) {
 	}
 }
 
+// A tower without the quorum is believed only where no other one answers.
+func TestATowerWithTheQuorumIsBelieved(t *testing.T) {
+	tn := newTown(t, pki.Viewer)
+	alone := func() web.Now {
+		n := peace()
+		n.Tower, n.Quorum = "given-up", web.Quorum{Why: "the towers go on without this one"}
+		n.Headline.Text = "NO QUORUM"
+		return n
+	}
+	tn.tower(desk{NowFunc: alone})
+	for range 2 {
+		out, err := tn.haechi("status")
+		if err != nil || !strings.Contains(out, "NO QUORUM") || !strings.Contains(out, "as given-up sees it") {
+			t.Errorf("%v\n%s", err, out)
+		}
+		tn.dead()
+	}
+	tn.tower(desk{NowFunc: peace})
+	if out, err := tn.haechi("status"); err != nil || !strings.Contains(out, "ALL SITES UP") || strings.Contains(out, "given-up") {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
+
 func TestLostSiteDoesNotServe(t *testing.T) {
 	tn := newTown(t, pki.Viewer)
 	tn.tower(desk{NowFunc: func() web.Now {

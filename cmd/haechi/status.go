@@ -21,8 +21,8 @@ func statusCommand(o *options) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			var n web.Now
-			if err := towers.get(c.Context(), "now", &n); err != nil {
+			n, err := towers.now(c.Context())
+			if err != nil {
 				return err
 			}
 			return o.show(c, n, func(w io.Writer) { drawNow(w, n) })

@@ -43,7 +43,7 @@ func (in Input) deafSince(id estate.StoreID, m estate.MemberID) time.Time {
 	r, f, v := in.Stores[id], in.facts(id, m), in.Now.Sites[in.siteOf(id, m)]
 	since := in.Now.Deaf[situation.DatabaseTarget(in.Estate, id, m)]
 	switch {
-	case since.IsZero() || in.Now.At.Sub(since) < deafLong || v.State != situation.Up || in.Now.At.Sub(v.Since) < follow:
+	case since.IsZero() || in.Now.At.Sub(since) < deafLong || v.State != situation.Up && v.State != situation.Suspect || in.Now.At.Sub(v.Since) < follow:
 		return time.Time{}
 	case slices.Contains(r.Former, m) || !slices.Contains(r.Sync, m) || f[situation.FactRunning] != "true" || f[situation.FactBroken] != "":
 		return time.Time{} // more is wrong with it than that

@@ -81,6 +81,9 @@ func (j *backJob) mayRewrite(ctx context.Context, e evidence, method, reason str
 		return nil
 	case j.mem.Role == asFollower && e.Beyond == "" && e.Strange == "":
 		return nil // it only ever received, and no more than its primary has
+	case j.mem.Rebuild.Kept == "" && j.mem.Role == "":
+		return agent.Refuse(agent.Unsafe, "%s is new to the store, and %s holds a copy already that would have to be made anew (%s): where nothing in it is needed, move it away (mv %[2]s %[2]s.old), and the next try copies the primary's",
+			j.u.set.Member, j.u.set.Data, reason)
 	case j.mem.Rebuild.Kept == "":
 		return agent.Refuse(agent.Unsafe, "%s may hold what nobody else does (%s), and no salvage of it is named: salvage it first", j.u.set.Member, reason)
 	case !e.wasRead(j.mem):

@@ -162,7 +162,9 @@ func (w world) givesOutMore(than uint64) {
 		if err != nil {
 			return err
 		}
-		said, err := w.Haechi(w.Context(), "failover", "talk-db", "--to", string(others(lab.Pangyo, p)[0]))
+		ctx, cancel := context.WithTimeout(w.Context(), 20*time.Second) // it follows the run, which may ask people something
+		defer cancel()
+		said, err := w.Haechi(ctx, "failover", "talk-db", "--to", string(others(lab.Pangyo, p)[0]))
 		all, unread := w.runs(lab.Anyang, since)
 		if i := slices.IndexFunc(all, func(r tale) bool { return r.Plan.Kind == plan.Failover }); i >= 0 {
 			opened = all[i]

@@ -60,6 +60,9 @@ func (b *board) apply(kv *mvccpb.KeyValue, gone bool) error {
 	case keyActs:
 		b.snap.Acts = kv.ModRevision
 		return nil
+	case keyNextRun:
+		b.snap.Opened = kv.ModRevision
+		return nil
 	}
 	switch {
 	case strings.HasPrefix(key, keyJournal):

@@ -81,6 +81,7 @@ func (r RunInfo) Open() bool { return r.Closed.IsZero() }
 type Snapshot struct {
 	Revision    int64 // 0: nothing was read yet
 	Acts        int64 // changes with each act of a person; see [Batch.Basis]
+	Opened      int64 // changes with each run that is opened; see [Store.Apply]
 	Drive       Drive
 	Line        Line
 	Cluster     string // that the records were read from, as Line names it

@@ -25,7 +25,7 @@ import (
 func furnish(t *testing.T, s *state.Store) journal.Entry {
 	t.Helper()
 	d := claimed(t, s)
-	_, err := s.Apply(ctx(t), []byte("estate"), "operator", 0)
+	_, err := s.Apply(ctx(t), []byte("estate"), "operator", 0, 0)
 	must(t, err)
 	must(t, s.Arm(ctx(t), "pangyo", "operator"))
 	must(t, s.Arm(ctx(t), "tier-0", "operator"))

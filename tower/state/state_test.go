@@ -287,6 +287,21 @@ func TestARecordThatAnotherChangedIsNotOverwritten(t *testing.T) {
 	must(t, put(have, compared))
 }
 
+func TestAnEstateCheckedBeforeARunWasOpenedIsNotApplied(t *testing.T) {
+	s := open(t, etcdtest.Client(t), "tower-a")
+	d := claimed(t, s)
+	checked := until(t, s, func(s state.Snapshot) bool { return s.Drive == d })
+	ev := opened(t, s, d, "talk-db")
+	_, err := s.Apply(ctx(t), []byte("one"), "operator", 0, checked.Opened)
+	wantIs(t, err, state.ErrStale)
+	snap := until(t, s, func(s state.Snapshot) bool { return s.Index[ev.Run].Open() })
+	if snap.Estate.Version != 0 {
+		t.Fatalf("version %d holds", snap.Estate.Version)
+	}
+	_, err = s.Apply(ctx(t), []byte("one"), "operator", 0, snap.Opened)
+	must(t, err)
+}
+
 func TestAHoldStopsARunThatWasDecidedBefore(t *testing.T) {
 	s := open(t, etcdtest.Client(t), "tower-a")
 	d := claimed(t, s)
@@ -335,11 +350,11 @@ func TestARunIsReadBackAsItWasWritten(t *testing.T) {
 func TestEstateIsAppliedOverTheVersionThatWasSeen(t *testing.T) {
 	c := etcdtest.Client(t)
 	a, b := open(t, c, "tower-a"), open(t, c, "tower-b")
-	v, err := a.Apply(ctx(t), []byte("one"), "operator", 0)
+	v, err := a.Apply(ctx(t), []byte("one"), "operator", 0, 0)
 	must(t, err)
-	_, err = b.Apply(ctx(t), []byte("other"), "operator-2", 0)
+	_, err = b.Apply(ctx(t), []byte("other"), "operator-2", 0, 0)
 	wantIs(t, err, state.ErrConflict)
-	_, err = b.Apply(ctx(t), []byte("two"), "operator-2", v.Version, "any: 1 -> 2")
+	_, err = b.Apply(ctx(t), []byte("two"), "operator-2", v.Version, 0, "any: 1 -> 2")
 	must(t, err)
 	snap := until(t, a, func(s state.Snapshot) bool { return s.Estate.Version == 2 })
 	if string(snap.EstateRaw) != "two" || snap.Estate.By != "operator-2" {
@@ -352,10 +367,10 @@ func TestEstateIsAppliedOverTheVersionThatWasSeen(t *testing.T) {
 	}
 	_, err = b.EstateAt(ctx(t), 7)
 	wantIs(t, err, state.ErrNotFound)
-	if _, err := a.Apply(ctx(t), make([]byte, 2<<20), "operator", 2); err == nil {
+	if _, err := a.Apply(ctx(t), make([]byte, 2<<20), "operator", 2, 0); err == nil {
 		t.Fatal("2 MB were stored")
 	}
-	if err := func() error { _, err := a.Apply(ctx(t), make([]byte, 1<<20), "operator", 2); return err }(); err != nil {
+	if err := func() error { _, err := a.Apply(ctx(t), make([]byte, 1<<20), "operator", 2, 0); return err }(); err != nil {
 		t.Fatalf("1 MB: %v", err)
 	}
 }
