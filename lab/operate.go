@@ -75,13 +75,13 @@ func (l *Lab) configureOperator() error {
 // returns what it printed.
 func (l *Lab) Haechi(ctx context.Context, args ...string) (string, error) {
 	args = append([]string{l.program("haechi"), "--config", l.path("operator.yaml")}, args...)
-	return l.command(spawn{ns: l.NS(Users), dir: l.o.Dir, args: args})
+	return l.commandWithin(ctx, spawn{ns: l.NS(Users), dir: l.o.Dir, args: args})
 }
 
 // Tower runs a command about a site's own tower on its host, as the user that it runs as: "init", "restore FILE".
 func (l *Lab) Tower(ctx context.Context, p Place, args ...string) (string, error) {
 	args = append([]string{l.programIn(p, "haechi"), "tower"}, append(args, "--config", l.at(p, "tower", "tower.yaml"))...)
-	return l.command(spawn{ns: l.NS(p), user: towerUser, dir: l.at(p, "tower"), args: args})
+	return l.commandWithin(ctx, spawn{ns: l.NS(p), user: towerUser, dir: l.at(p, "tower"), args: args})
 }
 
 // LoseDisk gives a site's tower, which must not run, an empty disk.

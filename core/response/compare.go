@@ -51,9 +51,16 @@ func (in Input) asksToCompare(o OpenRun, id estate.StoreID) bool {
 	return in.compares(o, id) && !o.Idle.IsZero() && in.Now.At.Sub(o.Idle) >= follow
 }
 
-// compared says that a run has just tried to compare a store, and that nobody has come back since; empty: none has. It is tried again after a while: what stood in its way may be over, such as a transaction that took long.
+// compared says that a run has just tried to compare a store, and that nobody has come back since; empty: none has. It is tried again after a while: what stood in its way may be over, such as a transaction that took long. One that
+// a person has ended is not.
 func (in Input) compared(o OpenRun, w want) string {
-	if o.Kind != w.kind || o.Subject != w.subject || o.open() || o.Status == run.StatusTaken || o.Closed.Before(w.anew) || in.Now.At.Sub(o.Closed) > rest {
+	if o.Kind != w.kind || o.Subject != w.subject || o.open() || o.Status == run.StatusTaken || o.Closed.Before(w.anew) {
+		return ""
+	}
+	if o.Status == run.StatusUndone {
+		return fmt.Sprintf("run %s, which compared them, was aborted: haechi verify %s begins again", o.ID, w.subject)
+	}
+	if in.Now.At.Sub(o.Closed) > rest {
 		return ""
 	}
 	return fmt.Sprintf("run %s did not find that all hold the same: see haechi run show %s; it is tried again after %v, or by haechi verify %s", o.ID, o.ID, rest, w.subject)

@@ -56,7 +56,7 @@ var (
 // writes three keys, so the quota holds several hundred thousand entries.
 const (
 	quotaBytes      = 512 << 20
-	maxRequestBytes = 1536 << 10 // an estate is the largest thing that is written
+	maxRequestBytes = 8 << 20 // a run over hundreds of stores, which is written at once, is the largest thing
 	// What begins together is written together: a run over hundreds of stores, or a new line of the records. etcd's own
 	// 128 operations would bear about 40 stores; the bytes above are what bounds it here.
 	maxOperations   = 8192

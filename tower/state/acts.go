@@ -11,7 +11,7 @@ import (
 	"github.com/haechi/haechi/core/run"
 )
 
-// maxEstate bounds the bytes of one version of the estate: etcd takes no larger request.
+// maxEstate bounds the bytes of one version of the estate, as it is stored.
 const maxEstate = 1 << 20
 
 // act writes what a person did, from any tower that has the quorum. build gets
