@@ -43,7 +43,7 @@ func (in Input) Failback(id estate.StoreID) Failback {
 		return f
 	}
 	for _, l := range in.standing().OfStore(id) {
-		if l.Kind != situation.LackVerified { // of which more is known below
+		if l.Kind != situation.LackVerified && l.Kind != situation.LackDiffers { // of which more is known below
 			no("redundancy is not whole: %s", l.Text)
 		}
 	}

@@ -36,7 +36,8 @@ const (
 	LackRule      LackKind = "rule"      // fewer hold a write than declared
 	LackMember    LackKind = "member"    // it is not counted, or is being made anew
 	LackStreaming LackKind = "streaming" // it is counted, and does not run, does not receive, or is far behind
-	LackVerified  LackKind = "verified"  // nobody knows whether all members hold the same, or they do not
+	LackVerified  LackKind = "verified"  // nobody knows whether all members hold the same
+	LackDiffers   LackKind = "differs"   // they do not
 	LackAgent     LackKind = "agent"     // nothing could be ordered there
 	LackAnswers   LackKind = "answers"   // users are not sent there
 	LackServer    LackKind = "server"    // a name server is silent, or old
@@ -75,10 +76,15 @@ func Missing(s Standing) (out []Lack) {
 }
 
 // InSite keeps what is missing in a site, or in no one site: what the return of that site can help. A store
-// that was never adopted waits for people, wherever it stands.
+// that was never adopted waits for people, wherever it stands; and the comparison of one of which more is missing
+// elsewhere waits for that.
 func InSite(all []Lack, site estate.SiteID) []Lack {
+	elsewhere := map[string]bool{}
+	for _, l := range all {
+		elsewhere[l.Component] = elsewhere[l.Component] || l.Site != "" && l.Site != site
+	}
 	return slices.DeleteFunc(slices.Clone(all), func(l Lack) bool {
-		return l.Site != "" && l.Site != site || l.Site == "" && l.Kind == LackPrimary
+		return l.Site != "" && l.Site != site || l.Site == "" && (l.Kind == LackPrimary || l.Kind == LackVerified && elsewhere[l.Component])
 	})
 }
 
@@ -119,7 +125,7 @@ func (s Standing) OfStore(id estate.StoreID) (out []Lack) {
 	}
 	switch {
 	case rec.Differs != "":
-		lack(LackVerified, "", "", "its members differ: %s", rec.Differs)
+		lack(LackDiffers, "", "", "its members differ: %s", rec.Differs)
 	case rec.Verified.IsZero() && len(rec.LeftOut) > 0:
 		lack(LackVerified, "", "", "its members were compared, but for %s: haechi verify %s", listed(rec.LeftOut), id)
 	case rec.Verified.IsZero() && rec.Epoch > 1 && len(e.Members) > 1:

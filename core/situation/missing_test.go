@@ -85,7 +85,7 @@ func TestWhatIsMissing(t *testing.T) {
 		},
 		"streaming talk-db anyang: talk-db: anyang is 70 MB behind pangyo":                                             fact(primary, "client/anyang", fmt.Sprintf("streaming quorum bytes=%d", 70<<20)),
 		"streaming talk-db anyang: talk-db: anyang is sealed":                                                          fact("anyang/database/talk-db/anyang", situation.FactSealed, "begun"),
-		"verified talk-db : talk-db: its members differ: 1 row of messages":                                            record(func(r *situation.Store) { r.Differs = "1 row of messages" }),
+		"differs talk-db : talk-db: its members differ: 1 row of messages":                                            record(func(r *situation.Store) { r.Differs = "1 row of messages" }),
 		"verified talk-db : talk-db: its members were not compared since one of them came back: haechi verify talk-db": record(func(r *situation.Store) { r.Verified = time.Time{} }),
 		"verified talk-db : talk-db: its members were compared, but for ansan, anyang: haechi verify talk-db": record(func(r *situation.Store) {
 			r.Verified, r.LeftOut = time.Time{}, []estate.MemberID{"ansan", "anyang"}
@@ -136,6 +136,15 @@ func TestWhatTheReturnOfASiteCanHelp(t *testing.T) {
 	all := situation.Missing(s)
 	if got := situation.InSite(all, "pangyo"); len(all) != 3 || len(got) != 2 || got[0].Kind != situation.LackVerified || got[1].Kind != situation.LackAnswers {
 		t.Fatalf("of %v the site can help %v", all, got)
+	}
+	// A comparison waits for who is missing elsewhere; that members differ is known as it is.
+	r.Sync, r.Former = []estate.MemberID{"pangyo"}, []estate.MemberID{"ansan"}
+	for differs, want := range map[string]int{"": 1, "one row": 2} {
+		r.Differs = differs
+		s.Stores["talk-db"] = r
+		if got := situation.InSite(situation.Missing(s), "pangyo"); len(got) != want || got[want-1].Kind != situation.LackAnswers {
+			t.Fatalf("differs %q: the site can help %v", differs, got)
+		}
 	}
 	// A store that is only described is adopted by people, or never.
 	s.Stores["talk-db"] = situation.Store{}

@@ -170,8 +170,22 @@ func (s *step) returned(back string) driver.Result {
 		Facts: run.Facts{"returned": back, "sync": join(s.helpers())}}
 }
 
-// unlistFor is how long the primary is given to take a member that did not return off its list.
-const unlistFor = 2 * time.Second
+const (
+	// unlistFor is how long the primary is given to take a member that did not return off its list.
+	unlistFor = 2 * time.Second
+	// unlistSoon is the same where the run is not wanted any more: most likely the primary is lost, and what moves its
+	// store waits for this.
+	unlistSoon = 500 * time.Millisecond
+)
+
+// takeBack is the time for taking back what the primary may have been told. It ends by itself.
+func takeBack(ctx context.Context) (context.Context, context.CancelFunc) {
+	patience := unlistFor
+	if ctx.Err() != nil {
+		patience = unlistSoon
+	}
+	return context.WithTimeout(context.WithoutCancel(ctx), patience)
+}
 
 // notReturned takes the member out of the record's list again where it is surely not listed. An
 // earlier try may have had it listed and not have heard so: the primary is told the list without it first, and others
@@ -181,7 +195,7 @@ func (s *step) notReturned(ctx context.Context, back string, o run.Outcome, err 
 	if o != run.NotDone || !s.former(back) {
 		return res, err
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), unlistFor)
+	ctx, cancel := takeBack(ctx)
 	defer cancel()
 	rec := s.Store
 	rec.Sync = slices.DeleteFunc(slices.Clone(rec.Sync), func(m estate.MemberID) bool { return string(m) == back })

@@ -365,7 +365,7 @@ func (s *step) without(ctx context.Context, out string) (situation.Store, error)
 	case errors.Is(err, errListing):
 		return s.Store, err
 	case err != nil:
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), unlistFor)
+		ctx, cancel := takeBack(ctx)
 		defer cancel()
 		o := s.order(agent.Promote, primary)
 		o.Sync, o.Any = slices.DeleteFunc(s.helpers(), s.former), s.rule()

@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"context"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -403,6 +404,34 @@ func TestAMemberIsCountedOutOnlyOnceNothingIsAcknowledgedOnItsWord(t *testing.T)
 				res, _ := w.driver().Do(t.Context(), task)
 				if res.Store == nil || !cmp.Equal(res.Store.Sync, []estate.MemberID{"ansan"}) || !cmp.Equal(res.Store.Former, []estate.MemberID{"anyang"}) {
 					t.Errorf("ansan holds it by now: %+v", res)
+				}
+			})
+		})
+	}
+}
+
+// A fire in the primary's site ends a return that nobody wants any more: what moves the store does not wait for the dead.
+func TestAReturnThatIsNotWantedAnyMoreEndsSoon(t *testing.T) {
+	for name, c := range map[string]struct {
+		wanted bool
+		within time.Duration
+	}{"Wanted": {true, unlistFor}, "NotWanted": {false, unlistSoon}} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newFakeWorld(t)
+				w.store.Former = []estate.MemberID{"anyang"}
+				w.members["anyang"].down, w.members["pangyo"].hang = true, true
+				ctx, cancel := context.WithCancel(t.Context())
+				defer cancel()
+				if !c.wanted {
+					cancel()
+				}
+				began := time.Now()
+				if res, err := w.driver().Do(ctx, w.task(plan.Return, nil, "anyang")); err == nil || res.Store != nil {
+					t.Errorf("%+v %v", res, err)
+				}
+				if took := time.Since(began); took != c.within {
+					t.Errorf("it took %v", took)
 				}
 			})
 		})
