@@ -214,7 +214,7 @@ func aNight(t *testing.T) string {
 			{Epoch: 2, Timeline: 2, Primary: "ansan", From: clock(0, 0, 400).Add(-48 * time.Minute), Run: "r-000002-k3f9", Kind: "lose-site", Because: []string{"pangyo is lost"}},
 		},
 		Events: []history.Event{
-			{At: clock(2, 7, 0), What: history.Salvaged, Members: []string{"pangyo"}, Run: "r-000003-k3f9", Text: "214 rows that only pangyo holds are kept as r-000003-k3f9-pangyo, beside [ansan pangyo]; of 214 a client may have been told that they are saved"},
+			{At: clock(2, 7, 0), What: history.Salvaged, Members: []string{"pangyo"}, Run: "r-000003-k3f9", Text: "214 rows that only pangyo holds are kept as r-000003-k3f9-pangyo, beside ansan, pangyo; of 214 a client may have been told that they are saved"},
 			{At: clock(3, 8, 0), What: history.Rejoined, Members: []string{"pangyo"}, Run: "r-000003-k3f9", Text: "pangyo receives from ansan, by a rewind: its log goes on beyond the fork of timeline 1 at 0/5A3C1E0 (Transaction); 61 MB were sent"},
 			{At: clock(3, 11, 0), What: history.Returned, Members: []string{"pangyo"}, Run: "r-000003-k3f9", Text: "pangyo follows ansan and may acknowledge again"},
 			{At: clock(4, 58, 0), What: history.Verified, Members: []string{"ansan", "anyang", "pangyo"}, Run: "r-000003-k3f9", Text: "9 tables, 48210 rows, 4 sequences: all members hold the same"},

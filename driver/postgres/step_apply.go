@@ -70,7 +70,7 @@ func (s *step) bring(ctx context.Context) error {
 			return nil
 		}
 	}
-	return fmt.Errorf("salvage %s lies beside %v and could not be brought to %s: %w", s.Salvage.ID, s.Salvage.Holders, primary, err)
+	return fmt.Errorf("salvage %s lies beside %s and could not be brought to %s: %w", s.Salvage.ID, listed(s.Salvage.Holders), primary, err)
 }
 
 // appliedNow is the record after the chosen rows stand. It closes with the last of them.

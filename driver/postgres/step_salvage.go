@@ -272,7 +272,7 @@ func (s *step) salvaged(found situation.Salvage) driver.Result {
 	case found.Method == situation.Unreadable:
 		note = fmt.Sprintf("nobody can know what only %s held; accepted by %s", found.Member, found.Accepted)
 	case found.Rows > 0:
-		note = fmt.Sprintf("%d rows that only %s holds are kept as %s, beside %v; of %d a client may have been told that they are saved", found.Rows, found.Member, found.ID, found.Holders, found.Told)
+		note = fmt.Sprintf("%d rows that only %s holds are kept as %s, beside %s; of %d a client may have been told that they are saved", found.Rows, found.Member, found.ID, listed(found.Holders), found.Told)
 	}
 	return driver.Result{Outcome: run.Done, Note: note, Salvage: &found, Facts: run.Facts{"salvaged/" + string(found.Member): found.ID, "fork/" + string(found.Member): found.Fork}}
 }
