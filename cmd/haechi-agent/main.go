@@ -81,10 +81,13 @@ func ownCertificate(conf agent.Config) error {
 	return nil
 }
 
-// beSmall bounds the agent's memory, unless the environment says otherwise: it is a guest on its host.
-// The limit is far above what it takes in peace, since close to it Go would spend the processor on
-// staying below it.
+// beSmall trades a little processor time for memory, unless the environment says otherwise: an agent is a
+// guest on its host. The limit is far above what it takes in peace, since close to it Go would spend the
+// processor on staying below it.
 func beSmall() {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(30)
+	}
 	if os.Getenv("GOMEMLIMIT") == "" {
 		debug.SetMemoryLimit(64 << 20)
 	}
