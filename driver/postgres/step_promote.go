@@ -116,7 +116,7 @@ func (s *step) promoted(chosen string, list []string, timeline uint64) situation
 	}
 	// One that is new to the store, and was not listed yet, is in none of these: it holds nothing that has to be read first.
 	for _, id := range slices.Concat(s.Store.Sync, s.Store.Former, []estate.MemberID{s.Store.Primary}) {
-		if string(id) != chosen && !slices.Contains(list, string(id)) {
+		if id != "" && string(id) != chosen && !slices.Contains(list, string(id)) { // one that is only being adopted has no primary yet
 			rec.Former = append(rec.Former, id)
 		}
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/haechi/haechi/core/estate"
 	"github.com/haechi/haechi/core/plan"
 	"github.com/haechi/haechi/core/run"
+	"github.com/haechi/haechi/core/situation"
 	"github.com/haechi/haechi/driver"
 )
 
@@ -347,6 +348,19 @@ func TestAPromotionMakesNoFormerMemberOfANewOne(t *testing.T) {
 	}
 	if rec := s.promoted("ansan", nil, 2); !cmp.Equal(rec.Former, []estate.MemberID{"pangyo"}) || len(rec.Sync) > 0 {
 		t.Errorf("%+v", rec)
+	}
+}
+
+// A store that comes under haechi has no primary by the record yet, and nobody who went another way.
+func TestAnAdoptionMakesNoFormerMember(t *testing.T) {
+	w := newFakeWorld(t)
+	w.store = situation.Store{}
+	s, err := w.driver().open(w.task(plan.Adopt, nil, "pangyo"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if rec := s.promoted("pangyo", []string{"ansan", "anyang"}, 1); len(rec.Former) > 0 {
+		t.Errorf("%q", rec.Former)
 	}
 }
 

@@ -1,22 +1,23 @@
 package postgres
 
 import (
-	"os"
+	_ "embed"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 )
 
+// waldumpText goes with the program: lab tests run it elsewhere, as another user.
+//
+//go:embed testdata/waldump.txt
+var waldumpText string
+
 // What a real server's log shows: two tables that were written, one with a delete, one transaction
 // with a part of it rolled back, one that was only prepared, and one that changed definitions.
 func TestTheLogOfARealServer(t *testing.T) {
-	raw, err := os.ReadFile("testdata/waldump.txt")
-	if err != nil {
-		t.Fatal(err)
-	}
 	w := &walked{top: map[uint32]uint32{}, touched: map[string]touch{}, defines: map[uint32]bool{}}
-	if err := w.read(strings.NewReader(string(raw))); err != nil {
+	if err := w.read(strings.NewReader(waldumpText)); err != nil {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff(map[uint32]uint32{734: 734, 737: 737, 750: 750, 751: 750, 760: 760, 748: 748}, w.top); diff != "" {
@@ -56,11 +57,7 @@ func TestWhatPgWaldumpSaysAtTheEnd(t *testing.T) {
 }
 
 func FuzzParseRecord(f *testing.F) {
-	raw, err := os.ReadFile("testdata/waldump.txt")
-	if err != nil {
-		f.Fatal(err)
-	}
-	for line := range strings.Lines(string(raw)) {
+	for line := range strings.Lines(waldumpText) {
 		f.Add(line)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
