@@ -73,6 +73,7 @@ type Progress struct {
 	State     StepState
 	Began     time.Time     // the first of its tries
 	Spent     time.Duration // of its limit, by all tries and looks; the journal's own time does not count
+	Lasted    time.Duration // the same, where the limit began anew with another tower or a person's word, too
 	Ended     time.Time
 	Tries     int
 	UndoTries int // undos that did not come to an end

@@ -237,3 +237,21 @@ func TestAnEventThatIsNotKnown(t *testing.T) {
 		}
 	}
 }
+
+// Another tower begins the limits of its steps anew; how long each took stays.
+func TestWhatAStepTookStaysWithAnotherTower(t *testing.T) {
+	p := plan.Plan{Version: 1, Kind: plan.BringBack, Subject: "db", Steps: []plan.Step{
+		{ID: 1, Verb: plan.Rejoin, Driver: "postgres", Component: "db", Limit: estate.Duration(time.Hour)},
+		{ID: 2, Verb: plan.Return, Driver: "postgres", Component: "db", Limit: estate.Duration(time.Minute), After: []int{1}},
+	}}
+	r, err := run.Replay([]run.Event{
+		{Run: "r-1", Seq: 1, Kind: run.Opened, Plan: &p, Term: 1},
+		{Run: "r-1", Seq: 2, Kind: run.Began, Step: 1, Term: 1},
+		{Run: "r-1", Seq: 3, Kind: run.Ended, Step: 1, Outcome: run.Done, Took: estate.Duration(3 * time.Second), Term: 1},
+		{Run: "r-1", Seq: 4, Kind: run.Began, Step: 2, Term: 1},
+		{Run: "r-1", Seq: 5, Kind: run.Claimed, Term: 2},
+	})
+	if err != nil || r.Steps[0].Took() != 3*time.Second || r.Left(2) != time.Minute {
+		t.Fatalf("%v: step 1 took %v, step 2 has %v left", err, r.Steps[0].Took(), r.Left(2))
+	}
+}

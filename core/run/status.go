@@ -151,4 +151,4 @@ func (r Run) String() string {
 }
 
 // Took is how long a step took, all its tries and looks together; 0 while the first lasts.
-func (p Progress) Took() time.Duration { return p.Spent }
+func (p Progress) Took() time.Duration { return p.Lasted }

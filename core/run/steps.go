@@ -35,6 +35,7 @@ func (r *Run) end(ev Event, p *Progress) {
 	looked := p.State == InDoubt
 	p.Ended, p.Why = ev.At, ev.Why
 	p.Spent += time.Duration(ev.Took)
+	p.Lasted += time.Duration(ev.Took)
 	p.learn(ev.Facts)
 	if r.Paused != "" && r.step(ev.Step).Verb.Rests() {
 		p.Tries = 0 // people stopped it: that is no failure of its own
@@ -111,6 +112,6 @@ func (r *Run) above(id int) map[int]bool {
 func (p *Progress) takeBack(to StepState) {
 	p.State, p.Facts = to, nil
 	if to == Waiting {
-		p.Tries, p.UndoTries, p.Spent = 0, 0, 0
+		p.Tries, p.UndoTries, p.Spent, p.Lasted = 0, 0, 0, 0
 	}
 }
