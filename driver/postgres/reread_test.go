@@ -202,3 +202,13 @@ func TestAPrimaryOfALaterEpochIsNotMadeAFollower(t *testing.T) {
 		}
 	}
 }
+
+// A reading may end before whoever ordered it is answered: that answer says that it goes on, and the next one what it found.
+func TestAReadingThatHasEndedIsTakenByTheNextOrder(t *testing.T) {
+	u := stopped(t, nil)
+	u.reading.begin(func(context.Context, func(string)) (readResult, error) { return readResult{}, nil })
+	<-u.reading.ended
+	if f := u.readsNow(memory{}); f[factReading] != readingNow {
+		t.Errorf("%v", f)
+	}
+}

@@ -39,7 +39,7 @@ func (u *Unit) salvage(ctx context.Context, o agent.Order, mem memory, m *agent.
 	}
 	switch begun, over, result, err := u.reading.ask(); {
 	case begun && !over:
-		return u.readFacts(mem), nil
+		return u.readsNow(mem), nil
 	case over && err != nil:
 		u.reading.forget()
 		return nil, fmt.Errorf("salvage: %w", err)
@@ -141,7 +141,14 @@ func (u *Unit) beginReading(ctx context.Context, o agent.Order, mem memory, m *a
 	}
 	r := &reader{u: u, o: o, mem: mem}
 	u.reading.begin(r.read)
-	return u.readFacts(mem), nil
+	return u.readsNow(mem), nil
+}
+
+// readsNow says that the reading goes on, also where it has just ended: what came of it is for whoever asks next.
+func (u *Unit) readsNow(mem memory) map[string]string {
+	f := u.readFacts(mem)
+	f[factReading] = readingNow
+	return f
 }
 
 // nothingBeyond says of a member that was halted cleanly, or follows, that it holds nothing beyond the

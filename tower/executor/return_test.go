@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -48,8 +49,11 @@ func recoveryCase(t *testing.T, crash int) (events int) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		h := returnHouse(t, "talk-db", "files")
+		var mu sync.Mutex // steps of several stores go on at the same time
 		listed := map[string]bool{}
 		h.world.Before = func(_ context.Context, verb string, task driver.Task) (driver.Result, error) {
+			mu.Lock()
+			defer mu.Unlock()
 			rec, _ := h.book.Store(t.Context(), estate.StoreID(task.Step.Component))
 			if verb == "return" {
 				listed[task.Step.Component] = true
