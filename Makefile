@@ -5,7 +5,7 @@ PKGS    ?= ./...
 RUN     ?= .
 export GOFLAGS := -trimpath
 
-.PHONY: help deps build demo test unit lab vet lint fuzz soak bench bench-audit bench-patroni clean
+.PHONY: help deps build demo test unit lab vet lint fuzz soak bench bench-audit bench-patroni bench-return clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -40,7 +40,7 @@ OPEN ?= ^$$
 
 # One package after the other: every lab test wants both cores and the namespaces to itself.
 lab: build ## lab tests on real servers, as root
-	$(SUDO) env "PATH=$$PATH" $(GO) test -tags lab -count=1 -p 1 -timeout 40m -run '$(RUN)' -skip '$(OPEN)' $$(scripts/lab-packages)
+	$(SUDO) env "PATH=$$PATH" $(GO) test -tags lab -count=1 -p 1 -timeout 80m -run '$(RUN)' -skip '$(OPEN)' $$(scripts/lab-packages)
 
 soak: deps build ## each lab row five times, resumable; results in out/soak
 	$(SUDO) env "PATH=$$PATH" scripts/soak
@@ -55,6 +55,9 @@ bench-audit: build ## audits, simulations and plans of large estates, beside SCR
 
 bench-patroni: deps build ## the same fires for Patroni beside us; JSON in out/
 	$(SUDO) bin/haechi lab bench-patroni --out out/bench-patroni.json
+
+bench-return: deps build ## a burned site comes back, measured part by part (BENCH='--only peace --gb 2' passes options); JSON in out/
+	$(SUDO) bin/haechi lab bench-return --out out/bench-return.json $(BENCH)
 
 clean: ## what was built, and whatever a lab left behind
 	-[ -x bin/haechi ] && $(SUDO) bin/haechi lab down

@@ -17,6 +17,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/haechi/haechi/core/plan"
 	"github.com/haechi/haechi/pki"
 )
 
@@ -54,11 +55,18 @@ type Caller interface {
 // goroutines at once.
 type Client struct {
 	host string
-	url  string
+	url  string // of its orders
+	base string // of all that it serves
 	http *http.Client
 
-	mu    sync.Mutex // guards what follows
-	clock reading
+	// Line, if set, says by which records orders are given that change something and do not say so themselves. It is set
+	// before the first call.
+	Line func() string
+
+	mu      sync.Mutex // guards what follows
+	clock   reading
+	release int  // that the agent said last
+	spoken  bool // it has answered
 }
 
 // How long a peer may be silent before its connection is given up.
@@ -109,7 +117,8 @@ func clientOver(major int, host, address string, conf *tls.Config) *Client {
 		DisableCompression:     true,
 		HTTP2:                  &http.HTTP2Config{SendPingTimeout: deadAfter, PingTimeout: deadAfter},
 	}
-	return &Client{host: host, url: "https://" + address + "/v1/order", http: &http.Client{Transport: tr}}
+	base := "https://" + address + "/v1/"
+	return &Client{host: host, url: base + "order", base: base, http: &http.Client{Transport: tr}}
 }
 
 // dial connects and shakes hands. What fails here, fails before an order is sent.
@@ -142,10 +151,26 @@ func giveUpEarly(_, _ string, c syscall.RawConn) error {
 // Call gives one order. The agent does nothing for it after ctx's deadline, even where it hears of
 // it late or is stopped meanwhile. One that is refused as late while ctx lasts is given once
 // more: then what was known here of the agent's clock was too old.
+//
+// An agent of the release before is given what it understands. What it would not is refused here, in its name.
 func (c *Client) Call(ctx context.Context, o Order) (Answer, error) {
-	a, err := c.give(ctx, c.stamp(ctx, o))
-	if a.Code == Late && ctx.Err() == nil {
-		return c.give(ctx, c.stamp(ctx, o))
+	if o.changes() && o.Line == "" && c.Line != nil {
+		o.Line = c.Line()
+	}
+	fitting, err := c.fits(o)
+	if err != nil {
+		return Answer{Code: UnknownVerb}, err
+	}
+	a, err := c.give(ctx, c.stamp(ctx, fitting))
+	switch {
+	case a.Code == Late && ctx.Err() == nil:
+		return c.give(ctx, c.stamp(ctx, fitting))
+	case (a.Code == BadOrder || a.Code == UnknownVerb) && a.Release < plan.Release && ctx.Err() == nil:
+		// It was not known yet that it is older; now it is.
+		if fitting, err = c.fits(o); err != nil {
+			return a, err
+		}
+		return c.give(ctx, c.stamp(ctx, fitting))
 	}
 	return a, err
 }
@@ -204,6 +229,7 @@ func (c *Client) read(resp *http.Response, o Order) (Answer, error) {
 	}
 	c.mu.Lock()
 	c.clock = reading{a.Life, a.Clock, time.Now()}
+	c.release, c.spoken = a.Release, true
 	c.mu.Unlock()
 	if a.Code != "" {
 		return a, &Refused{Host: c.host, Order: o, Answer: a}

@@ -11,9 +11,12 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"strconv"
+	"strings"
 	"sync"
 	"time"
 
+	"github.com/haechi/haechi/core/plan"
 	"github.com/haechi/haechi/pki"
 )
 
@@ -24,8 +27,9 @@ const (
 	// waitTurn is how long an order waits for the one before it.
 	waitTurn = 2 * time.Second
 	// lookLimit ends what the caller forgot to end, and actLimit what it gave more time for.
-	lookLimit = 5 * time.Second
-	actLimit  = 2 * time.Minute
+	lookLimit   = 5 * time.Second
+	actLimit    = 2 * time.Minute
+	digestLimit = 30 * time.Second // a look at data: one block may hold a lot
 )
 
 // Server takes orders for the units of one host.
@@ -59,6 +63,11 @@ func (s *Server) wake() {
 	ctx, cancel := context.WithTimeout(context.Background(), lookLimit)
 	defer cancel()
 	for name, unit := range s.units {
+		if k, ok := unit.(KeepsFiles); ok {
+			if err := sweep(k.Files()); err != nil {
+				s.log.Warn("what broken-off deposits left stays", "unit", name, "error", err)
+			}
+		}
 		if w, ok := unit.(Wakes); ok {
 			if err := w.Wake(ctx, s.state.memory(name)); err != nil {
 				s.log.Error("wake", "unit", name, "error", err)
@@ -93,6 +102,11 @@ func (s *Server) Serve(ctx context.Context, l net.Listener, conf *tls.Config) er
 	ticking, cancel := context.WithCancel(ctx)
 	var kept sync.WaitGroup
 	kept.Go(func() { s.clock.keep(ticking) })
+	for name, unit := range s.units {
+		if t, ok := unit.(Tends); ok {
+			kept.Go(func() { t.Tend(ticking, s.state.memory(name), func() bool { held, _ := s.held(); return !held }) })
+		}
+	}
 	defer kept.Wait()
 	defer cancel()
 	err := srv.Serve(tls.NewListener(alive{l}, conf))
@@ -102,10 +116,12 @@ func (s *Server) Serve(ctx context.Context, l net.Listener, conf *tls.Config) er
 	return fmt.Errorf("agent: serve %s: %w", l.Addr(), err)
 }
 
-// Handler answers POST /v1/order.
+// Handler answers POST /v1/order, and GET and PUT of units' files.
 func (s *Server) Handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /v1/order", s.order)
+	mux.HandleFunc("GET /v1/files/{unit}/{name}", s.fetch)
+	mux.HandleFunc("PUT /v1/files/{unit}/{name}", s.deposit)
 	return mux
 }
 
@@ -148,7 +164,7 @@ func (s *Server) order(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *Server) write(w http.ResponseWriter, a Answer) {
-	a.Version, a.Life, a.Clock = 1, s.clock.life, s.clock.read()
+	a.Version, a.Life, a.Clock, a.Release = 1, s.clock.life, s.clock.read(), plan.Release
 	w.Header().Set("Content-Type", "application/json")
 	if err := json.NewEncoder(w).Encode(a); err != nil {
 		s.log.Debug("answer not sent", "error", err)
@@ -158,12 +174,21 @@ func (s *Server) write(w http.ResponseWriter, a Answer) {
 // Carry has one order carried out and says what came of it. It is what the
 // listener calls after it knows who is asking.
 func (s *Server) Carry(ctx context.Context, o Order) Answer {
+	if o.Verb == Status {
+		if err := s.state.follow(o); err != nil {
+			return s.answer(o, nil, err)
+		}
+	}
 	unit, err := s.admit(o)
 	if err != nil {
 		return s.answer(o, nil, err)
 	}
 	if !o.changes() {
-		ctx, cancel := context.WithTimeout(ctx, lookLimit)
+		limit := lookLimit
+		if o.Verb == Digest {
+			limit = digestLimit
+		}
+		ctx, cancel := context.WithTimeout(ctx, limit)
 		defer cancel()
 		facts, err := unit.Look(ctx, o, s.state.memory(o.Unit))
 		return s.answer(o, facts, err)
@@ -188,13 +213,16 @@ func (s *Server) act(ctx context.Context, unit Unit, o Order) (map[string]string
 	if err := s.fresh(o); err != nil {
 		return nil, err
 	}
+	if err := s.state.follow(o); err != nil {
+		return nil, err
+	}
 	if _, ok := unit.(SavesFirst); !ok {
-		if err := s.state.raise(o.Unit, o.Term, o.Epoch); err != nil {
+		if err := s.state.raise(o); err != nil {
 			return nil, Refuse(Unsafe, "the term and epoch cannot be put on disk, so nothing is done: %v", err)
 		}
 	}
 	facts, err := unit.Do(ctx, o, s.state.writable(o))
-	if rerr := s.state.raise(o.Unit, o.Term, o.Epoch); rerr != nil && err == nil {
+	if rerr := s.state.raise(o); rerr != nil && err == nil {
 		err = rerr
 	}
 	return facts, err
@@ -206,7 +234,7 @@ func (s *Server) admit(o Order) (Unit, error) {
 		return nil, Refuse(BadOrder, "order of version %d; this agent knows version 1", o.Version)
 	}
 	switch o.Verb {
-	case Status, Position, Seal, Unseal, Follow, Promote, Start, Stop, Fence:
+	case Status, Position, Digest, Seal, Unseal, Follow, Promote, Start, Stop, Fence, Salvage, Rejoin, Apply, Check:
 	default:
 		return nil, Refuse(UnknownVerb, "verb %q is not on the list", o.Verb)
 	}
@@ -223,8 +251,11 @@ func (s *Server) admit(o Order) (Unit, error) {
 	return unit, s.fresh(o)
 }
 
-// fresh refuses old terms, old epochs, and everything while the host is held.
+// fresh refuses old lines, old terms, old epochs, and everything while the host is held.
 func (s *Server) fresh(o Order) error {
+	if err := s.state.current(o.Line); err != nil {
+		return err
+	}
 	term, epoch := s.state.seen(o.Unit)
 	if o.Term < term {
 		return Refuse(OldTerm, "order of term %d; term %d has spoken", o.Term, term)
@@ -258,6 +289,10 @@ func (s *Server) host(facts map[string]string) map[string]string {
 	if facts == nil {
 		facts = map[string]string{}
 	}
+	facts[FactRelease] = strconv.Itoa(plan.Release)
+	if lines := s.state.lines(); len(lines) > 0 {
+		facts[FactLines] = strings.Join(lines, " ")
+	}
 	if held, _ := s.held(); held {
 		facts[FactHeld] = "true"
 	}
@@ -273,6 +308,7 @@ func (s *Server) host(facts map[string]string) map[string]string {
 func (s *Server) answer(o Order, facts map[string]string, err error) Answer {
 	a := Answer{Version: 1, Facts: facts}
 	a.Term, a.Epoch = s.state.seen(o.Unit)
+	a.Lines = s.state.lines()
 	if err == nil {
 		if o.Verb == Status {
 			a.Facts = s.host(a.Facts)

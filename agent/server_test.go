@@ -11,8 +11,9 @@ import (
 
 // fakeUnit does what its functions say; both may be nil.
 type fakeUnit struct {
-	do   func(context.Context, Order, *Memory) (map[string]string, error)
-	acts []Order
+	do    func(context.Context, Order, *Memory) (map[string]string, error)
+	acts  []Order
+	files string
 }
 
 func (f *fakeUnit) Look(context.Context, Order, *Memory) (map[string]string, error) {

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 )
 
@@ -18,6 +19,7 @@ const stateVersion = 1
 type kept struct {
 	Version int                 `json:"version"`
 	Term    uint64              `json:"term"`
+	Lines   []string            `json:"lines,omitempty"` // see Answer
 	Units   map[string]unitKept `json:"units"`
 }
 
@@ -69,9 +71,60 @@ func (s *state) seen(unit string) (term, epoch uint64) {
 	return s.now.Term, s.now.Units[unit].Epoch
 }
 
+// GivenUp says of towers whose records are of a line that an agent has gone by others since. A person has had those go on
+// without them; that they do not know of it, and that their term may have risen meanwhile, changes nothing.
+func GivenUp(lines []string, line string) bool {
+	i := slices.Index(lines, line)
+	return i >= 0 && i < len(lines)-1
+}
+
+// current is the same of what is kept.
+func (s *state) current(line string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.now.current(line)
+}
+
+// lines are those of the towers that were followed.
+func (s *state) lines() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.now.Lines
+}
+
+// follow has the agent go by the towers of an order's line from now on, or refuses them; "" is by nobody's records.
+func (s *state) follow(o Order) error {
+	return s.order(o, func(k *kept) bool {
+		if o.Line == "" || slices.Contains(k.Lines, o.Line) {
+			return false
+		}
+		k.Lines = append(slices.Clone(k.Lines), o.Line)
+		return true
+	})
+}
+
 // raise lifts term and the unit's epoch to at least those of an order.
-func (s *state) raise(unit string, term, epoch uint64) error {
-	return s.change(func(k *kept) bool { return k.raise(unit, term, epoch) })
+func (s *state) raise(o Order) error {
+	return s.order(o, func(k *kept) bool { return k.raise(o.Unit, o.Term, o.Epoch) })
+}
+
+// order is change for an order. Its towers may have been given up since it was admitted, by a question that was answered
+// with what was on disk then; nothing is written any more that was not told.
+func (s *state) order(o Order, edit func(*kept) bool) error {
+	var given error
+	err := s.change(func(k *kept) bool {
+		given = k.current(o.Line)
+		return given == nil && edit(k)
+	})
+	return errors.Join(given, err)
+}
+
+// current refuses towers that were given up.
+func (k *kept) current(line string) error {
+	if GivenUp(k.Lines, line) {
+		return Refuse(OldLine, "order of towers whose records are of line %s; since then this agent goes by those of line %s, which were restored, recovered or begun anew", line, k.Lines[len(k.Lines)-1])
+	}
+	return nil
 }
 
 // raise says whether anything rose.
@@ -127,7 +180,7 @@ func (s *state) writable(o Order) *Memory {
 	m := s.memory(o.Unit)
 	m.epoch = func() uint64 { _, e := s.seen(o.Unit); return max(e, o.Epoch) }
 	m.save = func(raw json.RawMessage) error {
-		return s.change(func(k *kept) bool {
+		return s.order(o, func(k *kept) bool {
 			k.raise(o.Unit, o.Term, o.Epoch)
 			u := k.Units[o.Unit]
 			u.Data = raw

@@ -34,6 +34,22 @@ type Wakes interface {
 	Wake(ctx context.Context, m *Memory) error
 }
 
+// Tends is a unit of which something is looked after all the time, orders or none.
+type Tends interface {
+	Unit
+	// Tend works until ctx ends, in a goroutine of its own, and is waited for. It is called once, when
+	// the agent begins to serve. m cannot save: what the unit is to be only orders say. While may
+	// says no the host is held, and nothing must be changed.
+	Tend(ctx context.Context, m *Memory, may func() bool)
+}
+
+// KeepsFiles is a unit some of whose files towers fetch and deposit.
+type KeepsFiles interface {
+	Unit
+	// Files is the directory that holds them and nothing else. It is made when the first comes.
+	Files() string
+}
+
 // Refusal is a unit's answer to an order that it does not carry out. Nothing was changed.
 type Refusal struct {
 	Code Code

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -22,7 +23,9 @@ type world struct {
 	ca   string
 	addr string
 	unit *fakeUnit
+	hold string
 	log  lines // the agent's
+	stop func()
 }
 
 // lines takes a log, a line a time.
@@ -38,7 +41,16 @@ const half = `{"version":1,"verb":"fence","unit":"db","term":9,`
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	w := &world{t: t, ca: filepath.Join(t.TempDir(), "ca"), unit: &fakeUnit{}, log: make(lines, 100)}
+	unit := &fakeUnit{}
+	w := serving(t, unit)
+	w.unit = unit
+	return w
+}
+
+// serving is a world around any unit.
+func serving(t *testing.T, unit Unit) *world {
+	t.Helper()
+	w := &world{t: t, ca: filepath.Join(t.TempDir(), "ca"), log: make(lines, 100)}
 	check(t, pki.NewCA(w.ca))
 	conf, err := pki.ServerTLS(w.files(w.ca, pki.Agent, "db-1"), pki.Only(pki.Tower))
 	check(t, err)
@@ -46,14 +58,17 @@ func newWorld(t *testing.T) *world {
 	check(t, err)
 	w.addr = l.Addr().String()
 	ctx, cancel := context.WithCancel(context.Background())
-	s := host(t, t.TempDir(), w.unit)
+	dir := t.TempDir()
+	w.hold = filepath.Join(dir, "hold")
+	s := host(t, dir, unit)
 	s.log, s.patience = slog.New(slog.NewTextHandler(w.log, nil)), 200*time.Millisecond
 	done := make(chan error, 1)
 	go func() { done <- s.Serve(ctx, l, conf) }()
-	t.Cleanup(func() {
+	w.stop = sync.OnceFunc(func() {
 		cancel()
 		check(t, <-done)
 	})
+	t.Cleanup(w.stop)
 	return w
 }
 

@@ -46,6 +46,9 @@ type Task struct {
 	Store  situation.Store // what the towers know of the store; zero for names
 	// Salvage is the one that the step's argument names; zero where it names none.
 	Salvage situation.Salvage
+	// Tell notes in the journal, in the middle of a long Do, what it has come to; Facts have that if the
+	// step is done again. nil: nobody listens.
+	Tell func(f run.Facts, note string)
 }
 
 // Result is what an attempt came to.

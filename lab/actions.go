@@ -27,6 +27,7 @@ var actions = []Action{
 	{"start-database", "SITE", "start a member by hand, without asking haechi", onSite((*Lab).StartDatabase)},
 	{"cut", "SITE", "cut a site from both others; users still reach it", onSite((*Lab).CutSite)},
 	{"cut-users", "SITE", "cut a site from users; the others still reach it", onSite((*Lab).CutUsers)},
+	{"sever", "SITE", "cut every line of a site, to users as well; nothing in it dies", onSite((*Lab).Sever)},
 	{"cut-link", "PLACE PLACE", "cut the line between two places", onPair((*Lab).CutLink)},
 	{"cut-one-way", "FROM TO", "drop what goes from one place to another", onPair((*Lab).CutOneWay)},
 	{"slow", "PLACE PLACE DELAY LOSS", "slow and lossy line, for example pangyo ansan 200ms 0.05", slow},
@@ -34,6 +35,14 @@ var actions = []Action{
 	{"blackout", "SITE TIME", "every line of a site dark for a while, for example 1.5s", blackout},
 	{"disk-full", "SITE ROLE", "fill the disk of a tower", onRole((*Lab).DiskFull)},
 	{"reader-lock", "SITE", "a reader's lock blocks replay on the follower there", onSite((*Lab).ReaderLock)},
+	{"lie-flip", "SITE TABLE WHERE", "a bit of a row is turned on the follower there; only a comparison can tell", onRow(func(l *Lab, ctx context.Context, p Place, table, where string) (Proof, error) {
+		return l.LieFlip(ctx, p, table, where, true)
+	})},
+	{"lie-broken", "SITE TABLE WHERE", "the same, and the page's checksum does not fit", onRow(func(l *Lab, ctx context.Context, p Place, table, where string) (Proof, error) {
+		return l.LieFlip(ctx, p, table, where, false)
+	})},
+	{"lie-missing", "SITE TABLE WHERE", "a row is gone on the follower there", onRow((*Lab).LieMissing)},
+	{"lie-sequence", "SITE SEQUENCE NUMBER", "a sequence says on the follower there that a number was handed out last", lieSequence},
 	{"heal", "", "take back what can be taken back", func(ctx context.Context, l *Lab, _ []string) (Proof, error) { return l.Heal(ctx) }},
 }
 
@@ -112,4 +121,18 @@ func blackout(ctx context.Context, l *Lab, a []string) (Proof, error) {
 		return Proof{}, err
 	}
 	return l.Blackout(ctx, Place(a[0]), d)
+}
+
+func onRow(f func(l *Lab, ctx context.Context, p Place, table, where string) (Proof, error)) func(context.Context, *Lab, []string) (Proof, error) {
+	return func(ctx context.Context, l *Lab, a []string) (Proof, error) {
+		return f(l, ctx, Place(a[0]), a[1], a[2])
+	}
+}
+
+func lieSequence(ctx context.Context, l *Lab, a []string) (Proof, error) {
+	last, err := strconv.ParseInt(a[2], 10, 64)
+	if err != nil {
+		return Proof{}, fmt.Errorf("lie-sequence: %q is not a number", a[2])
+	}
+	return l.LieSequence(ctx, Place(a[0]), a[1], last)
 }

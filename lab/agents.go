@@ -59,7 +59,7 @@ func (l *Lab) configureAgent(p Place) error {
 // ends a mandate.
 func (l *Lab) startAgent(p Place) error {
 	_, err := l.start(spawn{ns: l.NS(p), user: postgresUser, caps: []uintptr{unix.CAP_NET_ADMIN}, dir: l.at(p, "agent"), log: string(p) + "-agent",
-		args: []string{l.program("haechi-lab"), "init", l.program("haechi-agent"), "--config", l.at(p, "agent", "agent.yaml")}})
+		args: []string{l.program("haechi-lab"), "init", l.programIn(p, "haechi-agent"), "--config", l.at(p, "agent", "agent.yaml")}})
 	return err
 }
 

@@ -104,6 +104,17 @@ func (l *Lab) CutUsers(ctx context.Context, p Place) (Proof, error) {
 	return l.cut(ctx, both(p, Users), fmt.Sprintf("%s cut from users", p))
 }
 
+// Sever cuts every line of a site at one instant, to users as well. Nothing in it dies: its primary
+// may go on, and nobody hears it.
+func (l *Lab) Sever(ctx context.Context, p Place) (Proof, error) {
+	if err := site(p); err != nil {
+		return Proof{}, err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.cut(ctx, around(p, places), fmt.Sprintf("every line of %s cut, to users as well", p))
+}
+
 // Blackout makes every line of a site dark for a while, to users as well, and
 // returns when it is over. Lines that were cut before stay cut.
 func (l *Lab) Blackout(ctx context.Context, p Place, dark time.Duration) (Proof, error) {

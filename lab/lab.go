@@ -29,6 +29,10 @@ type Options struct {
 	Fresh    bool   // the estate says reads: fresh, so a member in an isolated site stops answering
 	Alone    bool   // the estate says alone: allow, so a primary may go on without its followers
 	Disarmed bool   // apply the estate and adopt the store, but do not arm
+	Bulk     int    // megabytes that talk's database holds besides messages, see [BulkTable]
+	// Others are directories of programs of another release, by place and program: "pangyo/haechi" is that
+	// site's tower, "pangyo/haechi-agent" its agent. See scripts/build-at, and [Lab.Use].
+	Others   map[string]string
 	Progress func(line string)
 }
 
@@ -57,6 +61,9 @@ func (o Options) withDefaults() (Options, error) {
 	}
 	if !regexp.MustCompile(`^[a-z][a-z0-9-]{0,20}$`).MatchString(o.Name) {
 		errs = append(errs, fmt.Errorf("name: %q: use up to 21 small letters, digits and dashes", o.Name))
+	}
+	if o.Bulk < 0 {
+		errs = append(errs, fmt.Errorf("bulk: %d MB are less than none", o.Bulk))
 	}
 	for _, r := range o.Only {
 		if !slices.Contains(append(Roles(), RoleObserver), r) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -74,7 +75,33 @@ func (l *Lab) configureOperator() error {
 // returns what it printed.
 func (l *Lab) Haechi(ctx context.Context, args ...string) (string, error) {
 	args = append([]string{l.program("haechi"), "--config", l.path("operator.yaml")}, args...)
-	return l.command(spawn{ns: l.NS(Users), dir: l.o.Dir, args: args})
+	return l.commandWithin(ctx, spawn{ns: l.NS(Users), dir: l.o.Dir, args: args})
+}
+
+// Tower runs a command about a site's own tower on its host, as the user that it runs as: "init", "restore FILE".
+func (l *Lab) Tower(ctx context.Context, p Place, args ...string) (string, error) {
+	args = append([]string{l.programIn(p, "haechi"), "tower"}, append(args, "--config", l.at(p, "tower", "tower.yaml"))...)
+	return l.commandWithin(ctx, spawn{ns: l.NS(p), user: towerUser, dir: l.at(p, "tower"), args: args})
+}
+
+// LoseDisk gives a site's tower, which must not run, an empty disk.
+func (l *Lab) LoseDisk(p Place) (Proof, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if all, err := l.of(p, RoleTower); err != nil || len(all) > 0 {
+		return Proof{}, fmt.Errorf("lose the disk of %s: it runs (%v)", p.tower(), err)
+	}
+	dir := l.at(p, "tower", "data")
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return Proof{}, err
+	}
+	for _, e := range entries {
+		if err := os.RemoveAll(filepath.Join(dir, e.Name())); err != nil {
+			return Proof{}, err
+		}
+	}
+	return proof(time.Now(), "the disk of %s is empty; it held %d entries", p.tower(), len(entries)), nil
 }
 
 // patiently repeats a command while towers that have just started find each other.

@@ -39,6 +39,11 @@ func (l *Lab) raisePostgres(ctx context.Context) error {
 	if err := l.raisePrimary(ctx); err != nil {
 		return err
 	}
+	if l.o.Bulk > 0 {
+		if err := l.raiseBulk(ctx); err != nil {
+			return err
+		}
+	}
 	var all errgroup.Group
 	for _, p := range sites[1:] {
 		all.Go(func() error { return l.raiseFollower(ctx, p) })
@@ -200,12 +205,15 @@ func (l *Lab) roles() []string {
 	}
 }
 
+// raiseFollower makes a follower of a base backup, or of the copy that [Lab.raiseBulk] made.
 func (l *Lab) raiseFollower(ctx context.Context, p Place) error {
-	_, err := l.command(spawn{ns: l.NS(p), user: postgresUser, dir: l.at(p, "pg"), args: []string{
-		postgresBin + "/pg_basebackup", "--pgdata", l.data(p), "--checkpoint=fast", "--wal-method=stream",
-		"--dbname", l.conninfo(p, Pangyo)}})
-	if err != nil {
-		return err
+	if l.o.Bulk == 0 {
+		_, err := l.command(spawn{ns: l.NS(p), user: postgresUser, dir: l.at(p, "pg"), args: []string{
+			postgresBin + "/pg_basebackup", "--pgdata", l.data(p), "--checkpoint=fast", "--wal-method=stream",
+			"--dbname", l.conninfo(p, Pangyo)}})
+		if err != nil {
+			return err
+		}
 	}
 	if err := l.configure(p); err != nil {
 		return err
@@ -227,10 +235,10 @@ func (l *Lab) conninfo(p, primary Place) string {
 		primary.Addr(databaseHost), p, l.passfile(p))
 }
 
-// startPostgres starts a member as it is and waits until it answers.
-func (l *Lab) startPostgres(ctx context.Context, p Place) error {
+// startPostgres starts a member as it is, or with other settings besides, and waits until it answers.
+func (l *Lab) startPostgres(ctx context.Context, p Place, besides ...string) error {
 	_, err := l.start(spawn{ns: l.NS(p), user: postgresUser, dir: l.at(p, "pg"), log: string(p) + "-postgres",
-		args: []string{postgresBin + "/postgres", "-D", l.data(p)}})
+		args: append([]string{postgresBin + "/postgres", "-D", l.data(p)}, besides...)})
 	if err != nil {
 		return err
 	}
@@ -238,6 +246,12 @@ func (l *Lab) startPostgres(ctx context.Context, p Place) error {
 		_, err := l.SQL(ctx, p, "postgres", "SELECT 1")
 		return err
 	})
+}
+
+// stopPostgres ends a member cleanly.
+func (l *Lab) stopPostgres(p Place) error {
+	_, err := l.command(spawn{ns: l.NS(p), user: postgresUser, dir: l.at(p, "pg"), args: []string{postgresBin + "/pg_ctl", "-D", l.data(p), "-m", "fast", "-w", "stop"}})
+	return err
 }
 
 // streaming waits until both followers receive from pangyo and one is waited for.

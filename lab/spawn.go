@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -72,8 +73,11 @@ func (l *Lab) start(s spawn) (*exec.Cmd, error) {
 }
 
 // command runs a short command in a namespace as a user; the error shows what it said.
-func (l *Lab) command(s spawn) (string, error) {
-	cmd := exec.Command(s.args[0], s.args[1:]...)
+func (l *Lab) command(s spawn) (string, error) { return l.commandWithin(context.Background(), s) }
+
+// commandWithin is command for one that may take long: it is ended with ctx.
+func (l *Lab) commandWithin(ctx context.Context, s spawn) (string, error) {
+	cmd := exec.CommandContext(ctx, s.args[0], s.args[1:]...)
 	cmd.Dir = s.dir
 	cmd.Env = append(l.environ(), s.env...)
 	cred, err := credential(s.user)

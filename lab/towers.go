@@ -26,6 +26,11 @@ func (l *Lab) raiseTowers(ctx context.Context) error {
 		if err := l.configureTower(p); err != nil {
 			return err
 		}
+		if err := l.initTower(ctx, p); err != nil {
+			return err
+		}
+	}
+	for _, p := range sites {
 		if err := l.startTower(p); err != nil {
 			return err
 		}
@@ -94,9 +99,19 @@ func (l *Lab) writeYAML(path, user string, v any) error {
 	return write(path, user, "", 0o600, "# written by haechi-lab\n"+string(b))
 }
 
+// initTower says that the towers' cluster is new. A tower of the first release needs no word for that, and
+// knows none.
+func (l *Lab) initTower(ctx context.Context, p Place) error {
+	out, err := l.Tower(ctx, p, "init")
+	if err != nil && strings.Contains(out, "unknown command") {
+		return nil
+	}
+	return err
+}
+
 func (l *Lab) startTower(p Place) error {
 	_, err := l.start(spawn{ns: l.NS(p), user: towerUser, idle: true, dir: l.at(p, "tower"), log: string(p) + "-tower",
-		args: []string{l.program("haechi"), "tower", "--config", l.at(p, "tower", "tower.yaml")}})
+		args: []string{l.programIn(p, "haechi"), "tower", "--config", l.at(p, "tower", "tower.yaml")}})
 	return err
 }
 

@@ -16,6 +16,7 @@ type Usage struct {
 	PID      int
 	Resident int64         // bytes
 	CPU      time.Duration // since it started
+	Children time.Duration // the same of its children that have ended
 }
 
 // clockTick is the unit of CPU times in /proc, the same on every Linux that Go runs on.
@@ -53,5 +54,6 @@ func usage(pid int) (Usage, bool) {
 		n, _ := strconv.ParseInt(fields[i], 10, 64) // the kernel writes numbers
 		return n
 	}
-	return Usage{PID: pid, Resident: number(21) * int64(os.Getpagesize()), CPU: time.Duration(number(11)+number(12)) * clockTick}, true
+	return Usage{PID: pid, Resident: number(21) * int64(os.Getpagesize()), CPU: time.Duration(number(11)+number(12)) * clockTick,
+		Children: time.Duration(number(13)+number(14)) * clockTick}, true
 }

@@ -5,8 +5,10 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/sha256"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/hex"
 	"encoding/pem"
 	"errors"
 	"fmt"
@@ -166,6 +168,20 @@ func Expiry(f Files) (time.Time, error) {
 		}
 	}
 	return end, nil
+}
+
+// Authorities are the fingerprints of the certificate authorities that f trusts: SHA-256, in hex.
+func Authorities(f Files) ([]string, error) {
+	all, err := readCerts(f.CA)
+	if err != nil {
+		return nil, err
+	}
+	var out []string
+	for _, c := range all {
+		sum := sha256.Sum256(c.Raw)
+		out = append(out, hex.EncodeToString(sum[:]))
+	}
+	return out, nil
 }
 
 // WhoIs returns the identity that f stands for.

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"reflect"
 	"slices"
 	"sync"
 
@@ -40,6 +41,7 @@ type Book struct {
 	stores   map[estate.StoreID]situation.Store
 	intents  map[estate.SiteID]situation.Intent
 	out      map[estate.NameID][]estate.SiteID
+	part     map[estate.NameID][]estate.SiteID // of these, the ones on their way back
 	salvages map[string]situation.Salvage
 	left     int // events that are still kept; negative: all
 	basis    int64
@@ -50,7 +52,7 @@ var _ executor.Book = (*Book)(nil)
 // NewBook returns a book with one version of an estate and records of its stores.
 func NewBook(e estate.Estate, stores map[estate.StoreID]situation.Store) *Book {
 	return &Book{Estates: map[uint64]estate.Estate{1: e}, term: 1, left: -1, runs: map[run.ID][]run.Event{},
-		stores: maps.Clone(stores), intents: map[estate.SiteID]situation.Intent{}, out: map[estate.NameID][]estate.SiteID{}, salvages: map[string]situation.Salvage{}}
+		stores: maps.Clone(stores), intents: map[estate.SiteID]situation.Intent{}, out: map[estate.NameID][]estate.SiteID{}, part: map[estate.NameID][]estate.SiteID{}, salvages: map[string]situation.Salvage{}}
 }
 
 // Depose lets another term drive from now on.
@@ -117,6 +119,11 @@ func (b *Book) write(term uint64, events []run.Event, c executor.Change) error {
 	if b.written(events) {
 		return nil
 	}
+	for id := range c.Stores {
+		if !sameStore(c.Was[id], b.stores[id]) {
+			return fmt.Errorf("another run has changed the record of %s since: %w", id, executor.ErrRefused)
+		}
+	}
 	for _, ev := range events {
 		if have := len(b.runs[ev.Run]); ev.Seq != have+1 {
 			return fmt.Errorf("%s has %d events, so event %d is refused: %w", ev.Run, have, ev.Seq, executor.ErrRefused)
@@ -130,6 +137,12 @@ func (b *Book) write(term uint64, events []run.Event, c executor.Change) error {
 	}
 	b.changeLocked(c)
 	return nil
+}
+
+// sameStore says whether two records are the same, but for the highest epoch that was handed out.
+func sameStore(a, b situation.Store) bool {
+	a.Next, b.Next = 0, 0
+	return reflect.DeepEqual(a, b)
 }
 
 // written says that this very append is there already.
@@ -151,11 +164,18 @@ func (b *Book) changeLocked(c executor.Change) {
 		b.stores[id] = rec
 	}
 	maps.Copy(b.intents, c.Intents)
-	maps.Copy(b.salvages, c.Salvages)
+	for id, s := range c.Salvages {
+		b.salvages[id] = s.Over(b.salvages[id])
+	}
 	for _, a := range c.Answers {
-		b.out[a.Name] = slices.DeleteFunc(slices.Clone(b.out[a.Name]), func(s estate.SiteID) bool { return s == a.Site })
-		if a.Out {
-			b.out[a.Name] = append(b.out[a.Name], a.Site)
+		for _, x := range []struct {
+			of map[estate.NameID][]estate.SiteID
+			in bool
+		}{{b.out, a.Out}, {b.part, a.Out && a.Part}} {
+			x.of[a.Name] = slices.DeleteFunc(slices.Clone(x.of[a.Name]), func(s estate.SiteID) bool { return s == a.Site })
+			if x.in {
+				x.of[a.Name] = append(x.of[a.Name], a.Site)
+			}
 		}
 	}
 }
@@ -175,6 +195,13 @@ func (b *Book) Salvage(_ context.Context, id string) (situation.Salvage, error) 
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.salvages[id], nil
+}
+
+// Found puts a salvage into the records.
+func (b *Book) Found(s situation.Salvage) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.salvages[s.ID] = s
 }
 
 // Store implements executor.Book.
@@ -212,6 +239,13 @@ func (b *Book) Intent(s estate.SiteID) situation.Intent {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.intents[s]
+}
+
+// Part are the sites whose answers are on their way back into a name.
+func (b *Book) Part(n estate.NameID) []estate.SiteID {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return slices.Clone(b.part[n])
 }
 
 // Out are the sites whose answers are out of a name.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/haechi/haechi/core/estate"
 	"github.com/haechi/haechi/core/plan"
@@ -12,6 +13,9 @@ import (
 	"github.com/haechi/haechi/core/situation"
 	"github.com/haechi/haechi/driver"
 )
+
+// Compared is when members were found to hold the same, wherever a step compares them.
+var Compared = time.Unix(1700000000, 0).UTC()
 
 // World is what the steps of runs have changed: a driver over a model that remembers
 // each act and each look. Like agents it refuses orders of a lower term than it has
@@ -87,11 +91,13 @@ func (w *World) Undo(ctx context.Context, t driver.Task) (driver.Result, error) 
 func (w *World) result(t driver.Task) driver.Result {
 	res := driver.Result{Outcome: run.Done}
 	switch t.Step.Verb {
+	case plan.Halt:
+		res.Facts = run.Facts{"halted": string(t.Store.Primary)}
 	case plan.Choose:
 		res.Facts = run.Facts{"chosen": t.Step.Members[0]}
 	case plan.Promote:
 		to := estate.MemberID(t.Facts["chosen"])
-		next := situation.Store{Epoch: t.Epoch, Primary: to, Any: t.Store.Any, LeastAny: t.Store.Any, Former: []estate.MemberID{t.Store.Primary}}
+		next := situation.Store{Epoch: t.Epoch, Primary: to, Any: t.Store.Any, LeastAny: t.Store.Any, Verified: t.Store.Verified, Former: []estate.MemberID{t.Store.Primary}}
 		if t.Store.Epoch == t.Epoch { // it had become the primary already
 			next = t.Store
 		}
@@ -101,6 +107,17 @@ func (w *World) result(t driver.Task) driver.Result {
 			}
 		}
 		next.Sync = slices.Compact(next.Sync)
+		res.Store = &next
+	case plan.Return: // the executor has put it into the list before
+		next := t.Store
+		next.Former = slices.DeleteFunc(slices.Clone(next.Former), func(m estate.MemberID) bool { return string(m) == t.Step.Members[0] })
+		if t.Facts["halted"] != t.Step.Members[0] {
+			next.Verified = time.Time{}
+		}
+		res.Store = &next
+	case plan.Verify:
+		next := t.Store
+		next.Verified = Compared
 		res.Store = &next
 	}
 	return res

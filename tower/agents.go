@@ -6,6 +6,7 @@ import (
 
 	"github.com/haechi/haechi/agent"
 	"github.com/haechi/haechi/core/estate"
+	"github.com/haechi/haechi/core/plan"
 	"github.com/haechi/haechi/driver"
 	"github.com/haechi/haechi/driver/dns"
 	"github.com/haechi/haechi/driver/postgres"
@@ -15,6 +16,7 @@ import (
 // agents keeps one client for each agent that was spoken to.
 type agents struct {
 	files pki.Files
+	line  func() string // by which records this tower goes
 
 	mu      sync.Mutex               // guards what follows
 	clients map[string]*agent.Client // by "name@address"
@@ -35,12 +37,14 @@ func (a *agents) at(name, address string) (agent.Caller, error) {
 	if err != nil {
 		return nil, err
 	}
+	c.Line = a.line
 	a.clients[key] = c
 	return c, nil
 }
 
 func (n *Node) startAgents() (func() error, error) {
-	n.agents = &agents{files: n.cfg.TLS.pki(), clients: map[string]*agent.Client{}}
+	line := func() string { return n.store.Snapshot().Line.Code }
+	n.agents = &agents{files: n.cfg.TLS.pki(), line: line, clients: map[string]*agent.Client{}}
 	return n.agents.close, nil
 }
 
@@ -67,8 +71,11 @@ func (n *Node) agentOf(host estate.HostID, address string) (agent.Caller, error)
 // drivers are all that this tower can order, by the name that plans use.
 func (n *Node) drivers() map[string]driver.Driver {
 	return map[string]driver.Driver{
-		"postgres": postgres.New(n.agentOf),
-		"dns":      dns.New(dns.Config{Agents: n.agentOf}),
+		"postgres":        postgres.New(n.agentOf),
+		"dns":             dns.New(dns.Config{Agents: n.agentOf}),
+		plan.Towers:       n.seater(),
+		plan.EstateDriver: whole{n},
+		plan.Eyes:         watchers{n.beliefs, n.now},
 	}
 }
 

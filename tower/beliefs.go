@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/haechi/haechi/core/estate"
+	"github.com/haechi/haechi/core/plan"
 	"github.com/haechi/haechi/core/response"
 	"github.com/haechi/haechi/core/run"
 	"github.com/haechi/haechi/core/situation"
@@ -22,6 +23,8 @@ type beliefs struct {
 	now      situation.Situation
 	views    map[string]timedView
 	premises map[estate.StoreID][]situation.Premise
+	canaries map[estate.StoreID]string // what became of the last canary before a loss, in words
+	givenUp  string                    // by which agent's word this tower was given up; see givenUpBy
 }
 
 // timedView is the newest view of one observer and when it came.
@@ -77,7 +80,7 @@ func (k known) premises(e estate.Estate, stores map[estate.StoreID]situation.Sto
 func (b *beliefs) input(quorum bool, known, opened map[run.ID]response.OpenRun) response.Input {
 	in := response.Input{
 		Now: b.now, Estate: b.estate, Stores: b.snap.Stores, Armed: map[string]bool{}, Premises: b.premises,
-		Intents: b.snap.Intents, Withdrawn: b.snap.Withdrawn, Quorum: quorum,
+		Intents: b.snap.Intents, Withdrawn: b.snap.Withdrawn, Returning: b.snap.Returning, Quorum: quorum, Older: b.older(),
 	}
 	for what := range b.snap.Armed {
 		in.Armed[what] = true
@@ -94,14 +97,23 @@ func (b *beliefs) input(quorum bool, known, opened map[run.ID]response.OpenRun) 
 }
 
 func openRun(r run.Run) response.OpenRun {
-	o := response.OpenRun{ID: r.ID, Kind: r.Plan.Kind, Subject: r.Plan.Subject, Lost: r.Plan.Lost, Status: r.Status(), Stores: []estate.StoreID{}, Settled: map[estate.StoreID]time.Time{}}
+	o := response.OpenRun{ID: r.ID, Kind: r.Plan.Kind, Subject: r.Plan.Subject, Lost: r.Plan.Lost, Status: r.Status(), Stores: []estate.StoreID{}, Settled: map[estate.StoreID]time.Time{}, Compares: map[estate.StoreID]time.Time{}}
 	seen := map[estate.StoreID]bool{}
 	for _, s := range r.Plan.Steps {
-		if id := estate.StoreID(s.Component); s.Driver != "dns" && !seen[id] {
+		if r.Plan.Kind == plan.BringBack && s.Verb == plan.Rejoin {
+			o.Member, o.Anew = estate.MemberID(s.Members[0]), s.Args[plan.ArgAnew] == "true"
+		}
+		if s.Verb == plan.Seat && r.Settled(s.Component).IsZero() {
+			o.Seats = true
+		}
+		if id := estate.StoreID(s.Component); s.OfStore() && !seen[id] {
 			seen[id] = true
 			o.Stores = append(o.Stores, id)
 			if at := r.Settled(s.Component); !at.IsZero() {
 				o.Settled[id] = at
+			}
+			if since, ok := r.Compares(s.Component); ok {
+				o.Compares[id] = since
 			}
 		}
 	}

@@ -80,7 +80,7 @@ func refusedFor(err error) error {
 // changes are written in this order: a record first, then what raises it.
 func changes(c executor.Change) (out []state.Change) {
 	for id, rec := range c.Stores {
-		out = append(out, state.StorePut{ID: id, Store: rec})
+		out = append(out, state.StorePut{ID: id, Was: c.Was[id], Store: rec})
 	}
 	for id, next := range c.Next {
 		out = append(out, state.NextPut{ID: id, Next: next})
@@ -92,7 +92,7 @@ func changes(c executor.Change) (out []state.Change) {
 		out = append(out, state.SalvagePut{Salvage: s})
 	}
 	for _, a := range c.Answers {
-		out = append(out, state.AnswerPut{Name: a.Name, Site: a.Site, Out: a.Out})
+		out = append(out, state.AnswerPut{Name: a.Name, Site: a.Site, Out: a.Out}, state.ReturningPut{Name: a.Name, Site: a.Site, On: a.Out && a.Part})
 	}
 	return out
 }
@@ -143,7 +143,7 @@ func (b *book) text(ev run.Event) string {
 	if s.Site != "" {
 		what += " (" + string(s.Site) + ")"
 	}
-	words := map[run.EventKind]string{run.Began: "begins", run.Ended: outcome(ev.Outcome), run.UndoBegan: "is taken back",
+	words := map[run.EventKind]string{run.Began: "begins", run.Progressed: "goes on", run.Ended: outcome(ev.Outcome), run.UndoBegan: "is taken back",
 		run.UndoEnded: "taken back: " + outcome(ev.Outcome), run.Asked: "a person is needed", run.Approved: "approved by " + ev.By}
 	said, ok := words[ev.Kind]
 	if !ok {

@@ -27,6 +27,14 @@ func newBook(t *testing.T) (*book, *state.Store, *state.Drive) {
 	return &book{store: s, drive: func() (state.Drive, bool) { return d, d.Tower != "" }, plans: map[run.ID]plan.Plan{}}, s, &d
 }
 
+// nth is the ID of the n-th run of s's records.
+func nth(t *testing.T, s *state.Store, n int) run.ID {
+	t.Helper()
+	id, err := s.NextRun(within(t))
+	must(t, err)
+	return run.ID(fmt.Sprintf("r-%06d%s", n, string(id)[len("r-000000"):]))
+}
+
 func TestErrorsAreTheExecutors(t *testing.T) {
 	for from, want := range map[error]error{
 		state.ErrDeposed: executor.ErrDeposed, state.ErrStale: executor.ErrRefused, state.ErrClosed: executor.ErrRefused,
@@ -47,13 +55,14 @@ func TestErrorsAreTheExecutors(t *testing.T) {
 // What a run rests on stands just before it in the journal, also where it takes over from another.
 func TestVerdictsStandBeforeTheRun(t *testing.T) {
 	b, s, _ := newBook(t)
+	one, two := nth(t, s, 1), nth(t, s, 2)
 	ctx := before(within(t), []journal.Entry{{Kind: "verdict", Text: "a is lost"}, {Kind: "decision", Text: "haechi starts"}})
-	first := local("r-000001")
+	first := local(one)
 	must(t, b.Append(ctx, 1, first, executor.Change{}))
 	must(t, b.Append(ctx, 1, first, executor.Change{})) // as after a lost answer
-	over := append([]run.Event{{Run: "r-000001", Seq: 3, Kind: run.Closed, Why: "superseded"}}, local("r-000002")...)
+	over := append([]run.Event{{Run: one, Seq: 3, Kind: run.Closed, Why: "superseded"}}, local(two)...)
 	must(t, b.Append(ctx, 1, over, executor.Change{}))
-	must(t, b.Append(ctx, 1, []run.Event{{Run: "r-000002", Seq: 3, Kind: run.Ended, Step: 1, Outcome: run.Done}}, executor.Change{}))
+	must(t, b.Append(ctx, 1, []run.Event{{Run: two, Seq: 3, Kind: run.Ended, Step: 1, Outcome: run.Done}}, executor.Change{}))
 	entries, err := s.Journal(within(t), 2, 0)
 	must(t, err)
 	var got []string
@@ -63,8 +72,8 @@ func TestVerdictsStandBeforeTheRun(t *testing.T) {
 	opens := func(id string) []string {
 		return []string{"verdict : a is lost", "decision : haechi starts", "run " + id + ": opened: cut-users a, 1 steps", "run " + id + ": withdraw talk.example. (a): begins (" + string(plan.Asked) + ")"}
 	}
-	second := opens("r-000002")
-	want := append(opens("r-000001"), second[0], second[1], "run r-000001: closed: superseded", second[2], second[3], "run r-000002: withdraw talk.example. (a): done")
+	second := opens(string(two))
+	want := append(opens(string(one)), second[0], second[1], "run "+string(one)+": closed: superseded", second[2], second[3], "run "+string(two)+": withdraw talk.example. (a): done")
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Fatal(diff)
 	}
@@ -72,22 +81,23 @@ func TestVerdictsStandBeforeTheRun(t *testing.T) {
 
 func TestRecordsChangeWithTheEvent(t *testing.T) {
 	b, s, d := newBook(t)
+	id := nth(t, s, 1)
 	c := executor.Change{
 		Stores: map[estate.StoreID]situation.Store{"talk-db": {Epoch: 1, Primary: "a"}}, Next: map[estate.StoreID]uint64{"talk-db": 2},
 		Intents: map[estate.SiteID]situation.Intent{"a": situation.Draining}, Answers: []executor.Answer{{Name: "talk.example.", Site: "a", Out: true}},
 	}
-	must(t, b.Append(within(t), 1, local("r-000001"), c))
+	must(t, b.Append(within(t), 1, local(id), c))
 	rec, err := b.Store(within(t), "talk-db")
 	must(t, err)
 	if rec.Epoch != 1 || rec.Next != 2 {
 		t.Fatalf("record = %+v", rec)
 	}
-	_, out, err := s.Agreed(within(t), nil, []estate.NameID{"talk.example.", "other.example."})
+	agreed, err := s.Agreed(within(t), nil, []estate.NameID{"talk.example.", "other.example."})
 	must(t, err)
-	if diff := cmp.Diff(map[estate.NameID][]estate.SiteID{"talk.example.": {"a"}}, out); diff != "" {
+	if diff := cmp.Diff(map[estate.NameID][]estate.SiteID{"talk.example.": {"a"}}, agreed.Withdrawn); diff != "" {
 		t.Fatal(diff)
 	}
-	events, err := b.Load(within(t), "r-000001")
+	events, err := b.Load(within(t), id)
 	must(t, err)
 	if len(events) != 2 {
 		t.Fatalf("events = %v", events)
@@ -96,7 +106,7 @@ func TestRecordsChangeWithTheEvent(t *testing.T) {
 		t.Fatalf("a run that is not there: %v", err)
 	}
 
-	late := []run.Event{{Run: "r-000001", Seq: 3, Kind: run.Paused}}
+	late := []run.Event{{Run: id, Seq: 3, Kind: run.Paused}}
 	if err := b.Append(within(t), 7, late, executor.Change{}); !errors.Is(err, executor.ErrDeposed) {
 		t.Fatalf("under another term: %v", err)
 	}
@@ -111,13 +121,14 @@ func TestRecordsChangeWithTheEvent(t *testing.T) {
 }
 
 func TestPlansAreForgottenWithTheirRuns(t *testing.T) {
-	b, _, _ := newBook(t)
-	must(t, b.Append(within(t), 1, local("r-000001"), executor.Change{}))
-	ended := run.Event{Run: "r-000001", Seq: 3, Kind: run.Ended, Step: 1, Outcome: run.NotDone, Why: "no server"}
+	b, s, _ := newBook(t)
+	id := nth(t, s, 1)
+	must(t, b.Append(within(t), 1, local(id), executor.Change{}))
+	ended := run.Event{Run: id, Seq: 3, Kind: run.Ended, Step: 1, Outcome: run.NotDone, Why: "no server"}
 	if says := b.text(ended); !strings.Contains(says, "withdraw talk.example. (a): not done; no server") {
 		t.Fatalf("text = %q", says)
 	}
-	must(t, b.Append(within(t), 1, []run.Event{{Run: "r-000001", Seq: 3, Kind: run.Closed, Why: "done"}}, executor.Change{}))
+	must(t, b.Append(within(t), 1, []run.Event{{Run: id, Seq: 3, Kind: run.Closed, Why: "done"}}, executor.Change{}))
 	if len(b.plans) != 0 {
 		t.Fatalf("plans = %v", b.plans)
 	}

@@ -52,6 +52,7 @@ func TestFullDisk(t *testing.T) {
 	w := newTown(t, "a")
 	c := w.cfg["a"]
 	c.Data = disk
+	must(t, Init(t.Context(), c)) // it is the first of a new cluster
 	own, err := yaml.Marshal(c)
 	must(t, err)
 	file := filepath.Join(t.TempDir(), "tower.yaml")

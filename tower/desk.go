@@ -48,7 +48,7 @@ func (n *Node) Apply(ctx context.Context, by pki.Identity, files []web.File, ifV
 			return web.Applied{}, err
 		}
 	}
-	if err := keepsStores(have, next, s); err != nil {
+	if err := keepsStores(by, have, next, s); err != nil {
 		return web.Applied{}, err
 	}
 	if ifVersion < 0 {
@@ -59,7 +59,7 @@ func (n *Node) Apply(ctx context.Context, by pki.Identity, files []web.File, ifV
 	if err != nil {
 		return web.Applied{}, err
 	}
-	v, err := n.store.Apply(ctx, raw, by.Name, uint64(ifVersion), diff...)
+	v, err := n.store.Apply(ctx, raw, by.Name, uint64(ifVersion), s.Opened, diff...)
 	if err != nil {
 		return web.Applied{}, refusal(err)
 	}
@@ -77,23 +77,67 @@ func mayLoosen(by pki.Identity, have, next estate.Estate) error {
 		Do: "let somebody with the roles of operator and approver apply it; nothing was changed"}
 }
 
-// keepsStores refuses a version that would change who may acknowledge the writes of a
-// store that is under epochs: the rule in force is known to the journal, not to a file.
-func keepsStores(have, next estate.Estate, s state.Snapshot) error {
+// keepsStores refuses a version that would change who may acknowledge the writes of a store that is under epochs: the
+// rule in force, and who counts, is known to the journal, not to a file. One that names another member changes neither: that
+// one is copied first, and counts once it is listed. And of one that does not count nothing is needed; but where it did
+// once, what only it holds is read by nobody after that, and an approver has to agree.
+func keepsStores(by pki.Identity, have, next estate.Estate, s state.Snapshot) error {
 	for _, id := range have.StoreIDs() {
 		rec := s.Stores[id]
 		if rec.Epoch == 0 {
 			continue
 		}
+		refuse := func(do, format string, args ...any) error {
+			return &web.Refused{Code: web.Unmet, Why: fmt.Sprintf("store %s is under epoch %d; ", id, rec.Epoch) + fmt.Sprintf(format, args...), Do: do + "; nothing was changed"}
+		}
 		now, ok := next.Stores[id]
 		old := have.Stores[id]
-		if !ok || now.Any != old.Any || !slices.Equal(now.MemberIDs(), old.MemberIDs()) {
-			return &web.Refused{Code: web.Unmet,
-				Why: fmt.Sprintf("store %s is under epoch %d; its members and its rule (any %d) do not change by a file", id, rec.Epoch, rec.Any),
-				Do:  "leave members and acknowledge as they are; nothing was changed"}
+		switch {
+		case !ok:
+			return refuse("leave it in", "it cannot be left out")
+		case now.Any != old.Any:
+			return refuse("leave acknowledge as it is", "its rule (any %d) does not change by a file", rec.Any)
+		}
+		if r, about := openAbout(s, id); about && !slices.Equal(now.MemberIDs(), old.MemberIDs()) {
+			return refuse(fmt.Sprintf("wait for its end, or haechi run abort %s", r), "run %s is about it, and goes by the members that it knows", r)
+		}
+		for _, m := range old.MemberIDs() {
+			_, stays := now.Members[m]
+			sv, keeps := keptBy(s, id, m)
+			switch {
+			case stays:
+			case keeps:
+				return refuse(fmt.Sprintf("haechi salvage show %s, then apply or discard it; else leave %s in", sv, m), "a copy of salvage %s lies on %s, and people have not decided about its rows", sv, m)
+			case m == rec.Primary || slices.Contains(rec.Sync, m):
+				return refuse(fmt.Sprintf("where it is gone for good: haechi count-out %s %s, then apply again; else leave it in", id, m), "%s counts there", m)
+			case slices.Contains(rec.Former, m) && !by.Has(pki.Approver):
+				return &web.Refused{Code: web.Forbidden, Why: fmt.Sprintf("%s counted in %s once, and what only it holds would be read by nobody; %s has not the role of approver", m, id, by.Name),
+					Do: "leave it in, or let somebody with the roles of operator and approver apply it; nothing was changed"}
+			}
 		}
 	}
 	return nil
+}
+
+// keptBy is a salvage of a store that people have still to decide about, and of which a member holds a copy. Nobody
+// would reach that copy by a member that the estate does not name.
+func keptBy(s state.Snapshot, id estate.StoreID, m estate.MemberID) (string, bool) {
+	for _, sv := range slices.Sorted(maps.Keys(s.Salvages)) {
+		if r := s.Salvages[sv]; r.Store == id && r.State == situation.SalvageOpen && slices.Contains(r.Holders, m) {
+			return sv, true
+		}
+	}
+	return "", false
+}
+
+// openAbout is a run that still has something to do with a store.
+func openAbout(s state.Snapshot, id estate.StoreID) (run.ID, bool) {
+	for _, info := range s.OpenRuns() {
+		if r, err := run.Replay(s.Runs[info.ID]); err != nil || about(r, string(id)) {
+			return info.ID, true
+		}
+	}
+	return "", false
 }
 
 // Plan says what would be done, and changes nothing.
@@ -113,12 +157,25 @@ func (n *Node) planInput(ask web.Ask) (plan.Input, error) {
 	}
 	in := plan.Input{
 		Estate: b.estate, Now: b.now, Stores: b.snap.Stores, Kind: ask.Kind, Subject: ask.Subject,
-		Target: estate.MemberID(ask.To), Withdrawn: b.snap.Withdrawn,
+		Target: estate.MemberID(ask.To), Anew: ask.Anew, Withdrawn: b.snap.Withdrawn, Returning: b.snap.Returning, Intents: b.snap.Intents, Seats: n.seated(b),
 	}
-	if ask.Kind == plan.LoseSite {
+	switch ask.Kind {
+	case plan.LoseSite:
 		in.Lost = append(b.now.Gone(), estate.SiteID(ask.Subject))
 		slices.Sort(in.Lost)
 		in.Lost = slices.Compact(in.Lost)
+	case plan.Failover:
+		id := estate.StoreID(ask.Subject)
+		if rec := b.snap.Stores[id]; rec.Differs != "" && ask.To != "" && in.Target == b.estate.Stores[id].Primary {
+			return plan.Input{}, &web.Refused{Code: web.Unmet, Why: fmt.Sprintf("%s stays with %s: the last comparison found a difference: %s", id, rec.Primary, rec.Differs),
+				Do: "find out who is right, mend it, then haechi verify " + ask.Subject + "; nothing was changed"}
+		}
+	case plan.Restore, plan.GiveUp:
+		sv, ok := b.snap.Salvages[ask.Subject]
+		if !ok {
+			return plan.Input{}, noSalvage(ask.Subject)
+		}
+		in.Subject, in.Choice = string(sv.Store), plan.Choice{Salvage: sv, Rows: ask.Rows, Overwrite: ask.Overwrite}
 	}
 	return in, nil
 }
@@ -132,7 +189,7 @@ func (n *Node) Start(ctx context.Context, by string, ask web.Ask) (run.ID, error
 	if ask.Kind == plan.LoseSite {
 		return "", &web.Refused{Code: web.BadRequest, Why: "a site is not lost by order", Do: "evacuate it while it lives: haechi evacuate " + ask.Subject}
 	}
-	if err := idle(n.store.Snapshot()); err != nil {
+	if err := mayOrder(n.store.Snapshot(), ask); err != nil {
 		return "", err
 	}
 	d, err := n.drive(ctx)
@@ -143,35 +200,35 @@ func (n *Node) Start(ctx context.Context, by string, ask web.Ask) (run.ID, error
 	if err != nil {
 		return "", refusal(err)
 	}
-	if err := idle(s); err != nil {
+	if err := mayOrder(s, ask); err != nil {
 		return "", err
 	}
 	in, err := n.planInput(ask)
 	if err != nil {
 		return "", err
 	}
-	in.Because = []string{by + " asked for it"}
+	in.Because, in.Choice.By = []string{by + " asked for it"}, by
 	first := []journal.Entry{{Kind: "decision", Subject: ask.Subject, Text: fmt.Sprintf("%s orders: %s %s", by, ask.Kind, ask.Subject)}}
 	known := func(id run.ID) bool { return !s.Index[id].Opened.IsZero() }
-	id, err := n.open(ctx, d, known, first, func(ctx context.Context) (run.ID, error) {
+	opening := func(ctx context.Context) (executor.Opening, error) {
 		p, err := n.plan(ctx, in)
+		return executor.Opening{Plan: p, Estate: in.Estate, Version: s.Estate.Version, By: by, Basis: s.Acts}, err
+	}
+	id, err := n.open(ctx, d, known, first, func(ctx context.Context) (run.ID, error) {
+		o, err := opening(ctx)
 		if err != nil {
 			return "", err
 		}
-		return n.exec.Open(ctx, d.Term, executor.Opening{Plan: p, Estate: in.Estate, Version: s.Estate.Version, By: by, Basis: s.Acts})
+		takes, err := beside(s, o.Plan)
+		if err := errors.Join(err, n.beliefs().understood(o.Plan)); err != nil {
+			return "", err
+		}
+		if len(takes) > 0 {
+			return n.exec.Supersede(ctx, d.Term, takes, executor.Successor{Plan: opening})
+		}
+		return n.exec.Open(ctx, d.Term, o)
 	})
 	return id, refusal(err)
-}
-
-// idle refuses while a person holds all acts, or a run is open.
-func idle(s state.Snapshot) error {
-	for _, h := range s.Holds {
-		return &web.Refused{Code: web.Conflict, Why: fmt.Sprintf("%s holds all acts: %s", h.By, h.Why), Do: "haechi hold --release, once it is safe"}
-	}
-	for _, r := range s.OpenRuns() {
-		return &web.Refused{Code: web.Conflict, Why: fmt.Sprintf("run %s (%s %s) is open", r.ID, r.Kind, r.Subject), Do: "wait for its end, or haechi run abort " + string(r.ID)}
-	}
-	return nil
 }
 
 // drive returns this tower's drive, claiming it where nobody drives.
@@ -185,6 +242,11 @@ func (n *Node) drive(ctx context.Context) (state.Drive, error) {
 	}
 	if d, ok := n.driving(); ok {
 		return d, nil
+	}
+	for _, f := range n.lineFindings() {
+		if f.Level == web.Bad {
+			return state.Drive{}, &web.Refused{Code: web.Unmet, Why: f.Text, Do: f.Do}
+		}
 	}
 	s := n.store.Snapshot()
 	if s.Drive.Tower != "" && s.Drive.Tower != n.cfg.Name && n.trusted(s.Drive) {
@@ -316,6 +378,8 @@ func refusal(err error) error {
 		return nil
 	case errors.Is(err, state.ErrNoQuorum):
 		code, do = web.NoQuorum, "it may have happened: look (haechi status), then ask a tower that reaches the others"
+	case errors.Is(err, state.ErrOutOfLine):
+		code, do = web.Unmet, "haechi doctor says which agents are waited for"
 	case errors.Is(err, state.ErrNoSpace):
 		code, do = web.NoQuorum, "make room on the towers' disks: haechi doctor"
 	case errors.Is(err, state.ErrDeposed), errors.Is(err, state.ErrConflict), errors.Is(err, state.ErrStale), errors.Is(err, executor.ErrDeposed), errors.Is(err, executor.ErrRefused):

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/haechi/haechi/core/estate"
 	"github.com/haechi/haechi/core/journal"
@@ -68,9 +69,40 @@ func TestTheDeskRefuses(t *testing.T) {
 		t.Fatal("it is armed all the same")
 	}
 	_, err = n.Apply(within(t), operator, []web.File{{Name: "estate.yaml", Data: []byte(withStore(w.estate(), 2))}}, -1)
-	refusedAs(t, err, web.Unmet, "epoch 1")
+	refusedAs(t, err, web.Unmet, "its rule (any 1)")
 	_, err = n.Apply(within(t), operator, []web.File{{Name: "estate.yaml", Data: []byte(w.estate())}}, -1)
-	refusedAs(t, err, web.Unmet, "epoch 1")
+	refusedAs(t, err, web.Unmet, "epoch 1; it cannot be left out")
+	memberOfC, another := ", c: {site: c, host: db-c, address: '127.0.1.3:1', unit: talk-db}", ", d: {site: c, host: db-c, address: '127.0.1.3:2', unit: more}"
+	without := strings.Replace(text, memberOfC, "", 1)
+	_, err = n.Apply(within(t), operator, []web.File{{Name: "estate.yaml", Data: []byte(without)}}, -1)
+	refusedAs(t, err, web.Unmet, "c counts there")
+	// A member more changes nothing about who acknowledges, nor does the loss of one that does not count.
+	w.apply(n, strings.Replace(text, memberOfC, memberOfC+another, 1))
+	w.apply(n, text)
+	_, err = n.store.Append(within(t), d, []journal.Entry{{Kind: "note", Text: "counted out"}}, state.StorePut{ID: "talk-db", Was: n.store.Snapshot().Stores["talk-db"],
+		Store: situation.Store{Epoch: 1, Primary: "a", Any: 1, LeastAny: 1, Sync: []estate.MemberID{"b"}, Former: []estate.MemberID{"c"}}})
+	must(t, err)
+	until(t, "the tower knows who counts", func() bool { return len(n.store.Snapshot().Stores["talk-db"].Sync) == 1 })
+	files := []web.File{{Name: "estate.yaml", Data: []byte(without)}}
+	_, err = n.Apply(within(t), operator, files, -1)
+	refusedAs(t, err, web.Forbidden, "what only it holds would be read by nobody")
+	kim := pki.Identity{Kind: pki.Person, Name: "kim", Roles: []string{pki.Approver, pki.Operator}}
+	kept := situation.Salvage{ID: "r-1-a", Store: "talk-db", Member: "a", Rows: 3, Holders: []estate.MemberID{"b", "c"}, State: situation.SalvageOpen}
+	keep := func(sv situation.Salvage) {
+		t.Helper()
+		_, err := n.store.Append(within(t), d, []journal.Entry{{Kind: "note", Text: "salvage"}}, state.SalvagePut{Salvage: sv})
+		must(t, err)
+		until(t, "the tower knows of the salvage", func() bool { return n.store.Snapshot().Salvages[sv.ID].State == sv.State })
+	}
+	keep(kept)
+	_, err = n.Apply(within(t), kim, files, -1)
+	refusedAs(t, err, web.Unmet, "a copy of salvage r-1-a lies on c")
+	kept.State, kept.By, kept.Closed = situation.SalvageDiscarded, []string{"kim"}, time.Unix(1, 0).UTC()
+	keep(kept)
+	v, err := n.Apply(within(t), kim, files, -1)
+	must(t, err)
+	until(t, "it is known that c is left out", func() bool { return n.store.Snapshot().Estate.Version == v.Version })
+	w.apply(n, text)
 
 	must(t, n.Hold(within(t), "operator", "works on the cooling"))
 	until(t, "the hold is known", func() bool { return len(n.store.Snapshot().Holds) == 1 })

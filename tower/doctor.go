@@ -3,6 +3,7 @@ package tower
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/haechi/haechi/agent"
@@ -15,7 +16,7 @@ import (
 // Doctor says what is missing or unsafe, of this tower and of all that it sees.
 func (n *Node) Doctor(ctx context.Context) ([]web.Finding, error) {
 	b, at := n.beliefs(), n.now()
-	out := n.own(at)
+	out := slices.Concat(n.own(at), n.lineFindings(), n.seatFindings(b))
 	for _, p := range n.etcdHealth(ctx).Problems {
 		out = append(out, web.Finding{Subject: n.cfg.Name, Level: web.Bad, Text: "etcd: " + p, Do: "see the tower's log"})
 	}
@@ -26,8 +27,12 @@ func (n *Node) Doctor(ctx context.Context) ([]web.Finding, error) {
 		out = append(out, web.Finding{Subject: "estate", Level: web.Warn, Text: err.Error(), Do: "complete the file, then haechi estate apply"})
 	}
 	out = append(out, b.expiring(n.cfg.Name, at)...)
+	out = append(out, b.olderFindings(n.cfg.Name)...)
 	for _, id := range b.estate.StoreIDs() {
 		out = append(out, b.storeFindings(id)...)
+		if home := b.homeward(id); home != "" {
+			out = append(out, web.Finding{Subject: string(id), Level: web.Fine, Text: home, Do: "when you want it: haechi failback " + string(id)})
+		}
 	}
 	for _, t := range b.targets {
 		v := b.now.Things[t.ID]
@@ -41,6 +46,24 @@ func (n *Node) Doctor(ctx context.Context) ([]web.Finding, error) {
 	return out, nil
 }
 
+// olderFindings are the towers and agents of the release before, and the runs that are not this tower's to carry.
+func (b *beliefs) olderFindings(self string) (out []web.Finding) {
+	if tower := b.older(); tower != "" {
+		out = append(out, web.Finding{Subject: tower, Level: web.Warn, Text: "it is of the release before: runs that it could not carry on are not opened", Do: "upgrade it"})
+	}
+	for _, r := range b.snap.OpenRuns() {
+		if err := carried(b.snap, r.ID); err != nil {
+			out = append(out, web.Finding{Subject: string(r.ID), Level: web.Bad, Text: self + " leaves it to others: " + err.Error(), Do: "upgrade " + self})
+		}
+	}
+	for _, t := range b.targets {
+		if t.Kind == situation.KindAgent && len(b.now.Facts[t.ID]) > 0 && b.host(t.ID, agent.FactRelease) == "" {
+			out = append(out, web.Finding{Subject: t.ID, Level: web.Warn, Text: "its agent is of the release before: what it does not know cannot be ordered", Do: "upgrade haechi-agent there"})
+		}
+	}
+	return out
+}
+
 // storeFindings are what a store's promotion by itself misses, and what its members miss
 // beside that; where both say the same, it is said once, with what to do.
 func (b *beliefs) storeFindings(id estate.StoreID) (out []web.Finding) {
@@ -48,6 +71,7 @@ func (b *beliefs) storeFindings(id estate.StoreID) (out []web.Finding) {
 	if !adopted {
 		out = append(out, web.Finding{Subject: string(id), Level: web.Warn, Text: "it was never adopted, so it is not failed over", Do: "haechi adopt " + string(id)})
 	}
+	out = append(out, b.undecided(id)...)
 	type said struct{ member, text string }
 	do := map[said]string{}
 	members := b.estate.Stores[id].MemberIDs()
@@ -73,6 +97,19 @@ func (b *beliefs) storeFindings(id estate.StoreID) (out []web.Finding) {
 			if !spoken[said{string(m), a.Text}] {
 				out = append(out, web.Finding{Subject: fmt.Sprintf("%s/%s", id, m), Level: web.Warn, Text: a.Text, Do: a.Do})
 			}
+		}
+	}
+	return out
+}
+
+// undecided is what people have to decide about what a store's members hold.
+func (b *beliefs) undecided(id estate.StoreID) (out []web.Finding) {
+	if differs := b.snap.Stores[id].Differs; differs != "" {
+		out = append(out, web.Finding{Subject: string(id), Level: web.Bad, Text: "its members do not hold the same: " + differs, Do: web.Mend(string(id))})
+	}
+	for _, s := range b.snap.Salvages {
+		if s.Store == id && s.State == situation.SalvageOpen {
+			return append(out, web.Finding{Subject: string(id), Level: web.Warn, Text: "nobody has decided yet about what only a member held", Do: "haechi salvage list"})
 		}
 	}
 	return out

@@ -71,6 +71,30 @@ func TestDoctorOfMembers(t *testing.T) {
 	}
 }
 
+// What people have to decide about a store's data is told where they look for what is unsafe.
+func TestDoctorOfWhatMembersHold(t *testing.T) {
+	b := believing(t, 1, sound("false", "primary"), sound("true", "follower"))
+	quiet := len(b.storeFindings("talk-db"))
+	rec := b.snap.Stores["talk-db"]
+	rec.Differs = "1 row of messages on b"
+	b.snap.Stores["talk-db"] = rec
+	b.snap.Salvages = map[string]situation.Salvage{
+		"r-3-b": {ID: "r-3-b", Store: "talk-db", State: situation.SalvageOpen}, "r-4-b": {ID: "r-4-b", Store: "talk-db", State: situation.SalvageOpen},
+		"r-5-b": {ID: "r-5-b", Store: "mail-db", State: situation.SalvageOpen},
+	}
+	f := b.storeFindings("talk-db")
+	if len(f) != quiet+2 || f[0].Level != web.Bad || !strings.Contains(f[0].Text, "1 row of messages on b") || !strings.Contains(f[0].Do, "haechi rejoin talk-db MEMBER --anew") ||
+		f[1].Level != web.Warn || f[1].Do != "haechi salvage list" {
+		t.Errorf("%+v", f)
+	}
+	rec.Differs = ""
+	b.snap.Stores["talk-db"] = rec
+	b.snap.Salvages = map[string]situation.Salvage{"r-3-b": {ID: "r-3-b", Store: "talk-db", State: situation.SalvageApplied}}
+	if f := b.storeFindings("talk-db"); len(f) != quiet {
+		t.Errorf("%+v", f)
+	}
+}
+
 // Where the agent is not there, that is what is wrong, not what it does not say.
 func TestDoctorOfASilentAgent(t *testing.T) {
 	b := believing(t, 0, sound("false", ""), nil)
@@ -89,7 +113,7 @@ func TestHeldHostIsShown(t *testing.T) {
 		site estate.SiteID
 		held bool
 	}{{"a", true}, {"b", false}} {
-		for _, row := range b.webSite(s.site).Targets {
+		for _, row := range b.webSite(s.site, nil).Targets {
 			if row.Held != (s.held && row.Kind == "agent") {
 				t.Errorf("%s: %+v", s.site, row)
 			}

@@ -4,15 +4,19 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/haechi/haechi/core/estate"
 	"github.com/haechi/haechi/core/journal"
 	"github.com/haechi/haechi/core/plan"
+	"github.com/haechi/haechi/core/response"
 	"github.com/haechi/haechi/core/run"
 	"github.com/haechi/haechi/core/situation"
 	"github.com/haechi/haechi/tower/executor"
 	"github.com/haechi/haechi/tower/state"
+	"github.com/haechi/haechi/tower/web"
 )
 
 // claimFor is how long one attempt to claim may take.
@@ -37,13 +41,16 @@ func (n *Node) isDriving() bool {
 	return ok
 }
 
-// trusted says whether the tower that drives is believed to be able to. A claim of this
-// tower that another process of it made is nobody's.
+// trusted says whether the tower that drives is believed to be able to: one that lost its data answers a second
+// after it died, and would be waited for for ever. A claim of this tower that another process of it made is nobody's.
 func (n *Node) trusted(d state.Drive) bool {
 	if d.Tower == "" || d.Tower == n.cfg.Name {
 		return d.Tower != "" && n.isDriving()
 	}
 	b := n.beliefs()
+	if b.stumps(d.Tower) {
+		return false
+	}
 	seat, ok := b.estate.Towers[estate.TowerID(d.Tower)]
 	if !ok {
 		_, seated := n.cfg.Cluster[d.Tower]
@@ -52,12 +59,41 @@ func (n *Node) trusted(d state.Drive) bool {
 	if b.now.Sites[seat.Site].Gone() {
 		return false
 	}
-	for _, t := range b.targets {
-		if t.Kind == situation.KindTower && t.Component == d.Tower {
-			return b.now.Things[t.ID].State != situation.Dead
+	target := situation.TowerTarget(b.estate, estate.TowerID(d.Tower))
+	return b.now.Things[target].State != situation.Dead && !response.Idle(b.now.Facts[target])
+}
+
+// stumps says that an open run needs more than a tower of the release before understands, and that this
+// tower understands it: then that tower cannot drive, though it lives.
+func (b *beliefs) stumps(tower string) bool {
+	v, heard := b.views[tower]
+	for _, r := range b.snap.OpenRuns() {
+		if events := b.snap.Runs[r.ID]; heard && len(events) > 0 && events[0].Plan != nil && events[0].Plan.Version > max(v.view.Speaks, 1) && events[0].Plan.Carried() == nil {
+			return true
 		}
 	}
-	return true
+	return false
+}
+
+// older is a tower that was heard a moment ago and is of the release before; "": none.
+func (b *beliefs) older() string {
+	for _, id := range slices.Sorted(maps.Keys(b.estate.Towers)) {
+		v, heard := b.views[string(id)]
+		if heard && max(v.view.Speaks, 1) < plan.Release && b.now.At.Sub(v.at) <= b.profile.Stale {
+			return string(id)
+		}
+	}
+	return ""
+}
+
+// understood refuses a plan that a tower of the release before, which answers, could not carry on: for
+// those that nobody ordered core/response does, before they are made.
+func (b *beliefs) understood(p plan.Plan) error {
+	tower := b.older()
+	if tower == "" || p.Version < plan.Release {
+		return nil
+	}
+	return &web.Refused{Code: web.Unmet, Why: fmt.Sprintf("%s is of an older release and could not carry %s %s on", tower, p.Kind, p.Subject), Do: "upgrade it first, or stop it"}
 }
 
 // claimSoon claims beside the mind; one attempt at a time. A tower that was deposed a moment
@@ -66,6 +102,9 @@ func (n *Node) claimSoon(ctx context.Context, from state.Drive) {
 	n.mu.Lock()
 	rest := n.now().Sub(n.deposedAt) < afterDeposed
 	n.mu.Unlock()
+	if s := n.beliefs().snap; s.Line.Foreign(s.Cluster) || len(s.Line.Unasked) > 0 {
+		return // nobody may drive; see keepLine
+	}
 	if rest || !n.claiming.CompareAndSwap(false, true) {
 		return
 	}
@@ -140,22 +179,51 @@ func (n *Node) open(ctx context.Context, d state.Drive, known func(run.ID) bool,
 // plan makes a plan from the records as the quorum has them: what this tower has seen of
 // them may be behind, and a plan that rests on the wrong primary would seal the wrong members.
 func (n *Node) plan(ctx context.Context, in plan.Input) (plan.Plan, error) {
-	var err error
-	in.Stores, in.Withdrawn, err = n.store.Agreed(ctx, in.Estate.StoreIDs(), in.Estate.NameIDs())
+	agreed, err := n.store.Agreed(ctx, in.Estate.StoreIDs(), in.Estate.NameIDs())
 	if err != nil {
 		return plan.Plan{}, err
 	}
+	in.Stores, in.Withdrawn, in.Returning = agreed.Stores, agreed.Withdrawn, agreed.Returning
+	if in.Kind == plan.Reseat || in.Kind == plan.Recover {
+		if in.Seats, err = n.agreedSeats(ctx, n.beliefs()); err != nil {
+			return plan.Plan{}, err
+		}
+	}
 	return plan.Make(in)
+}
+
+// standDown ends the drive of a tower that was outlived: the records that it drives by count no more.
+func (n *Node) standDown(by string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.mine.Tower != "" {
+		n.log.Error("this tower drives no more: the towers go on by newer records", "tower", by)
+		n.leaveLocked(state.Drive{Tower: by})
+	}
 }
 
 // carryAll carries every open run, and puts people's words to them.
 func (n *Node) carryAll(ctx context.Context, d state.Drive, s state.Snapshot) {
 	for _, r := range s.OpenRuns() {
+		if err := carried(s, r.ID); err != nil {
+			if n.leftAlone.Swap(string(r.ID)) != string(r.ID) {
+				n.log.Error("this tower leaves a run to others", "run", r.ID, "why", err)
+			}
+			continue
+		}
 		n.carry(r.ID, d.Term)
 	}
 	for _, a := range s.Asks {
 		n.answer(ctx, d, a)
 	}
+}
+
+// carried says why this tower must not carry a run; nil: it may.
+func carried(s state.Snapshot, id run.ID) error {
+	if events := s.Runs[id]; len(events) > 0 && events[0].Plan != nil {
+		return events[0].Plan.Carried()
+	}
+	return nil
 }
 
 // carry drives a run in a goroutine of its own until it ends; again after a failure,

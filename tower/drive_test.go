@@ -8,7 +8,10 @@ import (
 	"time"
 
 	"github.com/haechi/haechi/core/estate"
+	"github.com/haechi/haechi/core/plan"
+	"github.com/haechi/haechi/core/response"
 	"github.com/haechi/haechi/core/run"
+	"github.com/haechi/haechi/core/seats"
 	"github.com/haechi/haechi/core/situation"
 	"github.com/haechi/haechi/tower/executor"
 	"github.com/haechi/haechi/tower/state"
@@ -44,6 +47,11 @@ func TestWhoseDriveIsTrusted(t *testing.T) {
 		}
 		return b
 	}
+	says := func(seat string) beliefs {
+		b := believe(situation.Up, situation.Up)
+		b.now.Facts = map[string]map[string]string{situation.TowerTarget(e, "tower-b"): {response.FactSeat: seat}}
+		return b
+	}
 	mine, others := state.Drive{Tower: "tower-a", Term: 3, Claim: "x"}, state.Drive{Tower: "tower-b", Term: 4, Claim: "y"}
 	for name, tt := range map[string]struct {
 		b    beliefs
@@ -57,6 +65,9 @@ func TestWhoseDriveIsTrusted(t *testing.T) {
 		"AnotherThatIsDead":    {believe(situation.Up, situation.Dead), others, false},
 		"AnotherInALostSite":   {believe(situation.Lost, situation.Lost), others, false},
 		"AnotherInAnIsolated":  {believe(situation.Isolated, situation.Isolated), others, false},
+		"AnotherThatVotes":     {says(string(seats.Voter)), others, true},
+		"AnotherWithoutData":   {says(response.SeatWaits), others, false},
+		"AnotherThatStopped":   {says(response.SeatStopped), others, false},
 		"AnotherThatLeft":      {believe(situation.Up, situation.Up), state.Drive{Tower: "tower-c", Term: 4}, false},
 		"AnotherBeforeEstate":  {beliefs{}, others, true},
 		"AStrangerBeforeThat":  {beliefs{}, state.Drive{Tower: "tower-x", Term: 4}, false},
@@ -162,5 +173,46 @@ func TestTheMindHastensOnlyWhenSomethingIsNotWell(t *testing.T) {
 		if !hear(well) || hear(well) || m.pace() != atRest {
 			t.Fatalf("after %+v it does not calm down", ill)
 		}
+	}
+}
+
+// A tower of the release before does not drive a run that it does not understand, and one that is newer
+// than this one is left alone with what this one does not understand.
+func TestRunsOfAnotherRelease(t *testing.T) {
+	e := estate.Estate{Sites: map[estate.SiteID]estate.Site{"a": {}, "b": {}},
+		Towers: map[estate.TowerID]estate.Tower{"tower-a": {Site: "a", Address: "a:1"}, "tower-b": {Site: "b", Address: "b:1"}}}
+	p, _ := situation.Named("")
+	at := time.Now()
+	believe := func(version, speaks int) beliefs {
+		return beliefs{estate: e, profile: p, now: situation.Situation{At: at}, views: map[string]timedView{"tower-b": {situation.View{Speaks: speaks}, at}},
+			snap: state.Snapshot{Index: map[run.ID]state.RunInfo{"r-1": {ID: "r-1"}}, Runs: map[run.ID][]run.Event{"r-1": {{Kind: run.Opened, Plan: &plan.Plan{Version: version}}}}}}
+	}
+	for name, tt := range map[string]struct {
+		version, speaks int
+		trusted         bool
+		older           string
+	}{
+		"BothOld":        {1, 0, true, "tower-b"},
+		"TooNewForIt":    {plan.Release, 0, false, "tower-b"},
+		"ItUnderstands":  {plan.Release, plan.Release, true, ""},
+		"TooNewForUs":    {plan.Release + 1, plan.Release + 1, true, ""},
+		"TooNewForBoth":  {plan.Release + 1, plan.Release, true, ""},
+		"NewerThanUsToo": {1, plan.Release + 1, true, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := believe(tt.version, tt.speaks)
+			if got := bare(t, b).trusted(state.Drive{Tower: "tower-b", Term: 4}); got != tt.trusted {
+				t.Errorf("trusted: %v", got)
+			}
+			if got := b.older(); got != tt.older {
+				t.Errorf("older: %q", got)
+			}
+			if err := b.understood(plan.Plan{Version: tt.version}); (err != nil) != (tt.older != "" && tt.version > 1) {
+				t.Errorf("a person's order: %v", err)
+			}
+			if err := carried(b.snap, "r-1"); (err != nil) != (tt.version > plan.Release) {
+				t.Errorf("carried: %v", err)
+			}
+		})
 	}
 }

@@ -123,6 +123,7 @@ func (e *eyes) closeLocked() {
 func (n *Node) startEyes() (func() error, error) {
 	n.eyes = &eyes{files: n.cfg.TLS.pki(), observer: n.cfg.Name, site: n.cfg.Site, boot: boot(), log: n.log, extra: n.lookers, zone: n.zoneOf,
 		out: func(v situation.View) {
+			v = n.tellLine(v)
 			n.hear(v)
 			n.sender.Send(v)
 		}}

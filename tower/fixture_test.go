@@ -18,6 +18,7 @@ import (
 	"github.com/haechi/haechi/driver"
 	"github.com/haechi/haechi/pki"
 	"github.com/haechi/haechi/testkit"
+	"github.com/haechi/haechi/tower/etcd"
 	"github.com/haechi/haechi/tower/web"
 )
 
@@ -93,6 +94,7 @@ func newTown(t *testing.T, sites ...string) *town {
 		w.cfg[s] = Config{Name: name, Site: estate.SiteID(s), Data: t.TempDir(), Cluster: cluster,
 			Listen: Listen{Peer: cluster[name].Peer, Page: free(t)}, TLS: p.files(pki.Tower, name),
 			Etcd: Etcd{Heartbeat: 40 * time.Millisecond, Election: 400 * time.Millisecond}}
+		must(t, etcd.Prepare(w.cfg[s].etcd(nil).DataDir))
 	}
 	return w
 }
@@ -100,13 +102,18 @@ func newTown(t *testing.T, sites ...string) *town {
 // up starts a tower, which is stopped with the test at the latest.
 func (w *town) up(site string) *Node {
 	w.t.Helper()
-	n, err := start(w.cfg[site], logged(w.t).With("tower", site), func(*Node) map[string]driver.Driver {
-		return map[string]driver.Driver{"postgres": w.world, "dns": w.world}
-	})
+	n, err := w.start(w.cfg[site], logged(w.t).With("tower", site))
 	must(w.t, err)
 	w.nodes[site] = n
 	w.t.Cleanup(func() { w.down(site) })
 	return n
+}
+
+// start starts a tower whose orders change the one world, and whose seats are real.
+func (w *town) start(cfg Config, log *slog.Logger) (*Node, error) {
+	return start(cfg, log, func(n *Node) map[string]driver.Driver {
+		return map[string]driver.Driver{"postgres": w.world, "dns": w.world, "towers": n.seater()}
+	})
 }
 
 // down stops a tower, if it is up.
@@ -148,9 +155,13 @@ func (w *town) driver() (driver *Node) {
 // name server stands in site a.
 func (w *town) estate() string {
 	var sites, towers, answers []string
-	for _, s := range []string{"a", "b", "c"} {
-		if c, ok := w.cfg[s]; ok {
+	for _, s := range []string{"a", "b", "c", "d"} {
+		c, ok := w.cfg[s]
+		if ok {
 			towers = append(towers, fmt.Sprintf("tower-%s: {site: %s, address: %q}", s, s, c.Listen.Peer))
+		}
+		if s == "d" && !ok {
+			continue // only where a tower stands there
 		}
 		sites = append(sites, s+": {}")
 		answers = append(answers, fmt.Sprintf("%s: %q", s, "127.0.1.1:80"))

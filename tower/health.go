@@ -6,10 +6,14 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
+	"syscall"
 	"time"
 
 	"github.com/haechi/haechi/agent"
+	"github.com/haechi/haechi/core/response"
 	"github.com/haechi/haechi/core/run"
+	"github.com/haechi/haechi/core/seats"
 	"github.com/haechi/haechi/core/situation"
 	"github.com/haechi/haechi/pki"
 	"github.com/haechi/haechi/tower/etcd"
@@ -18,10 +22,13 @@ import (
 
 // quorum says whether this tower reaches a majority of the voters.
 func (n *Node) quorum() web.Quorum {
+	if n.member == nil && !n.answered.Load() {
+		return web.Quorum{Why: "the etcd cluster at " + fmt.Sprint(n.cfg.Etcd.Endpoints) + " does not answer"}
+	}
+	if by := n.outlived(); by != "" {
+		return web.Quorum{Why: "the towers go on without this one: " + by + " has newer records; see haechi doctor"}
+	}
 	if n.member == nil {
-		if !n.answered.Load() {
-			return web.Quorum{Why: "the etcd cluster at " + fmt.Sprint(n.cfg.Etcd.Endpoints) + " does not answer"}
-		}
 		return web.Quorum{Have: true}
 	}
 	if n.member.HasLeader() {
@@ -58,7 +65,7 @@ func (n *Node) silentMS(observer string, at time.Time) int64 {
 // warnings are what is unsafe about this tower itself, and certificates; the page adds what it shows anyway.
 func (n *Node) warnings(b *beliefs, at time.Time) []web.Warning {
 	var out []web.Warning
-	for _, f := range slices.Concat(n.own(at), b.expiring(n.cfg.Name, at)) {
+	for _, f := range slices.Concat(n.own(at), n.lineFindings(), n.seatFindings(b), b.expiring(n.cfg.Name, at)) {
 		if f.Level != web.Fine {
 			out = append(out, web.Warning{Severity: f.Level, Text: f.Subject + ": " + f.Text, Do: f.Do})
 		}
@@ -76,24 +83,82 @@ func (n *Node) own(at time.Time) (out []web.Finding) {
 	} else {
 		out = append(out, expiry(n.cfg.Name, end, at))
 	}
+	out = append(out, n.strangers()...)
 	if n.member == nil {
 		return out
 	}
 	if f, slow := slowElection(n.cfg, n.beliefs().profile); slow {
 		out = append(out, f)
 	}
-	s := n.member.Status()
-	level, text := web.Fine, fmt.Sprintf("etcd: leader %s, %d MB stored, %d MB free on its disk", cmp.Or(s.Leader, "not known"), s.DBBytes>>20, s.FreeBytes>>20)
-	do := ""
-	switch {
-	case n.member.Failure() != "":
-		level, text, do = web.Bad, "its etcd member has stopped: "+n.member.Failure(), "make room on the disk of "+n.cfg.Data+": the tower then starts anew by itself"
+	return append(out, judgeMember(n.cfg, n.member.Status(), gaveUp{n.member.Failure(), n.member.Removed(), n.member.OldCopy()}))
+}
+
+// gaveUp is why an etcd member does nothing more; why "": it has not.
+type gaveUp struct {
+	why              string
+	removed, oldCopy bool
+}
+
+// judgeMember says how this tower's own member is, and what helps where it is not well.
+func judgeMember(c Config, s etcd.Status, f gaveUp) web.Finding {
+	out := web.Finding{Subject: c.Name, Level: web.Fine, Text: fmt.Sprintf("etcd: leader %s, %d MB stored, %d MB free on its disk", cmp.Or(s.Leader, "not known"), s.DBBytes>>20, s.FreeBytes>>20)}
+	room := "make room on the disk of " + c.Data
+	switch dir := c.etcd(nil).DataDir; {
+	case f.removed:
+		out.Level, out.Text, out.Do = web.Warn, f.why, "nothing: its data is set aside, and it starts anew by itself and waits to be seated"
+	case f.oldCopy:
+		out.Level, out.Text = web.Bad, "its etcd member has stopped: "+f.why
+		out.Do = fmt.Sprintf("stop the tower, mv %s %s.old, start it; it then waits until it is seated anew", dir, dir)
+	case f.why != "" && (s.FreeBytes < etcd.LeastFree || strings.Contains(f.why, syscall.ENOSPC.Error())):
+		out.Level, out.Text, out.Do = web.Bad, "its etcd member has stopped: "+f.why, room+": the tower then starts anew by itself"
+	case f.why != "":
+		out.Level, out.Text, out.Do = web.Bad, "its etcd member has stopped: "+f.why, "it starts anew by itself; where that comes again, look at the disk of "+c.Data+" and at the tower's log"
 	case !s.HasLeader:
-		level, do = web.Bad, "bring the other towers back; until then nothing is started, and nothing that is guarded is touched"
+		out.Level, out.Do = web.Bad, "bring the other towers back; until then nothing is started, and nothing that is guarded is touched"
 	case s.FreeBytes < etcd.LeastFree:
-		level, do = web.Warn, "make room on the disk of "+n.cfg.Data+" before etcd cannot write"
+		out.Level, out.Do = web.Warn, room+" before etcd cannot write"
 	}
-	return append(out, web.Finding{Subject: n.cfg.Name, Level: level, Text: text, Do: do})
+	return out
+}
+
+// strangers are other towers whose certificate is of another authority than this one's. Whoever reaches a majority all the
+// same is right; where that is not this tower, its own is the wrong one.
+func (n *Node) strangers() (out []web.Finding) {
+	contacts := n.sender.Contacts()
+	for _, name := range slices.Sorted(maps.Keys(contacts)) {
+		why := contacts[name].Error
+		if !strings.Contains(why, pki.ErrOtherCA.Error()) {
+			continue
+		}
+		f := web.Finding{Subject: name, Level: web.Bad, Text: "it and this tower do not believe each other: " + why, Do: "haechi pki issue tower " + name + ", with the authority of the others"}
+		if !n.quorum().Have {
+			f.Do = "haechi pki issue tower " + n.cfg.Name + ", with the authority of the others"
+		}
+		out = append(out, f)
+	}
+	return out
+}
+
+// seatFindings are what is missing until the loss of any one site leaves a majority of the towers.
+func (n *Node) seatFindings(b *beliefs) (out []web.Finding) {
+	if n.member == nil || !n.member.HasLeader() {
+		return nil
+	}
+	all := n.seated(b)
+	missing := seats.Missing(all)
+	if _, better := seats.Next(all); len(missing) > 0 {
+		f := web.Finding{Subject: "towers", Level: web.Warn, Text: "the next loss of a site may leave no majority: " + strings.Join(missing, "; "), Do: "bring back what is missing, or add a tower in another site"}
+		if better {
+			f.Do = "haechi reseat; where haechi is armed it does so by itself once that lasts"
+		}
+		out = append(out, f)
+	}
+	for _, tower := range response.Strangers(b.estate, n.members(n.member.Status().Seats)) {
+		if b.snap.Estate.Version > 0 {
+			out = append(out, web.Finding{Subject: string(tower), Level: web.Warn, Text: "it is a member of the towers' cluster, and the estate does not name it", Do: "name it under towers: in the estate"})
+		}
+	}
+	return out
 }
 
 // slowElection says that the towers find a new leader later than the profile calls a site lost,

@@ -126,7 +126,7 @@ func (b *beliefs) moves(out *web.If, s *simulate.Simulation, all []string) {
 		}
 		return
 	}
-	p, err := plan.Make(plan.Input{Estate: b.estate, Now: b.now, Stores: b.snap.Stores, Kind: plan.LoseSite, Subject: string(sites[0]), Lost: sites, Withdrawn: b.snap.Withdrawn})
+	p, err := plan.Make(plan.Input{Estate: b.estate, Now: b.now, Stores: b.snap.Stores, Kind: plan.LoseSite, Subject: string(sites[0]), Lost: sites, Withdrawn: b.snap.Withdrawn, Returning: b.snap.Returning})
 	if err == nil {
 		out.Plans = append(out.Plans, p)
 	}

@@ -69,7 +69,7 @@ func (i *isolation) own(e estate.Estate) estate.Estate {
 
 // consider starts what the beliefs ask for, beside the mind.
 func (i *isolation) consider(ctx context.Context, b *beliefs) {
-	if i.n.now().UnixNano() < i.next.Load() || b.snap.Estate.Version == 0 {
+	if i.n.now().UnixNano() < i.next.Load() || b.snap.Estate.Version == 0 || b.snap.Line.Foreign(b.snap.Cluster) {
 		return
 	}
 	quorum := i.n.quorum().Have
@@ -104,7 +104,7 @@ func (i *isolation) consider(ctx context.Context, b *beliefs) {
 func (i *isolation) wanted(b *beliefs) []plan.Input {
 	site := i.n.cfg.Site
 	because := []string{fmt.Sprintf("%s hears no other site, so its site must send nobody to itself", i.n.cfg.Name)}
-	out := []plan.Input{{Kind: plan.CutUsers, Subject: string(site), Stores: b.snap.Stores, Withdrawn: b.snap.Withdrawn, Because: because}}
+	out := []plan.Input{{Kind: plan.CutUsers, Subject: string(site), Stores: b.snap.Stores, Withdrawn: b.snap.Withdrawn, Returning: b.snap.Returning, Because: because}}
 	for _, id := range b.estate.StoreIDs() {
 		if b.estate.Stores[id].Reads == "fresh" {
 			out = append(out, plan.Input{Kind: plan.CloseReads, Subject: string(id), At: site, Stores: b.snap.Stores,
@@ -119,7 +119,18 @@ func (i *isolation) withdrawn(b *beliefs) bool {
 	done := i.spool.standing()
 	return !slices.ContainsFunc(i.wanted(b), func(in plan.Input) bool {
 		r, ok := done[subject{in.Kind, in.Subject}]
-		return !ok || r.Status() != run.StatusDone
+		return !ok || r.Status() != run.StatusDone || i.reopened(b, in)
+	})
+}
+
+// reopened says that a member whose reads were ended runs: somebody has started it by hand since.
+func (i *isolation) reopened(b *beliefs, in plan.Input) bool {
+	if in.Kind != plan.CloseReads {
+		return false
+	}
+	id := estate.StoreID(in.Subject)
+	return slices.ContainsFunc(b.estate.Stores[id].MemberIDs(), func(m estate.MemberID) bool {
+		return b.estate.Stores[id].Members[m].Site == i.n.cfg.Site && b.facts(id, m)[situation.FactRunning] == "true"
 	})
 }
 
@@ -135,7 +146,7 @@ func (i *isolation) withdraw(ctx context.Context, b *beliefs) error {
 		switch r, ok := standing[subject{in.Kind, in.Subject}]; {
 		case ok && r.Closed == "":
 			errs = append(errs, i.exec.Carry(ctx, r.ID, b.snap.Drive.Term))
-		case !ok || r.Status() != run.StatusDone:
+		case !ok || r.Status() != run.StatusDone || i.reopened(b, in):
 			if err := i.run(ctx, b, in); !errors.Is(err, plan.ErrNothing) {
 				errs = append(errs, err)
 			}
@@ -147,7 +158,7 @@ func (i *isolation) withdraw(ctx context.Context, b *beliefs) error {
 // rejoin brings the own servers level with what the towers agreed, and hands over the spool.
 // What they agreed is asked of the quorum: what this tower saw last is from before it was alone.
 func (i *isolation) rejoin(ctx context.Context, b *beliefs) error {
-	stores, withdrawn, err := i.n.store.Agreed(ctx, b.estate.StoreIDs(), b.estate.NameIDs())
+	agreed, err := i.n.store.Agreed(ctx, b.estate.StoreIDs(), b.estate.NameIDs())
 	if err != nil {
 		return err
 	}
@@ -156,14 +167,14 @@ func (i *isolation) rejoin(ctx context.Context, b *beliefs) error {
 		if h.Site != i.n.cfg.Site || h.Address == "" || len(b.estate.NamesOf(host)) == 0 {
 			continue
 		}
-		err := i.run(ctx, b, plan.Input{Kind: plan.LevelDNS, Subject: string(host), Stores: stores, Withdrawn: withdrawn,
+		err := i.run(ctx, b, plan.Input{Kind: plan.LevelDNS, Subject: string(host), Stores: agreed.Stores, Withdrawn: agreed.Withdrawn,
 			Because: []string{i.n.cfg.Name + " hears the other sites again"}})
 		if err != nil {
 			return err
 		}
 	}
 	for _, id := range i.spool.closed() {
-		err := i.run(ctx, b, plan.Input{Kind: plan.OpenReads, Subject: string(id), At: i.n.cfg.Site, Stores: stores,
+		err := i.run(ctx, b, plan.Input{Kind: plan.OpenReads, Subject: string(id), At: i.n.cfg.Site, Stores: agreed.Stores,
 			Because: []string{i.n.cfg.Name + " hears the other sites again"}})
 		if err != nil && !errors.Is(err, plan.ErrNothing) {
 			return err

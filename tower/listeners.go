@@ -33,7 +33,9 @@ func (n *Node) startListeners() (func() error, error) {
 	n.receiver = &peer.Receiver{Tower: n.cfg.Name, SiteOf: n.siteOf, Take: n.hear, Pass: n.sender.Pass, Log: n.log, Now: n.now}
 	mux := http.NewServeMux()
 	mux.Handle(peer.Path, n.receiver)
-	mux.HandleFunc("GET "+alivePath, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) })
+	mux.HandleFunc("GET "+alivePath, func(w http.ResponseWriter, _ *http.Request) {
+		tell(w, n.alive())
+	})
 	mux.HandleFunc("GET "+targetsPath, n.tellTargets)
 	mux.Handle("/api/v1/", web.API(n, n.log))
 	conf, err := pki.ServerTLS(n.cfg.TLS.pki(), pki.Only(pki.Tower, pki.Observer, pki.Person))

@@ -102,11 +102,11 @@ func (m *mandates) renew(ctx context.Context, d state.Drive, b *beliefs, id esta
 	if now != d {
 		return fmt.Errorf("%s drives under term %d", now.Tower, now.Term)
 	}
-	stores, _, err := m.n.store.Agreed(ctx, []estate.StoreID{id}, nil)
+	agreed, err := m.n.store.Agreed(ctx, []estate.StoreID{id}, nil)
 	if err != nil {
 		return err
 	}
-	rec := stores[id]
+	rec := agreed.Stores[id]
 	if !rec.Alone {
 		return nil
 	}

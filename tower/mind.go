@@ -163,6 +163,9 @@ func (m *mind) replay(s state.Snapshot) {
 		r, err := run.Replay(events)
 		if err != nil {
 			m.n.log.Error("a run in the records cannot be read", "run", id, "error", err)
+			info := s.Index[id]
+			// Of a newer release, perhaps: what it is about is left to it.
+			runs[id] = response.OpenRun{ID: id, Kind: info.Kind, Subject: info.Subject, Status: run.StatusRunning, Closed: info.Closed}
 			continue
 		}
 		runs[id] = openRun(r)
@@ -189,6 +192,8 @@ func (m *mind) believe() {
 	m.known.learn(m.b.estate, m.b.now)
 	if m.last.Sub(m.judged) >= m.b.profile.Every {
 		m.b.premises, m.judged = m.known.premises(m.b.estate, m.b.snap.Stores), m.last
+		m.b.canaries = m.known.canaries(m.b.estate, m.b.snap.Stores)
+		m.b.givenUp = m.b.givenUpBy(m.b.snap.Line)
 	}
 	b := m.b
 	m.n.believed.Store(&b)
@@ -198,6 +203,9 @@ func (m *mind) believe() {
 func (m *mind) decide(ctx context.Context) {
 	m.n.isolation.consider(ctx, m.n.believed.Load())
 	quorum := m.n.quorum().Have
+	if by := m.n.outlived(); by != "" {
+		m.n.standDown(by)
+	}
 	drive, driving := m.n.driving()
 	if quorum && !driving && !m.n.trusted(m.b.snap.Drive) {
 		m.n.claimSoon(ctx, m.b.snap.Drive)
@@ -210,7 +218,9 @@ func (m *mind) decide(ctx context.Context) {
 	if m.busy || m.n.held.Load() != nil {
 		return
 	}
-	decisions := response.Decide(m.b.input(quorum, m.runs, m.opened))
+	in := m.b.input(quorum, m.runs, m.opened)
+	in.Seats = m.n.seated(&m.b)
+	decisions := response.Decide(in)
 	m.forget(decisions)
 	for _, d := range decisions {
 		switch d.Act {
@@ -346,8 +356,8 @@ func (n *Node) respond(ctx context.Context, d state.Drive, b *beliefs, known fun
 	defer cancel()
 	var p plan.Plan
 	next := func(ctx context.Context) (o executor.Opening, err error) {
-		in := plan.Input{Estate: b.estate, Now: b.now, Kind: what.Kind, Subject: what.Subject, Lost: what.Lost, Target: what.Member, Because: what.Because}
-		if what.Kind == plan.LoseSite {
+		in := plan.Input{Estate: b.estate, Now: b.now, Kind: what.Kind, Subject: what.Subject, Lost: what.Lost, Target: what.Member, Because: what.Because, Intents: b.snap.Intents}
+		if what.Kind == plan.LoseSite || what.Kind == plan.Recover {
 			in.StoresOnly = what.StoresOnly()
 		}
 		if p, err = n.plan(ctx, in); err != nil && (len(p.Steps) == 0 || !errors.As(err, new(*plan.Stuck))) {

@@ -7,7 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"path/filepath"
+	"os"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -55,17 +55,20 @@ type Node struct {
 	rate      *rate
 	audits    *auditor
 	ifs       *ifs
+	others    lines
+	asked     map[estate.HostID]bool // agents that had seen nothing beyond a first line's records; keepLine's own
 
-	views    chan situation.View
-	believed atomic.Pointer[beliefs]
-	seen     atomic.Pointer[estate.Estate] // that the eyes look by
-	logins   atomic.Pointer[map[string]string]
-	held     atomic.Pointer[string] // why a person stopped this tower, where the records may not know
-	broken   chan error             // see Broken
-	claiming atomic.Bool
-	answered atomic.Bool   // an external cluster has a quorum
-	opening  chan struct{} // holds one while a run is planned and opened; guards newest
-	newest   run.ID        // the last run that this process opened
+	views     chan situation.View
+	believed  atomic.Pointer[beliefs]
+	seen      atomic.Pointer[estate.Estate] // that the eyes look by
+	logins    atomic.Pointer[map[string]string]
+	held      atomic.Pointer[string] // why a person stopped this tower, where the records may not know
+	broken    chan error             // see Broken
+	claiming  atomic.Bool
+	leftAlone atomic.Value  // run.ID as text: the last run that is not this release's to carry
+	answered  atomic.Bool   // an external cluster has a quorum
+	opening   chan struct{} // holds one while a run is planned and opened; guards newest
+	newest    run.ID        // the last run that this process opened
 
 	mu        sync.Mutex // guards what follows
 	mine      state.Drive
@@ -91,7 +94,7 @@ func Start(cfg Config, log *slog.Logger) (*Node, error) {
 // start is Start with other drivers, for tests.
 func start(cfg Config, log *slog.Logger, orders func(*Node) map[string]driver.Driver) (*Node, error) {
 	n := &Node{cfg: cfg, log: log, orders: orders, now: time.Now, views: make(chan situation.View, 64), opening: make(chan struct{}, 1), broken: make(chan error, 1),
-		carried: map[run.ID]bool{}, answering: map[string]bool{}}
+		asked: map[estate.HostID]bool{}, carried: map[run.ID]bool{}, answering: map[string]bool{}}
 	n.ctx, n.cancel = context.WithCancel(context.Background())
 	n.believed.Store(&beliefs{views: map[string]timedView{}})
 	n.seen.Store(&estate.Estate{})
@@ -177,14 +180,7 @@ func (n *Node) startEtcd() (func() error, error) {
 		n.spawn(n.ctx, n.askExternal)
 		return c.Close, nil
 	}
-	peers := map[string]string{}
-	for name, seat := range n.cfg.Cluster {
-		peers[name] = seat.Etcd
-	}
-	m, err := etcd.Start(n.ctx, etcd.Config{
-		Name: n.cfg.Name, DataDir: filepath.Join(n.cfg.Data, "etcd"), PeerListen: peers[n.cfg.Name], InitialCluster: peers,
-		ClientListen: n.cfg.Listen.EtcdClient, Heartbeat: n.cfg.Etcd.Heartbeat, Election: n.cfg.Etcd.Election, TLS: n.cfg.TLS.pki(), Log: n.log,
-	})
+	m, err := etcd.Start(n.ctx, n.cfg.etcd(n.log))
 	if err != nil {
 		return nil, err
 	}
@@ -194,7 +190,11 @@ func (n *Node) startEtcd() (func() error, error) {
 }
 
 func (n *Node) startState() (func() error, error) {
-	n.store = state.Open(n.client, n.cfg.Name, state.WithLog(n.log))
+	opts := []state.Option{state.WithLog(n.log)}
+	if _, err := os.Stat(n.cfg.turnFile()); err == nil {
+		opts = append(opts, state.OfCopy())
+	}
+	n.store = state.Open(n.client, n.cfg.Name, opts...)
 	n.tail, n.rate = newTail(n.store), newRate()
 	n.spawn(n.ctx, n.tail.follow)
 	return func() error { n.store.Close(); return nil }, nil
@@ -227,9 +227,11 @@ func (n *Node) startPeers() (func() error, error) {
 }
 
 func (n *Node) startMind() (func() error, error) {
+	n.askOthers()
 	m := newMind(n)
 	n.spawn(n.ctx, m.think)
 	n.spawn(n.ctx, n.keepMandates)
+	n.spawn(n.ctx, n.keepLine)
 	n.spawn(n.ctx, n.audits.run)
 	return nothing, nil
 }
@@ -239,6 +241,7 @@ func (n *Node) beliefs() *beliefs { return n.believed.Load() }
 
 // hear hands a view to the mind. A mind that is behind misses the oldest: newer ones follow.
 func (n *Node) hear(v situation.View) {
+	n.others.heard(v)
 	for {
 		select {
 		case n.views <- v:

@@ -12,6 +12,7 @@ import (
 	"github.com/haechi/haechi/agent"
 	"github.com/haechi/haechi/core/estate"
 	"github.com/haechi/haechi/core/run"
+	"github.com/haechi/haechi/core/seats"
 	"github.com/haechi/haechi/core/situation"
 	"github.com/haechi/haechi/tower/web"
 )
@@ -35,8 +36,9 @@ func (n *Node) Now() web.Now {
 		h := b.snap.Holds[id]
 		out.Holds = append(out.Holds, web.Hold{By: h.By, Why: h.Why, Since: h.At})
 	}
+	stand := stand(n.seated(b))
 	for _, id := range b.estate.SiteIDs() {
-		out.Sites = append(out.Sites, b.webSite(id))
+		out.Sites = append(out.Sites, b.webSite(id, stand))
 	}
 	for _, id := range slices.Sorted(maps.Keys(b.estate.Observers)) {
 		out.Observers = append(out.Observers, web.Observer{ID: string(id), SilentMS: n.silentMS(string(id), at)})
@@ -46,6 +48,9 @@ func (n *Node) Now() web.Now {
 	}
 	for _, id := range b.estate.NameIDs() {
 		out.Names = append(out.Names, b.webName(id))
+	}
+	if b.snap.Estate.Version > 0 {
+		out.Missing = situation.Missing(n.standing(b))
 	}
 	for _, events := range b.snap.Runs {
 		if r, err := webRun(events, at); err == nil {
@@ -64,7 +69,25 @@ func (n *Node) Now() web.Now {
 	return out
 }
 
-func (b *beliefs) webSite(id estate.SiteID) web.Site {
+// stand says what towers are that do not simply vote.
+func stand(all []seats.Tower) map[string]string {
+	out := map[string]string{}
+	for _, t := range all {
+		switch {
+		case t.Waits && t.Is != seats.Outside:
+			out[string(t.ID)] = "lost its data, waits to be seated"
+		case t.Waits:
+			out[string(t.ID)] = "waits to be seated"
+		case t.Is == seats.Learner:
+			out[string(t.ID)] = "stands by"
+		case t.Is == seats.Outside:
+			out[string(t.ID)] = "no vote"
+		}
+	}
+	return out
+}
+
+func (b *beliefs) webSite(id estate.SiteID, stand map[string]string) web.Site {
 	v := b.now.Sites[id]
 	out := web.Site{
 		ID: string(id), Title: b.estate.Sites[id].Title, State: string(cmp.Or(v.State, situation.Unknown)),
@@ -79,8 +102,9 @@ func (b *beliefs) webSite(id estate.SiteID) web.Site {
 		if thing.State != situation.Up {
 			row.Why = strings.Join(thing.Because, "; ")
 		}
-		if t.Kind == situation.KindTower && thing.State == situation.Up {
-			out.TowerUp = true
+		if t.Kind == situation.KindTower {
+			out.TowerUp = out.TowerUp || thing.State == situation.Up
+			row.Seat = stand[t.Component]
 		}
 		out.Targets = append(out.Targets, row)
 	}
@@ -109,14 +133,39 @@ func (b *beliefs) silence(target string) int64 {
 func (b *beliefs) webStore(id estate.StoreID) web.Store {
 	s, rec := b.estate.Stores[id], b.snap.Stores[id]
 	out := web.Store{ID: string(id), Engine: s.Engine, Epoch: rec.Epoch, Primary: string(cmp.Or(rec.Primary, s.Primary)),
-		Any: s.Any, Alone: rec.Alone, Writes: b.writes(id)}
+		Any: s.Any, Alone: rec.Alone, Writes: b.writes(id), Home: b.homeward(id), Canary: b.canaries[id]}
 	for _, p := range b.premises[id] {
 		out.Unmet = append(out.Unmet, p.String())
 	}
+	out.Verified, out.Differs, out.Salvages = rec.Verified, rec.Differs, b.salvages(id)
 	primary := b.facts(id, estate.MemberID(out.Primary))
+	if why := silentCanary(primary); why != "" {
+		out.Canary = strings.TrimSuffix(why+"; "+out.Canary, "; ")
+	}
 	for _, m := range s.MemberIDs() {
 		out.Members = append(out.Members, b.webMember(id, m, primary))
 	}
+	return out
+}
+
+// standing is what the estate's redundancy rests on now.
+func (n *Node) standing(b *beliefs) situation.Standing {
+	return situation.Standing{Estate: b.estate, Now: b.now, Stores: b.snap.Stores, Withdrawn: b.snap.Withdrawn, Returning: b.snap.Returning, Intents: b.snap.Intents, Votes: seats.Votes(n.seated(b))}
+}
+
+// salvages are a store's: those that people have to look at first, then the newest.
+func (b *beliefs) salvages(id estate.StoreID) (out []situation.Salvage) {
+	for _, s := range b.snap.Salvages {
+		if s.Store == id {
+			out = append(out, s)
+		}
+	}
+	slices.SortFunc(out, func(x, y situation.Salvage) int {
+		if open := x.State == situation.SalvageOpen; open != (y.State == situation.SalvageOpen) {
+			return map[bool]int{true: -1, false: 1}[open]
+		}
+		return cmp.Or(y.At.Compare(x.At), cmp.Compare(y.ID, x.ID))
+	})
 	return out
 }
 
@@ -146,7 +195,7 @@ func (b *beliefs) acknowledging(id estate.StoreID) int {
 	f := b.facts(id, cmp.Or(rec.Primary, s.Primary))
 	count := 0
 	for _, m := range s.MemberIDs() {
-		if client := f["client/"+string(m)]; strings.HasPrefix(client, "streaming ") && !strings.Contains(client, " async ") {
+		if c, ok := situation.ClientOf(f, m); ok && c.State == "streaming" && c.Sync != "async" {
 			count++
 		}
 	}
@@ -156,8 +205,8 @@ func (b *beliefs) acknowledging(id estate.StoreID) int {
 func (b *beliefs) webMember(id estate.StoreID, m estate.MemberID, primary map[string]string) web.Member {
 	rec := b.snap.Stores[id]
 	f := b.facts(id, m)
-	out := web.Member{ID: string(m), Site: string(b.estate.Stores[id].Members[m].Site), Role: web.RoleUnknown, LagBytes: -1, LagMS: -1,
-		Sync: slices.Contains(rec.Sync, m), ReplayBlocked: f["replay_blocked_by"] != "", Note: f["error"]}
+	out := web.Member{ID: string(m), Site: string(b.estate.Stores[id].Members[m].Site), Role: web.RoleUnknown, LagBytes: -1, LagMS: -1, CanaryMS: canaryMS(primary, f),
+		Sync: slices.Contains(rec.Sync, m), Jobs: webJobs(f), ReplayBlocked: f["replay_blocked_by"] != "", Note: f["error"]}
 	switch {
 	case slices.Contains(rec.Former, m):
 		out.Role = web.RoleFormer
@@ -175,18 +224,34 @@ func (b *beliefs) webMember(id estate.StoreID, m estate.MemberID, primary map[st
 		return out
 	}
 	out.Streaming = f["receiver"] == "streaming"
-	if client, ok := primary["client/"+string(m)]; ok {
-		for _, field := range strings.Fields(client) {
-			key, value, _ := strings.Cut(field, "=")
-			number, err := strconv.ParseFloat(value, 64)
-			switch {
-			case err != nil:
-			case key == "bytes":
-				out.LagBytes = int64(number)
-			case key == "replay_lag_ms":
-				out.LagMS = int64(number)
-			}
+	if c, ok := situation.ClientOf(primary, m); ok {
+		out.LagBytes, out.LagMS = c.Bytes, c.ReplayMS
+	}
+	return out
+}
+
+// Facts that an agent says of a member while it is at something long: "rejoin/phase",
+// "rejoin/bytes", "rejoin/of", "rejoin/eta_s", and the same of the others.
+var jobs = []string{"salvage", "rejoin", "check"}
+
+// webJobs are what a member's agent says that it is at.
+func webJobs(f map[string]string) (out []web.Job) {
+	for _, what := range jobs {
+		phase := f[what+"/phase"]
+		if phase == "" {
+			continue
 		}
+		j := web.Job{What: what, Phase: phase, ETAS: -1}
+		if f[what+"/over"] == "true" { // all that is left to say is how it ended
+			out = append(out, j)
+			continue
+		}
+		j.Bytes, _ = strconv.ParseInt(f[what+"/bytes"], 10, 64) // 0 where it is not said
+		j.Of, _ = strconv.ParseInt(f[what+"/of"], 10, 64)
+		if eta, err := strconv.ParseFloat(f[what+"/eta_s"], 64); err == nil {
+			j.ETAS = eta
+		}
+		out = append(out, j)
 	}
 	return out
 }
@@ -203,7 +268,7 @@ func (b *beliefs) webName(id estate.NameID) web.Name {
 	name := b.estate.Names[id]
 	out := web.Name{Name: string(id)}
 	for _, site := range slices.Sorted(maps.Keys(name.Answers)) {
-		out.Answers = append(out.Answers, web.Answer{Site: string(site), Addresses: name.Answers[site], Serving: !slices.Contains(b.snap.Withdrawn[id], site)})
+		out.Answers = append(out.Answers, web.Answer{Site: string(site), Addresses: name.Answers[site], Serving: !slices.Contains(b.snap.Withdrawn[id], site), Part: slices.Contains(b.snap.Returning[id], site)})
 	}
 	for _, host := range name.Servers {
 		state := string(cmp.Or(b.now.Things[situation.DNSTarget(b.estate, host)].State, situation.Unknown))
@@ -242,6 +307,7 @@ func webRun(events []run.Event, at time.Time) (web.Run, error) {
 		case !p.Began.IsZero() && r.Closed == "" && p.Ended.IsZero():
 			row.Seconds = at.Sub(p.Began).Seconds()
 		}
+		row.Report = report(p.Facts)
 		out.Steps = append(out.Steps, row)
 	}
 	return out, nil

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/haechi/haechi/pki"
+	"github.com/haechi/haechi/tower/etcd"
+	"github.com/haechi/haechi/tower/state/etcdtest"
 )
 
 // place makes certificates and the configuration of a tower that is alone.
@@ -39,11 +41,7 @@ func (p place) files(kind pki.Kind, name string) Files {
 // free is an address on which nobody listens at the moment.
 func free(t *testing.T) string {
 	t.Helper()
-	l := taken(t)
-	if err := l.Close(); err != nil {
-		t.Fatal(err)
-	}
-	return l.Addr().String()
+	return etcdtest.FreeAddr(t)
 }
 
 func taken(t *testing.T) net.Listener {
@@ -58,13 +56,15 @@ func taken(t *testing.T) net.Listener {
 
 func (p place) config() Config {
 	peer := free(p.t)
-	return Config{
+	c := Config{
 		Name: "tower-a", Site: "a", Data: p.t.TempDir(),
 		Cluster: map[string]Seat{"tower-a": {Site: "a", Peer: peer, Etcd: free(p.t)}},
 		Listen:  Listen{Peer: peer, Page: free(p.t)},
 		TLS:     p.files(pki.Tower, "tower-a"),
 		Etcd:    Etcd{Heartbeat: 10 * time.Millisecond, Election: 100 * time.Millisecond},
 	}
+	must(p.t, etcd.Prepare(c.etcd(nil).DataDir))
+	return c
 }
 
 // A tower that cannot start says which line of its file is to blame and what to do,

@@ -81,13 +81,14 @@ func ownCertificate(conf agent.Config) error {
 	return nil
 }
 
-// beSmall trades a little processor time for memory, unless the environment says
-// otherwise: an agent is a guest on its host.
+// beSmall trades a little processor time for memory, unless the environment says otherwise: an agent is a
+// guest on its host. The limit is far above what it takes in peace, since close to it Go would spend the
+// processor on staying below it.
 func beSmall() {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(30)
 	}
 	if os.Getenv("GOMEMLIMIT") == "" {
-		debug.SetMemoryLimit(24 << 20)
+		debug.SetMemoryLimit(64 << 20)
 	}
 }

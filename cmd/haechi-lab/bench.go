@@ -66,6 +66,43 @@ func benching(name *string, do func(context.Context, bench.Options) (bench.Repor
 	return cmd, o
 }
 
+func benchReturnCommand(name *string) *cobra.Command {
+	o := bench.ReturnOptions{}
+	var verbose bool
+	cmd := &cobra.Command{
+		Use:   "bench-return --out FILE",
+		Short: "how a burned site comes back: salvage, rejoin, comparison, users, the primary's way home",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			o.Lab.Name = *name
+			o.Say = func(line string) { fmt.Fprintln(cmd.ErrOrStderr(), time.Now().Format(time.TimeOnly), line) }
+			if verbose {
+				o.Lab.Progress = o.Say
+			}
+			if o.Seed == 0 {
+				o.Seed = rand.Uint64N(1_000_000) + 1
+			}
+			report, err := bench.Return(cmd.Context(), o)
+			if err != nil {
+				return err
+			}
+			fmt.Fprint(cmd.OutOrStdout(), report)
+			return report.Short()
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&o.Out, "out", "", "`file` for the report, as JSON")
+	f.Uint64Var(&o.Seed, "seed", 0, "seed of everything; 0 takes another each time")
+	f.Float64Var(&o.GB, "gb", 10, "gigabytes of the large database, on each of three members; what is asked is for 10, and the table says what was less")
+	f.StringSliceVar(&o.Only, "only", nil, "do these parts alone, named by themselves or by a row; the others stay in FILE as they were. They are: "+bench.ReturnParts())
+	f.IntVar(&o.Rows, "rows", 1000, "rows that only the burned member holds")
+	f.IntVar(&o.Clients, "clients", 200, "number of clients")
+	f.Float64Var(&o.Rate, "rate", 500, "messages a second over all clients")
+	f.StringVar(&o.Lab.Dir, "dir", "/var/tmp/haechi-lab-bench", "directory of everything, on a disk")
+	f.BoolVar(&verbose, "verbose", false, "tell how each lab is raised")
+	return cmd
+}
+
 func benchAuditCommand() *cobra.Command {
 	var o bench.AuditOptions
 	cmd := &cobra.Command{

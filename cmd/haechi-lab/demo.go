@@ -41,6 +41,7 @@ func demoCommand(name *string) *cobra.Command {
 	f.Uint64Var(&o.Lab.Seed, "seed", 0, "seed of the network's and the clients' chance; 0 takes another each time")
 	f.StringVar(&o.Lab.Profile, "profile", "fast", "how quick haechi is to believe: default or fast")
 	f.StringVar(&o.Lab.Dir, "dir", lab.DefaultDir, "directory of everything, on a disk")
+	f.BoolVar(&o.Full, "full", false, "go on after the fire: power, salvage, rejoin, comparison, users, and the primary's way home")
 	f.BoolVar(&o.Stay, "stay", false, "leave the lab up afterwards")
 	f.BoolVar(&o.JSON, "json", false, "end with one JSON object on standard output; all else goes to standard error")
 	f.StringVar(&o.Acks, "acks", "", "`file` for one line \"id room time\" for each acknowledgement")

@@ -32,7 +32,7 @@ func root() *cobra.Command {
 	cmd.AddCommand(
 		upCommand(&name), serveCommand(&name), downCommand(&name), statusCommand(&name),
 		fireCommand(&name), faultCommand(&name), healCommand(&name), depsCommand(),
-		wanCommand(), gatewayCommand(), initCommand(), loadCommand(), judgeCommand(), demoCommand(&name), benchCommand(&name), benchPatroniCommand(&name), benchAuditCommand(),
+		wanCommand(), gatewayCommand(), initCommand(), loadCommand(), judgeCommand(), demoCommand(&name), benchCommand(&name), benchPatroniCommand(&name), benchReturnCommand(&name), benchAuditCommand(),
 	)
 	return cmd
 }

@@ -28,6 +28,7 @@ func labFlags(cmd *cobra.Command, o *lab.Options, noPorts *bool) {
 		}
 		return nil
 	})
+	cmd.Flags().StringToStringVar(&o.Others, "other", nil, "programs of another release in one place: pangyo/haechi=DIR, or pangyo/haechi-agent=DIR (scripts/build-at makes DIR)")
 	cmd.Flags().BoolVar(noPorts, "no-ports", false, "open no ports on the machine's loopback")
 }
 
@@ -80,6 +81,9 @@ func up(ctx context.Context, o lab.Options, noPorts, tether bool, say func(strin
 		fmt.Sprintf("--disarmed=%v", o.Disarmed), fmt.Sprintf("--no-ports=%v", noPorts), fmt.Sprintf("--tether=%v", tether)}
 	if o.Only != nil {
 		args = append(args, "--only", strings.Trim(strings.ReplaceAll(fmt.Sprint(o.Only), " ", ","), "[]"))
+	}
+	for at, dir := range o.Others {
+		args = append(args, "--other", at+"="+dir)
 	}
 	child := exec.Command(self, args...)
 	child.Stdout, child.Stderr = log, log

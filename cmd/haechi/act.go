@@ -2,6 +2,8 @@ package main
 
 import (
 	"net/http"
+	"net/url"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -35,7 +37,8 @@ func serveCommand(o *options) *cobra.Command {
 	}, "serve", func(args []string) any { return map[string]string{"site": args[0]} })
 }
 
-// starting makes a command that opens a run, and follows it to its end.
+// starting makes a command that opens a run, and follows it to its end. {} in the path stands for
+// the first argument.
 func starting(o *options, c *cobra.Command, path string, in func(args []string) any) *cobra.Command {
 	noWait := c.Flags().Bool("no-wait", false, "do not follow the run")
 	c.RunE = func(c *cobra.Command, args []string) error {
@@ -44,7 +47,7 @@ func starting(o *options, c *cobra.Command, path string, in func(args []string) 
 			return err
 		}
 		var started web.Started
-		if err := towers.send(c.Context(), http.MethodPost, path, in(args), &started); err != nil {
+		if err := towers.send(c.Context(), http.MethodPost, strings.Replace(path, "{}", url.PathEscape(args[0]), 1), in(args), &started); err != nil {
 			return err
 		}
 		if *noWait {

@@ -79,6 +79,30 @@ func (c *client) get(ctx context.Context, path string, out any) error {
 	return c.each(func(tower string) error { return c.ask(ctx, tower, http.MethodGet, path, "", nil, out) })
 }
 
+// now is what is believed and done, by the word of a tower that has the quorum. One without it, which may have been cut off
+// or given up, is believed where no other answers.
+func (c *client) now(ctx context.Context) (web.Now, error) {
+	var out, alone web.Now
+	err := c.each(func(tower string) error {
+		var n web.Now
+		if err := c.ask(ctx, tower, http.MethodGet, "now", "", nil, &n); err != nil {
+			return err
+		}
+		if !n.Quorum.Have {
+			if alone.At.IsZero() {
+				alone = n
+			}
+			return &refused{tower, web.Failure{Code: web.NoQuorum, Why: n.Quorum.Why}}
+		}
+		out = n
+		return nil
+	})
+	if err != nil && !alone.At.IsZero() {
+		return alone, nil
+	}
+	return out, err
+}
+
 // send has something done, with in as JSON.
 func (c *client) send(ctx context.Context, method, path string, in, out any) error {
 	raw, err := json.Marshal(in)

@@ -17,9 +17,11 @@ import (
 
 	"github.com/haechi/haechi/core/audit"
 	"github.com/haechi/haechi/core/estate"
+	"github.com/haechi/haechi/core/history"
 	"github.com/haechi/haechi/core/journal"
 	"github.com/haechi/haechi/core/plan"
 	hrun "github.com/haechi/haechi/core/run"
+	"github.com/haechi/haechi/core/situation"
 	"github.com/haechi/haechi/pki"
 	"github.com/haechi/haechi/tower/web"
 )
@@ -38,6 +40,21 @@ type desk struct {
 	EstateFunc  func() (raw []byte, version uint64, err error)
 	ApplyFunc   func(files []web.File) (web.Applied, error)
 	AuditFunc   func() web.Audit
+	SalvageFunc func(id string, from int) (web.SalvageRows, error)
+	HistoryFunc func(id estate.StoreID) (history.Life, error)
+}
+
+func (d desk) Salvage(_ context.Context, id string, from int) (web.SalvageRows, error) {
+	return d.SalvageFunc(id, from)
+}
+
+func (d desk) Salvages(context.Context) ([]situation.Salvage, error) {
+	one, err := d.SalvageFunc("r-000012-a", 1)
+	return []situation.Salvage{one.Salvage}, err
+}
+
+func (d desk) History(_ context.Context, id estate.StoreID) (history.Life, error) {
+	return d.HistoryFunc(id)
 }
 
 func (d desk) Audit() web.Audit { return d.AuditFunc() }
@@ -162,6 +179,29 @@ func TestSurvivingTowerAnswers(t *testing.T) {
 	out, err = tn.haechi("status", "--output", "json")
 	var n web.Now
 	if err != nil || json.Unmarshal([]byte(out), &n) != nil || n.Estate.Version != 3 {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
+
+// A tower without the quorum is believed only where no other one answers.
+func TestATowerWithTheQuorumIsBelieved(t *testing.T) {
+	tn := newTown(t, pki.Viewer)
+	alone := func() web.Now {
+		n := peace()
+		n.Tower, n.Quorum = "given-up", web.Quorum{Why: "the towers go on without this one"}
+		n.Headline.Text = "NO QUORUM"
+		return n
+	}
+	tn.tower(desk{NowFunc: alone})
+	for range 2 {
+		out, err := tn.haechi("status")
+		if err != nil || !strings.Contains(out, "NO QUORUM") || !strings.Contains(out, "as given-up sees it") {
+			t.Errorf("%v\n%s", err, out)
+		}
+		tn.dead()
+	}
+	tn.tower(desk{NowFunc: peace})
+	if out, err := tn.haechi("status"); err != nil || !strings.Contains(out, "ALL SITES UP") || strings.Contains(out, "given-up") {
 		t.Errorf("%v\n%s", err, out)
 	}
 }
@@ -412,5 +452,65 @@ func TestApplySaysWhatWouldBeLost(t *testing.T) {
 	}
 	if out, err := tn.haechi("estate", "apply", "-o", "json", next); err != nil || strings.Contains(out, "CRITICAL") || !strings.Contains(out, `"version": 2`) {
 		t.Errorf("as JSON: %v\n%s", err, out)
+	}
+}
+
+// salvaged is a salvage of 250 rows, a hundred to a page.
+func salvaged(id string, from int) (web.SalvageRows, error) {
+	if id != "r-000012-a" {
+		return web.SalvageRows{}, &web.Refused{Code: web.NotFound, Why: "there is no salvage " + id}
+	}
+	out := web.SalvageRows{Salvage: situation.Salvage{ID: id, Store: "talk-db", Member: "a", State: situation.SalvageOpen, Method: situation.Decoded, Rows: 250, Told: 200,
+		Unknown: []string{"3 of its transactions changed definitions"}, Holders: []estate.MemberID{"a", "b"}}}
+	for n := from; n <= 250 && n < from+100; n++ {
+		out.Rows = append(out.Rows, web.SalvageRow{N: n, Database: "talk", Schema: "한글", Table: "a.b", Op: "insert", Told: "unknown", Because: "nobody saw", Stands: web.StandsChanged,
+			New: []web.SalvageValue{{Column: "id", Text: fmt.Sprint(n)}, {Column: "v", State: "null"}, {Column: "b", Text: strings.Repeat("가", 100), Bytes: 5000}},
+			Now: []web.SalvageValue{{Column: "id", Text: fmt.Sprint(n)}, {Column: "v", Text: "theirs"}}})
+	}
+	if from+100 <= 250 {
+		out.Next = from + 100
+	}
+	return out, nil
+}
+
+func TestASalvageIsShownPageByPage(t *testing.T) {
+	tn := newTown(t, pki.Viewer, pki.Operator)
+	tn.tower(desk{SalvageFunc: salvaged})
+	out, err := tn.haechi("salvage", "list")
+	if err != nil || !strings.Contains(out, "r-000012-a") || !strings.Contains(out, "250") || !strings.Contains(out, "open: to be decided") {
+		t.Errorf("%v\n%s", err, out)
+	}
+	out, err = tn.haechi("salvage", "show", "r-000012-a", "--from", "2", "--limit", "150")
+	if err != nil || strings.Count(out, "insert talk.") != 150 || !strings.Contains(out, "--from 152") || !strings.Contains(out, "v=NULL") || !strings.Contains(out, "(5000 bytes)") ||
+		!strings.Contains(out, "nobody saw") || !strings.Contains(out, `v="theirs"`) || !strings.Contains(out, "changed definitions") || !strings.Contains(out, "of 200 a client may have been told") || !strings.Contains(out, "kept by a,b") ||
+		!strings.Contains(out, "to decide: haechi salvage apply r-000012-a --rows") {
+		t.Errorf("%v\n%.3000s", err, out)
+	}
+	out, err = tn.haechi("salvage", "show", "r-000012-a", "--output", "json")
+	var s web.SalvageRows
+	if err != nil || json.Unmarshal([]byte(out), &s) != nil || len(s.Rows) != 250 || s.Next != 0 || s.Salvage.ID != "r-000012-a" {
+		t.Errorf("%v, %d rows, next %d", err, len(s.Rows), s.Next)
+	}
+	if _, err = tn.haechi("salvage", "show", "r-9-x"); err == nil || !strings.Contains(err.Error(), "no salvage r-9-x") {
+		t.Errorf("%v", err)
+	}
+}
+
+func TestASalvageIsDecidedAbout(t *testing.T) {
+	tn := newTown(t, pki.Viewer, pki.Operator)
+	var asks []web.Ask
+	tn.tower(desk{StartFunc: func(_ string, ask web.Ask) (hrun.ID, error) { asks = append(asks, ask); return "r-000013", nil }})
+	for _, args := range [][]string{{"apply", "r-000012-a"}, {"apply", "r-000012-a", "--all", "--rows", "1"}, {"apply", "r-000012-a", "--rows", "one"}} {
+		if _, err := tn.haechi(append([]string{"salvage"}, args...)...); code(err) != 2 {
+			t.Errorf("%v: %v", args, err)
+		}
+	}
+	for _, args := range [][]string{{"apply", "r-000012-a", "--rows", "1,3-5", "--overwrite"}, {"apply", "r-000012-a", "--all"}, {"discard", "r-000012-a"}} {
+		if out, err := tn.haechi(append(append([]string{"salvage"}, args...), "--no-wait")...); err != nil || !strings.Contains(out, "r-000013 has begun") {
+			t.Errorf("%v: %v\n%s", args, err, out)
+		}
+	}
+	if len(asks) != 3 || asks[0].Rows != "1,3-5" || !asks[0].Overwrite || asks[1].Rows != "" || asks[1].Kind != plan.Restore || asks[2].Kind != plan.GiveUp || asks[2].Subject != "r-000012-a" {
+		t.Errorf("%+v", asks)
 	}
 }

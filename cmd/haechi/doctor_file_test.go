@@ -28,7 +28,7 @@ func agentHost(t *testing.T, valid time.Duration) (dir, file string) {
 	for _, d := range []string{"state", "bin", "data", "socket"} {
 		check(os.Mkdir(filepath.Join(dir, d), 0o700))
 	}
-	for _, program := range []string{"bin/postgres", "bin/pg_controldata", "bin/rndc"} {
+	for _, program := range []string{"bin/postgres", "bin/pg_controldata", "bin/pg_waldump", "bin/pg_rewind", "bin/rndc"} {
 		check(os.WriteFile(filepath.Join(dir, program), nil, 0o700))
 	}
 	check(os.WriteFile(filepath.Join(dir, "root"), []byte(strings.Repeat("ab", 32)), 0o600))

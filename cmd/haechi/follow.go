@@ -21,18 +21,29 @@ func startedText(s web.Started) func(io.Writer) {
 // follow shows a run's steps as they end, until the run does. It is an error if it
 // does not end well.
 func (o *options) follow(c *cobra.Command, towers *client, id string) error {
+	r, err := o.followed(c, towers, id, func(w io.Writer, r web.Run) { fmt.Fprintf(w, "%s: %s in %s\n", r.ID, r.Status, lasted(r)) })
+	if err != nil {
+		return err
+	}
+	return endedWell(r)
+}
+
+// followed does the same, and draws the run that has ended.
+func (o *options) followed(c *cobra.Command, towers *client, id string, draw func(io.Writer, web.Run)) (web.Run, error) {
 	say := io.Discard
 	if o.output == "text" {
 		say = c.OutOrStdout()
 	}
-	told := &teller{w: say, states: map[int]string{}}
+	told := &teller{w: say, states: map[int]string{}, notes: map[int]string{}}
 	r, err := watch(c.Context(), towers, id, told.tell)
 	if err != nil {
-		return err
+		return r, err
 	}
-	if err := o.show(c, r, func(w io.Writer) { fmt.Fprintf(w, "%s: %s in %s\n", r.ID, r.Status, lasted(r)) }); err != nil {
-		return err
-	}
+	return r, o.show(c, r, func(w io.Writer) { draw(w, r) })
+}
+
+// endedWell is an error where a run did not end well.
+func endedWell(r web.Run) error {
 	if r.Status != web.RunDone {
 		return fmt.Errorf("%s ended as %s: %s; haechi run show %s has every step", r.ID, r.Status, r.Why, r.ID)
 	}
@@ -69,6 +80,7 @@ func watch(ctx context.Context, towers *client, id string, tell func(web.Run)) (
 type teller struct {
 	w      io.Writer
 	states map[int]string
+	notes  map[int]string // of steps that go on
 	begun  bool
 	asked  string
 }
@@ -83,6 +95,12 @@ func (t *teller) tell(r web.Run) {
 			drawStep(t.w, s)
 		}
 		t.states[s.ID] = s.State
+		if s.State == web.StepRunning {
+			if was, seen := t.notes[s.ID]; seen && was != s.Note {
+				fmt.Fprintf(t.w, "     %8.0f s  %s\n", s.Seconds, s.Note)
+			}
+			t.notes[s.ID] = s.Note
+		}
 	}
 	if r.Ask != "" && r.Ask != t.asked {
 		fmt.Fprintf(t.w, "a person is needed: %s\n  answer with: haechi run approve %s, or haechi run abort %s\n", r.Ask, r.ID, r.ID)

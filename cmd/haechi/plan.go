@@ -12,6 +12,7 @@ import (
 
 func planCommand(o *options) *cobra.Command {
 	var lose, evacuate, failover, adopt, to string
+	var reseat bool
 	c := &cobra.Command{
 		Use: "plan", Short: "What would be done, step by step; changes nothing", Args: cobra.NoArgs,
 		Example: "  haechi plan --lose pangyo\n  haechi plan --failover talk-db --to ansan",
@@ -22,8 +23,11 @@ func planCommand(o *options) *cobra.Command {
 					q.Set(key, value)
 				}
 			}
+			if reseat {
+				q.Set("reseat", plan.Towers)
+			}
 			if len(q) != 1 {
-				return &misused{errors.New("what is to be planned? Give one of --lose SITE, --evacuate SITE, --failover STORE, --adopt STORE")}
+				return &misused{errors.New("what is to be planned? Give one of --lose SITE, --evacuate SITE, --failover STORE, --adopt STORE, --reseat")}
 			}
 			if to != "" {
 				q.Set("to", to)
@@ -43,6 +47,7 @@ func planCommand(o *options) *cobra.Command {
 	c.Flags().StringVar(&evacuate, "evacuate", "", "a living `site` to be emptied")
 	c.Flags().StringVar(&failover, "failover", "", "a `store` whose primary moves")
 	c.Flags().StringVar(&adopt, "adopt", "", "a `store` that comes under haechi")
+	c.Flags().BoolVar(&reseat, "reseat", false, "the towers that should have other seats")
 	c.Flags().StringVar(&to, "to", "", "with --failover: the `member` that becomes primary")
 	return c
 }

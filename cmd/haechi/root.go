@@ -57,11 +57,11 @@ When one is lost it moves databases and traffic to the others, in the right orde
 		&cobra.Group{ID: describing, Title: "Describe and prepare:"},
 		&cobra.Group{ID: serving, Title: "Serve, and try:"},
 	)
-	add(root, seeing, statusCommand(o), planCommand(o), auditCommand(o), blastCommand(o), simulateCommand(o), compareCommand(o), replayCommand(o), runsCommand(o), runCommand(o), journalCommand(o), doctorCommand(o))
-	add(root, acting, evacuateCommand(o), failoverCommand(o), serveCommand(o), adoptCommand(o), pauseCommand(o), resumeCommand(o),
-		armCommand(o), disarmCommand(o), holdCommand(o))
+	add(root, seeing, statusCommand(o), planCommand(o), auditCommand(o), blastCommand(o), simulateCommand(o), compareCommand(o), replayCommand(o), runsCommand(o), runCommand(o), historyCommand(o), journalCommand(o), doctorCommand(o))
+	add(root, acting, evacuateCommand(o), failoverCommand(o), failbackCommand(o), rejoinCommand(o), countOutCommand(o), serveCommand(o), adoptCommand(o), salvageCommand(o), verifyCommand(o), pauseCommand(o), resumeCommand(o),
+		armCommand(o), disarmCommand(o), holdCommand(o), reseatCommand(o), waiveCommand(o))
 	add(root, describing, estateCommand(o), pkiCommand(o))
-	add(root, serving, towerCommand(), observerCommand(), labCommand())
+	add(root, serving, towerCommand(o), observerCommand(), labCommand())
 	root.SetHelpCommandGroupID(describing)
 	root.SetCompletionCommandGroupID(describing)
 	return root

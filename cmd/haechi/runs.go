@@ -51,7 +51,7 @@ func runCommand(o *options) *cobra.Command {
 	c := &cobra.Command{Use: "run", Short: "One run: show, pause, resume, approve, abort", RunE: parent}
 	c.AddCommand(
 		showRunCommand(o),
-		steerCommand(o, "pause ID", "Stop a run before its next step", web.Pause),
+		steerCommand(o, "pause ID", "Stop a run before its next step, or in the middle of a long one", web.Pause),
 		steerCommand(o, "resume ID", "Let a paused run go on", web.Resume),
 		steerCommand(o, "approve ID", "Allow what a run asks (role approver)", web.Approve),
 		steerCommand(o, "abort ID", "Undo what can be undone, then end the run", web.Abort),
@@ -60,7 +60,7 @@ func runCommand(o *options) *cobra.Command {
 }
 
 func pauseCommand(o *options) *cobra.Command {
-	return steerCommand(o, "pause ID", "Stop a run before its next step", web.Pause)
+	return steerCommand(o, "pause ID", "Stop a run before its next step, or in the middle of a long one", web.Pause)
 }
 
 func resumeCommand(o *options) *cobra.Command {

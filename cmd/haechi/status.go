@@ -5,6 +5,7 @@ import (
 	"io"
 	"strings"
 	"text/tabwriter"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -20,8 +21,8 @@ func statusCommand(o *options) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			var n web.Now
-			if err := towers.get(c.Context(), "now", &n); err != nil {
+			n, err := towers.now(c.Context())
+			if err != nil {
 				return err
 			}
 			return o.show(c, n, func(w io.Writer) { drawNow(w, n) })
@@ -39,11 +40,22 @@ func drawNow(w io.Writer, n web.Now) {
 	t := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
 	for _, s := range n.Sites {
 		fmt.Fprintf(t, "site\t%s\t%s\t%s\t%s\n", s.ID, s.State, intended(s), strings.Join(s.Because, "; "))
+		for _, target := range s.Targets {
+			if target.Seat != "" {
+				fmt.Fprintf(t, "  tower\t%s\t%s\t%s\n", target.Component, target.State, target.Seat)
+			}
+		}
 	}
 	for _, s := range n.Stores {
 		fmt.Fprintf(t, "store\t%s\tepoch %d\twrites\t%s\n", s.ID, s.Epoch, s.Writes)
 		for _, m := range s.Members {
 			fmt.Fprintf(t, "  member\t%s\t%s\t%s\t%s\n", m.ID, m.Role, m.Site, memberNotes(m))
+		}
+		for _, note := range storeNotes(s) {
+			fmt.Fprintf(t, "  \t\t\t\t%s\n", note)
+		}
+		if s.Home != "" {
+			fmt.Fprintf(t, "  home\t\t\t\t%s (haechi failback %s)\n", s.Home, s.ID)
 		}
 	}
 	for _, name := range n.Names {
@@ -57,6 +69,15 @@ func drawNow(w io.Writer, n web.Now) {
 		}
 	}
 	_ = t.Flush() // a pipe that was closed: the reader has seen enough
+	if n.Estate.Version > 0 && len(n.Missing) == 0 {
+		fmt.Fprintf(w, "\nall is as redundant as declared\n")
+	}
+	for i, l := range n.Missing {
+		if i == 0 {
+			fmt.Fprintf(w, "\nmissing until all is as redundant as declared:\n")
+		}
+		fmt.Fprintf(w, "  %s\n", l.Text)
+	}
 	for _, warn := range n.Warnings {
 		fmt.Fprintf(w, "\n%s: %s", warn.Severity, warn.Text)
 		if warn.Do != "" {
@@ -98,10 +119,25 @@ func intended(s web.Site) string {
 }
 
 func served(a web.Answer) string {
-	if a.Serving {
+	switch {
+	case a.Serving:
 		return "serving"
+	case a.Part:
+		return "coming back"
 	}
 	return "withdrawn"
+}
+
+// jobNote says how far a member's agent is with something long.
+func jobNote(j web.Job) string {
+	out := j.What + ": " + j.Phase
+	if j.Of > 0 {
+		out += fmt.Sprintf(", %d%%", 100*j.Bytes/j.Of)
+	}
+	if j.ETAS >= 0 {
+		out += fmt.Sprintf(", about %s more", time.Duration(j.ETAS*float64(time.Second)).Round(time.Second))
+	}
+	return out
 }
 
 func memberNotes(m web.Member) string {
@@ -112,6 +148,12 @@ func memberNotes(m web.Member) string {
 	if m.LagBytes > 0 {
 		notes = append(notes, fmt.Sprintf("%d bytes behind", m.LagBytes))
 	}
+	for _, j := range m.Jobs {
+		notes = append(notes, jobNote(j))
+	}
+	if m.CanaryMS > 0 {
+		notes = append(notes, fmt.Sprintf("canary %.1f s behind", float64(m.CanaryMS)/1000))
+	}
 	if m.ReplayBlocked {
 		notes = append(notes, "replay blocked")
 	}
@@ -119,4 +161,16 @@ func memberNotes(m web.Member) string {
 		notes = append(notes, m.Note)
 	}
 	return strings.Join(notes, ", ")
+}
+
+// storeNotes are what is known of what a store's members hold; that they differ stands among what is missing.
+func storeNotes(s web.Store) []string {
+	var notes []string
+	if s.Canary != "" {
+		notes = append(notes, s.Canary)
+	}
+	if !s.Verified.IsZero() {
+		notes = append(notes, "all members held the same at "+s.Verified.Local().Format(time.DateTime))
+	}
+	return notes
 }

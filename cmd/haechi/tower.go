@@ -12,11 +12,14 @@ import (
 )
 
 // towerCommand runs one tower until it is told to stop.
-func towerCommand() *cobra.Command {
+func towerCommand(o *options) *cobra.Command {
 	var file string
 	cmd := &cobra.Command{
-		Use: "tower --config FILE", Short: "run a tower on this host", Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
+		Use: "tower --config FILE", Short: "Run a tower on this host; init, snapshot, restore, recover", Args: cobra.ArbitraryArgs,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return parent(cmd, args)
+			}
 			cfg, err := tower.ReadConfig(file)
 			if err != nil {
 				return err
@@ -26,6 +29,7 @@ func towerCommand() *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVar(&file, "config", "/etc/haechi/tower.yaml", "the tower's own file")
+	cmd.AddCommand(towerInitCommand(), towerSnapshotCommand(o), towerRestoreCommand(), towerRecoverCommand())
 	return cmd
 }
 
@@ -33,7 +37,7 @@ func towerCommand() *cobra.Command {
 func observerCommand() *cobra.Command {
 	var file string
 	cmd := &cobra.Command{
-		Use: "observer --config FILE", Short: "look from where users are, and tell the towers", Args: cobra.NoArgs,
+		Use: "observer --config FILE", Short: "Look from where users are, and tell the towers", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := tower.ReadObserverConfig(file)
 			if err != nil {

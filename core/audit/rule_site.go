@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/haechi/haechi/core/estate"
+	"github.com/haechi/haechi/core/seats"
 )
 
 // lookSite applies the rules that ask what one lost site leaves.
@@ -133,16 +134,17 @@ func (a *audit) storeOf(n id) *storeNode {
 func (a *audit) lookQuorum(s scenario) {
 	name := a.g.names[s.takes[0]]
 	left := 0
-	for t := range a.Estate.Towers {
+	voters := seats.Of(a.Estate)
+	for _, t := range voters {
 		if !a.l.gone[a.g.by[string(t)]] {
 			left++
 		}
 	}
-	if all := len(a.Estate.Towers); all > 0 && 2*left <= all {
+	if all := len(voters); all > 0 && 2*left <= all {
 		a.add(key{rule: Quorum, component: name}, s, Critical, func(f *Finding) {
 			f.Chain, f.Cause = []string{name}, name
-			f.Message = fmt.Sprintf("when %s is lost %d of %d towers are left, which is no majority: haechi starts nothing", name, left, all)
-			f.Remedy = "seat the towers in three sites or more (one may be a witness), none of which holds half of them"
+			f.Message = fmt.Sprintf("when %s is lost %d of %d towers that vote are left, which is no majority: haechi starts nothing", name, left, all)
+			f.Remedy = "put towers into three sites or more (one may be a witness): then those vote that leave a majority whichever site is lost"
 		})
 	}
 	for i := range a.g.stores {

@@ -49,7 +49,8 @@ func Actionable(e Estate, engines map[string]SettingsCheck) error {
 	return nil
 }
 
-// seats looks at the towers: they have to outlive any one site.
+// seats looks at the towers: they have to outlive any one site. Where they stand in three, as many of them
+// vote as lets them: core/seats.
 func seats(e Estate, say func(string, ...any)) {
 	at := map[SiteID]int{}
 	for _, id := range sorted(e.Towers) {
@@ -61,12 +62,6 @@ func seats(e Estate, say func(string, ...any)) {
 	}
 	if len(at) < 3 {
 		say("towers: they stand in %d sites; at least three are needed (one may be a witness), so that the loss of one leaves a majority", len(at))
-		return
-	}
-	for _, site := range sorted(at) {
-		if n := at[site]; 2*n >= len(e.Towers) {
-			say("towers: %s holds %d of %d, so that its loss would leave no majority; spread them", site, n, len(e.Towers))
-		}
 	}
 }
 

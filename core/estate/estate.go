@@ -193,7 +193,7 @@ type Team struct {
 // External is a thing outside all sites.
 type External struct{}
 
-// Tower is one of haechi's own voters; a component like any other.
+// Tower is one of haechi's own; a component like any other. Which of them vote core/seats says.
 type Tower struct {
 	Site    SiteID `json:"site,omitempty"`
 	Address string `json:"address,omitempty"` // host:port of its peer listener
@@ -204,10 +204,12 @@ type Policy struct {
 	Profile        string          `json:"profile,omitempty"` // "default" | "fast": how long silence lasts before it counts
 	SiteLoss       Consent         `json:"site-loss,omitempty"`
 	SiteLossByTier map[int]Consent `json:"site-loss-by-tier,omitempty"`
+	SiteReturn     Consent         `json:"site-return,omitempty"` // empty: auto
 	AcceptDataLoss Consent         `json:"accept-data-loss,omitempty"`
 	Answer         time.Duration   `json:"answer,omitempty"` // in which people answer, in 95 of 100 cases; 0: as simulate.Defaults says
 	DrillEvery     time.Duration   `json:"drill-every,omitempty"`
 	BackupEvery    time.Duration   `json:"backup-every,omitempty"`
+	ReseatAfter    time.Duration   `json:"reseat-after,omitempty"` // how long a tower is gone before its vote is given to another; 0: as core/response says
 	Shed           []int           `json:"shed,omitempty"`
 }
 

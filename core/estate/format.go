@@ -34,7 +34,7 @@ func fileFields() []field[Estate] {
 		declares("channels", "ways to reach people", plainName, channelShape, func(e *Estate) *map[string]Channel { return &e.Channels }),
 		declares("teams", "who answers pages", plainName, teamShape, func(e *Estate) *map[string]Team { return &e.Teams }),
 		declares("external", "things outside all sites that others depend on", plainName, object[External](), func(e *Estate) *map[string]External { return &e.External }),
-		declares("towers", "haechi's own voters", plainName, towerShape, func(e *Estate) *map[TowerID]Tower { return &e.Towers }),
+		declares("towers", "haechi's own servers: they vote among themselves who drives", plainName, towerShape, func(e *Estate) *map[TowerID]Tower { return &e.Towers }),
 		scenariosField(),
 		acceptedField(),
 		policyField(),
@@ -259,10 +259,12 @@ func policyFields() []field[Policy] {
 	return []field[Policy]{
 		key("profile", "how long silence lasts before it counts: default (2 s) or fast (0.5 s, for good links)", oneOf("default", "fast"), func(v *Policy) *string { return &v.Profile }),
 		siteLossField(),
+		key("site-return", "who has to agree before what was lost comes back: auto (default), one-person, two-people", oneOf(Auto, OnePerson, TwoPeople), func(v *Policy) *Consent { return &v.SiteReturn }),
 		key("accept-data-loss", "who has to agree before acknowledged writes are given up: two-people (default) or one-person", oneOf(OnePerson, TwoPeople), func(v *Policy) *Consent { return &v.AcceptDataLoss }),
 		key("answer", "the time in which people answer what haechi asks, in 95 of 100 cases: 30m when left away", duration, func(v *Policy) *time.Duration { return &v.Answer }),
 		key("drill-every", "how often readiness has to be proven", duration, func(v *Policy) *time.Duration { return &v.DrillEvery }),
 		key("backup-every", "how old the newest backup of a store may be", duration, func(v *Policy) *time.Duration { return &v.BackupEvery }),
+		key("reseat-after", "how long a tower is gone before its vote is given to one that stands by: 15m when left away", duration, func(v *Policy) *time.Duration { return &v.ReseatAfter }),
 		key("shed", "tiers that are given up first when capacity is short, in this order", list(count(0, 99)), func(v *Policy) *[]int { return &v.Shed }),
 	}
 }

@@ -61,6 +61,7 @@ func anyEstate(t *rapid.T) estate.Estate {
 	e.Policy = estate.Policy{Profile: "fast", SiteLoss: estate.Auto, AcceptDataLoss: estate.TwoPeople, DrillEvery: span.Draw(t, "drill")}
 	if rapid.Bool().Draw(t, "tiers") {
 		e.Policy.SiteLossByTier = map[int]estate.Consent{3: estate.OnePerson}
+		e.Policy.SiteReturn = estate.TwoPeople
 		e.Policy.Shed = []int{3, 2}
 	}
 	return e

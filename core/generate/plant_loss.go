@@ -139,7 +139,7 @@ func (p *planter) aloneAllowed() {
 
 func hasRPO(s estate.Service) bool { return s.RPO != nil }
 
-// towersTogether seats half of the towers, or more, in one site.
+// towersTogether puts all towers but one into one site.
 func (p *planter) towersTogether() {
 	if p.used["towers"] {
 		p.huddle()
@@ -148,11 +148,12 @@ func (p *planter) towersTogether() {
 	p.used["towers"] = true
 	at := p.e.Towers["tower-1"].Site
 	if len(p.e.Towers) == 3 && p.IntN(2) == 0 {
-		p.e.Towers["tower-4"] = estate.Tower{} // half is no majority
+		p.e.Towers["tower-4"] = estate.Tower{}
 	}
-	all := sortedNames(p.e.Towers)
-	for _, t := range append(slices.Clone(all[:(len(all)+1)/2-1]), all[len(all)-1]) {
-		p.e.Towers[estate.TowerID(t)] = estate.Tower{Site: at}
+	for _, t := range sortedNames(p.e.Towers) {
+		if t != "tower-2" {
+			p.e.Towers[estate.TowerID(t)] = estate.Tower{Site: at}
+		}
 	}
 	p.found("quorum", string(at))
 }

@@ -80,8 +80,11 @@ func Describe(p Plan) string {
 
 // on says which members a step touches; of a name, which site's answers are meant.
 func on(s Step) string {
-	if s.Driver == DNS && s.Verb != Level {
+	switch s.Verb {
+	case Withdraw, Announce:
 		return fmt.Sprintf("%s's answers, at %s", s.Site, strings.Join(s.Members, " "))
+	case Watch:
+		return fmt.Sprintf("%s's gateways", s.Site)
 	}
 	return orDash(strings.Join(s.Members, " "))
 }

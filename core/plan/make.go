@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/haechi/haechi/core/estate"
+	"github.com/haechi/haechi/core/seats"
 	"github.com/haechi/haechi/core/situation"
 )
 
@@ -19,18 +20,24 @@ type Input struct {
 	Now    situation.Situation
 	Stores map[estate.StoreID]situation.Store // what the towers have agreed about each store
 	Kind   Kind
-	// Subject is the site (lose-site, evacuate, cut-users, serve), the store (lose-store,
-	// failover, fence-old, go-alone, end-alone, let-go, adopt, close-reads, open-reads) or the name server's host (level-dns).
+	// Subject is the site (lose-site, evacuate, cut-users, serve, recover), the store (lose-store,
+	// failover, fence-old, go-alone, end-alone, let-go, adopt, rejoin, count-out, verify, close-reads, open-reads, apply-salvage,
+	// discard-salvage), the name server's host (level-dns) or "towers" (reseat).
 	Subject string
 	// Lost are the sites that a lose-site plan is about; Subject alone where it is empty.
 	Lost []estate.SiteID
-	// StoresOnly limits which stores may be moved; empty means all.
+	// StoresOnly limits which stores may be moved, or brought back; empty means all.
 	StoresOnly []estate.StoreID
-	// Target is the member that a person wants as primary (failover), or the one to fence or to let go.
+	// Target is the member that a person wants as primary (failover), or the one to fence, to let go, to bring back or to count out.
 	Target    estate.MemberID
+	Anew      bool                              // rejoin: Target is copied from its primary, also where it follows and counts
 	At        estate.SiteID                     // close-reads, open-reads: the site whose members are meant
 	Withdrawn map[estate.NameID][]estate.SiteID // answers that are already out
+	Returning map[estate.NameID][]estate.SiteID // of these, the ones that some name servers may give: a run was bringing them back
+	Intents   map[estate.SiteID]situation.Intent
+	Seats     []seats.Tower // reseat, recover: who votes among the towers, and who should
 	Because   []string
+	Choice    Choice // apply-salvage, discard-salvage
 }
 
 // Make decides the steps. It reads no clock, draws no random number and starts no
@@ -45,7 +52,7 @@ func Make(in Input) (Plan, error) {
 	if stuck := m.fill(); stuck != nil {
 		m.blocked = append(m.blocked, *stuck)
 	}
-	p := Plan{Version: 1, Kind: in.Kind, Subject: in.Subject, Lost: []string{}, Steps: m.steps,
+	p := Plan{Version: needs(in.Kind, m.steps), Kind: in.Kind, Subject: in.Subject, Lost: []string{}, Steps: m.steps,
 		Because: append([]string{}, in.Because...), Blocked: m.blocked}
 	for _, s := range slices.Sorted(maps.Keys(m.gone)) {
 		p.Lost = append(p.Lost, string(s))
@@ -121,8 +128,20 @@ func (m *maker) fill() *Stuck {
 		return m.reads()
 	case LetGo:
 		return m.letGo()
+	case Reseat:
+		return m.reseat()
 	case AdoptNew, GoAlone, EndAlone:
 		return m.wholeStore()
+	case Recover:
+		return m.recover()
+	case BringBack:
+		return m.bringBack()
+	case Uncount:
+		return m.uncount()
+	case VerifyAll:
+		return m.verifyAll()
+	case Restore, GiveUp:
+		return m.decided()
 	}
 	return &Stuck{m.in.Subject, UnknownKind, fmt.Sprintf("there is no kind of plan %q", m.in.Kind), "use one that haechi plan --help lists"}
 }

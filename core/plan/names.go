@@ -17,7 +17,7 @@ const DNS = "dns"
 func (m *maker) withdrawSite(from estate.SiteID, r Reason, after func(estate.Name) []int) {
 	for _, id := range slices.Sorted(maps.Keys(m.in.Estate.Names)) {
 		n := m.in.Estate.Names[id]
-		if len(n.Answers[from]) == 0 || slices.Contains(m.in.Withdrawn[id], from) {
+		if len(n.Answers[from]) == 0 || m.answersOut(id, from) {
 			continue
 		}
 		s, stuck := m.nameStep(Withdraw, id, n, from, r)
@@ -94,30 +94,6 @@ func (m *maker) promotesUnder(n estate.Name) []int {
 		}
 	}
 	return out
-}
-
-// serve brings back the answers of a site that a person lets serve again.
-func (m *maker) serve() *Stuck {
-	at := estate.SiteID(m.in.Subject)
-	if stuck := m.site(at); stuck != nil {
-		return stuck
-	}
-	if m.gone[at] {
-		return &Stuck{string(at), NotReachable, "the site is lost or isolated", "wait until it is seen again"}
-	}
-	for _, id := range slices.Sorted(maps.Keys(m.in.Estate.Names)) {
-		if !slices.Contains(m.in.Withdrawn[id], at) {
-			continue
-		}
-		s, stuck := m.nameStep(Announce, id, m.in.Estate.Names[id], at, Asked)
-		if stuck != nil {
-			m.block(stuck)
-			continue
-		}
-		s.Undo = Withdraw
-		m.add(s)
-	}
-	return nil
 }
 
 // levelDNS brings a name server that came back level with the others.

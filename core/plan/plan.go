@@ -31,6 +31,7 @@ const (
 	Watch     Verb = "watch"     // name: what users see of a site whose answers came back stays well for a while
 	Salvage   Verb = "salvage"   // store: a member that went another way is read before anything is rewritten, and what only it holds is kept in two sites
 	Rejoin    Verb = "rejoin"    // store: the member becomes a follower of the record's primary again, by the least that does; it counts for nothing yet
+	CountOut  Verb = "count-out" // store: on a member's word nothing rests any more: the primary lists it no more, and others hold all that was acknowledged
 	Verify    Verb = "verify"    // store: do all members hold the same?
 	Apply     Verb = "apply"     // store: rows of a salvage that people chose are written, in one transaction
 	Discard   Verb = "discard"   // store: a salvage is given up by name
@@ -57,6 +58,7 @@ const (
 	Serve     Kind = "serve"      // a person lets a site answer users again
 	Recover   Kind = "recover"    // a lost site is there again: its members, answers and voters come back
 	BringBack Kind = "rejoin"     // one member of a store comes back: read, made a follower, listed
+	Uncount   Kind = "count-out"  // one member of a store is gone for good, and is not counted on any more
 	VerifyAll Kind = "verify"     // a store's members are compared
 	Restore   Kind = "apply-salvage"
 	GiveUp    Kind = "discard-salvage"
@@ -76,9 +78,9 @@ const (
 //  3. every step has a Reason and a Limit;
 //  4. at most one promote for each store, and every name keeps at least one answer.
 type Plan struct {
-	Version int      `json:"version"` // of this format, 1
+	Version int      `json:"version"` // the release that a tower has to be of to carry it, see Release
 	Kind    Kind     `json:"kind"`
-	Subject string   `json:"subject"` // the site, store or name server that it is about
+	Subject string   `json:"subject"` // the site, store, name server or "towers" that it is about
 	Lost    []string `json:"lost"`    // sites that no step may need
 	Steps   []Step   `json:"steps"`
 	Because []string `json:"because"`           // the verdict or the person's words
@@ -91,8 +93,8 @@ type Plan struct {
 type Step struct {
 	ID        int               `json:"id"`
 	Verb      Verb              `json:"verb"`
-	Driver    string            `json:"driver"`            // "postgres", "dns"
-	Component string            `json:"component"`         // store, name, or name server
+	Driver    string            `json:"driver"`            // "postgres", "dns", "towers", "eyes", "estate"
+	Component string            `json:"component"`         // store, name, name server, tower, or site
 	Site      estate.SiteID     `json:"site,omitempty"`    // where it acts, if in one place; of withdraw and announce: whose answers
 	Members   []string          `json:"members,omitempty"` // store members (or name servers) that it may touch
 	Args      map[string]string `json:"args,omitempty"`
@@ -102,6 +104,15 @@ type Step struct {
 	Checks    string            `json:"checks"` // what is checked after, in words
 	Undo      Verb              `json:"undo,omitempty"`
 	Limit     estate.Duration   `json:"limit"`
+}
+
+// OfStore says whether the step's component is a store.
+func (s Step) OfStore() bool {
+	switch s.Verb {
+	case Withdraw, Announce, Level, Watch, Seat, Redundant:
+		return false
+	}
+	return true
 }
 
 // Undo verbs. Unseal and Announce are two more.
@@ -118,7 +129,14 @@ const (
 	ArgPrefer    = "prefer"    // choose: this member, where it holds as much as any other
 	ArgAny       = "any"       // promote: how many members besides the primary hold a write before the client hears of it
 	ArgSalvage   = "salvage"   // apply, discard: the salvage's ID
-	ArgRows      = "rows"      // apply: the numbers of its rows, joined by ","; none: all of them
+	ArgTTL       = "ttl"       // watch: how long resolvers may go by what they were told before
+	ArgFor       = "for"       // watch: how long users have to fare well after that
+	ArgRows      = "rows"      // apply: the numbers of its rows, "1,3-5"; none: all of them
+	ArgOverwrite = "overwrite" // apply: "true" where rows that stand otherwise on the primary are to be overwritten
+	ArgBy        = "by"        // apply, discard: the person who asked for it
+	ArgMember    = "member"    // count-out: who is not counted on any more; the step needs nothing of it
+	ArgAnew      = "anew"      // rejoin: "true" where the member is copied from its primary whatever is known of it
+	ArgShare     = "share"     // rejoin: among how many members that come back beside each other the room of the link is shared; none: 1
 )
 
 // Reason is why a step stands in a plan. The zero value means that nobody gave one: a bug.
@@ -135,6 +153,9 @@ const (
 	TooFew       Reason = "too-few-acknowledge"
 	Whole        Reason = "whole-again"
 	LeftSealed   Reason = "left-sealed"
+	MemberDown   Reason = "member-down"
+	MemberDeaf   Reason = "member-deaf" // it runs and counts, and its primary sends nothing to it
+	Compare      Reason = "compare"     // whether all members hold the same
 	// SecondPrimary is one that neither the record nor a run knows of.
 	SecondPrimary Reason = "second-primary"
 )

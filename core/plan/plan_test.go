@@ -20,12 +20,15 @@ import (
 //	estate                  an estate, one thing a line:
 //	  site pangyo
 //	  store talk-db pangyo,ansan,anyang any=1 [tier=1] [needs=a,b]   members are named after their sites, the first is primary
-//	  service talk needs=talk-db [tier=0]
-//	  name talk.example. service=talk pangyo,ansan,anyang            a server and an answer in each
+//	  service talk needs=talk-db [tier=0] [probed]
+//	  name talk.example. service=talk pangyo,ansan,anyang [ttl=2]    a server and an answer in each
+//	  profile fast
 //	record talk-db sync=… any=… least=… epoch=… primary=… former=… alone
 //	believe pangyo=lost ansan/agent/db-ansan=dead
 //	fact pangyo/database/talk-db/pangyo halted_epoch=2    what it says of itself; nothing without a value
 //	withdrawn talk.example. pangyo
+//	returning talk.example. pangyo
+//	intent pangyo drained
 //	plan KIND SUBJECT [lost=a,b] [only=…] [to=…] [at=…] [describe]
 func TestScenarios(t *testing.T) {
 	datadriven.Walk(t, "testdata/scenarios", func(t *testing.T, path string) {
@@ -42,10 +45,15 @@ func TestScenarios(t *testing.T) {
 			case "believe":
 				w.believe(d)
 			case "fact":
-				w.fact(d.CmdArgs[0].Key, d.CmdArgs[1].Key, strings.Join(d.CmdArgs[1].Vals, ","))
+				w.fact(d.CmdArgs[0].Key, d.CmdArgs[1].Key, strings.Join(d.CmdArgs[1].Vals, " "))
 			case "withdrawn":
 				name := estate.NameID(d.CmdArgs[0].Key)
 				w.in.Withdrawn[name] = append(w.in.Withdrawn[name], estate.SiteID(d.CmdArgs[1].Key))
+			case "returning":
+				name := estate.NameID(d.CmdArgs[0].Key)
+				w.in.Returning[name] = append(w.in.Returning[name], estate.SiteID(d.CmdArgs[1].Key))
+			case "intent":
+				w.in.Intents[estate.SiteID(d.CmdArgs[0].Key)] = situation.Intent(d.CmdArgs[1].Key)
 			case "plan":
 				return w.plan(d)
 			default:
@@ -72,6 +80,8 @@ func newWorld() *world {
 		Now:       situation.Situation{Sites: map[estate.SiteID]situation.Verdict{}, Things: map[string]situation.Verdict{}, Facts: map[string]map[string]string{}},
 		Stores:    map[estate.StoreID]situation.Store{},
 		Withdrawn: map[estate.NameID][]estate.SiteID{},
+		Returning: map[estate.NameID][]estate.SiteID{},
+		Intents:   map[estate.SiteID]situation.Intent{},
 	}}
 }
 
@@ -115,14 +125,20 @@ func (w *world) declare(t failer, f []string) {
 	t.Helper()
 	e, opt := &w.in.Estate, options(f[2:])
 	switch f[0] {
+	case "profile":
+		e.Policy.Profile = f[1]
 	case "site":
 		e.Sites[estate.SiteID(f[1])] = estate.Site{}
 	case "store":
 		w.store(estate.StoreID(f[1]), names[estate.SiteID](f[2]), number(opt["any"], 1), number(opt["tier"], 0), needs(opt["needs"]))
 	case "service":
-		e.Services[estate.ServiceID(f[1])] = estate.Service{Tier: number(opt["tier"], 0), Requires: needs(opt["needs"])}
+		s := estate.Service{Tier: number(opt["tier"], 0), Requires: needs(opt["needs"])}
+		if _, ok := opt["probed"]; ok {
+			s.Probes = []estate.Probe{{HTTP: "http://{address}/healthz"}}
+		}
+		e.Services[estate.ServiceID(f[1])] = s
 	case "name":
-		n := estate.Name{Service: estate.ServiceID(opt["service"]), Answers: map[estate.SiteID][]string{}}
+		n := estate.Name{Service: estate.ServiceID(opt["service"]), Answers: map[estate.SiteID][]string{}, TTL: time.Duration(number(opt["ttl"], 0)) * time.Second}
 		for _, site := range names[estate.SiteID](f[3]) {
 			host := estate.HostID("ns-" + site)
 			e.Hosts[host] = estate.Host{Site: site}
@@ -213,6 +229,8 @@ func (w *world) plan(d *datadriven.TestData) string {
 			in.At = estate.SiteID(v)
 		case "to":
 			in.Target = estate.MemberID(v)
+		case "anew":
+			in.Anew = true
 		case "describe":
 			in.Because, draw = []string{"three towers hear nothing of it"}, plan.Describe
 		}

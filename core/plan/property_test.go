@@ -52,16 +52,27 @@ func anyInput(t *rapid.T) plan.Input {
 			target := situation.DatabaseTarget(w.in.Estate, id, estate.MemberID(m))
 			w.fact(target, situation.FactHalted, rapid.SampledFrom([]string{"", "", "1", "7"}).Draw(t, "halted"))
 			w.fact(target, situation.FactRole, rapid.SampledFrom([]string{"", situation.RolePrimary}).Draw(t, "role"))
+			w.fact(target, situation.FactRunning, rapid.SampledFrom([]string{"", "true", "false"}).Draw(t, "running"))
+			w.fact(target, situation.FactMade, rapid.SampledFrom([]string{"", situation.RolePrimary, situation.RoleFollower}).Draw(t, "made"))
+			w.fact(target, situation.FactReign, rapid.SampledFrom([]string{"1", "7"}).Draw(t, "reign"))
+			w.fact(target, situation.FactFenced, rapid.SampledFrom([]string{"false", "true"}).Draw(t, "fenced"))
+			w.fact(target, situation.FactBroken, rapid.SampledFrom([]string{"", "", "copy"}).Draw(t, "broken"))
 		}
 		w.in.Stores[id] = rec
 	}
 	for _, id := range []estate.ServiceID{"svc0", "svc1"} {
-		w.in.Estate.Services[id] = estate.Service{Tier: rapid.IntRange(0, 2).Draw(t, "service tier"), Requires: need("service needs")}
+		s := estate.Service{Tier: rapid.IntRange(0, 2).Draw(t, "service tier"), Requires: need("service needs")}
+		if rapid.Bool().Draw(t, "probed") {
+			s.Probes = []estate.Probe{{HTTP: "http://{address}/"}}
+		}
+		w.in.Estate.Services[id] = s
 	}
 	for _, name := range []string{"n0.", "n1."} {
 		w.declare(t, []string{"name", name, "service=svc0", strings.Join(text(some(name)), ",")})
 		if rapid.Bool().Draw(t, "some out") {
-			w.in.Withdrawn[estate.NameID(name)] = some("out")
+			out := some("out")
+			w.in.Withdrawn[estate.NameID(name)] = out
+			w.in.Returning[estate.NameID(name)] = out[:rapid.IntRange(0, len(out)).Draw(t, "returning")]
 		}
 	}
 	for _, s := range sites {
@@ -73,7 +84,7 @@ func anyInput(t *rapid.T) plan.Input {
 	}
 	in := w.in
 	in.Kind = rapid.SampledFrom([]plan.Kind{plan.LoseSite, plan.LoseSite, plan.Evacuate, plan.LoseStore, plan.Failover, plan.CutUsers, plan.Serve,
-		plan.FenceOld, plan.LetGo, plan.GoAlone, plan.EndAlone, plan.AdoptNew}).Draw(t, "kind")
+		plan.FenceOld, plan.LetGo, plan.GoAlone, plan.EndAlone, plan.AdoptNew, plan.Recover, plan.Recover, plan.BringBack, plan.Uncount, plan.VerifyAll}).Draw(t, "kind")
 	in.Subject = string(rapid.SampledFrom(sites).Draw(t, "site"))
 	switch in.Kind {
 	case plan.LoseSite:
@@ -81,10 +92,13 @@ func anyInput(t *rapid.T) plan.Input {
 			in.Lost = some("lost")
 		}
 	case plan.Evacuate, plan.CutUsers, plan.Serve:
+	case plan.Recover:
+		in.Intents[estate.SiteID(in.Subject)] = rapid.SampledFrom([]situation.Intent{"", situation.Serving, situation.Drained}).Draw(t, "intent")
 	default:
 		in.Subject = rapid.SampledFrom(things[:3]).Draw(t, "store")
-		if in.Kind == plan.LetGo {
+		if in.Kind == plan.LetGo || in.Kind == plan.BringBack || in.Kind == plan.Uncount {
 			in.Target = estate.MemberID(rapid.SampledFrom(sites).Draw(t, "target"))
+			in.Anew = in.Kind == plan.BringBack && rapid.Bool().Draw(t, "anew")
 		}
 	}
 	return in
@@ -122,7 +136,67 @@ func TestMakeIsSafe(t *testing.T) {
 		}
 		checkStores(t, in, p)
 		checkNames(t, in, p)
+		checkReturns(t, in, p)
+		checkHome(t, in, p)
 	})
+}
+
+// checkReturns holds what makes a return safe: nothing is rewritten of what may stand nowhere else before it
+// was read, nobody counts before it has rejoined, one member of a store at a time, all are compared after that; and a recovery
+// ends with the question whether anything is missing still.
+func checkReturns(t *rapid.T, in plan.Input, p plan.Plan) {
+	last := map[string]plan.Step{} // by store
+	for i, s := range p.Steps {
+		rec, waits := in.Stores[estate.StoreID(s.Component)], slices.Contains(s.After, last[s.Component].ID)
+		before := func(v plan.Verb) bool {
+			b := last[s.Component]
+			return waits && b.Verb == v && b.Members[0] == s.Members[0]
+		}
+		switch s.Verb {
+		case plan.Salvage, plan.Rejoin, plan.Verify:
+			m := estate.MemberID(s.Members[0])
+			counted := slices.Contains(rec.Sync, m) && !slices.Contains(rec.Former, m)
+			if s.Verb != plan.Verify && m == rec.Primary {
+				t.Fatalf("the primary comes back to itself: %s", s)
+			}
+			facts := in.Now.Facts[situation.DatabaseTarget(in.Estate, estate.StoreID(s.Component), m)]
+			isNew := !slices.Contains(rec.Former, m) && facts[situation.FactRunning] != "" && facts[situation.FactMade] == ""
+			if s.Verb == plan.Rejoin && !counted && !isNew && !before(plan.Salvage) {
+				t.Fatalf("%s is rewritten before it was read:\n%s", m, p)
+			}
+			if last[s.Component].ID != 0 && !waits {
+				t.Fatalf("%s does not wait for what happens to the store before:\n%s", s, p)
+			}
+		case plan.Return:
+			if in.Kind != plan.Failover && in.Kind != plan.Evacuate && !before(plan.Rejoin) {
+				t.Fatalf("%s is listed and has not rejoined:\n%s", s.Members[0], p)
+			}
+		case plan.CountOut:
+			m := estate.MemberID(s.Args[plan.ArgMember])
+			rest := slices.DeleteFunc(slices.Clone(rec.Sync), func(o estate.MemberID) bool {
+				return o == m || slices.Contains(rec.Former, o) || in.Now.Sites[estate.SiteID(o)].State == situation.Lost
+			})
+			if m == rec.Primary || !slices.Contains(rec.Former, m) && len(rest) < max(rec.Any, 1) {
+				t.Fatalf("%s is counted out, and nobody is left to acknowledge beside %s: %s", m, rec.Primary, s)
+			}
+		case plan.Redundant:
+			if i != len(p.Steps)-1 || in.Kind != plan.Recover {
+				t.Fatalf("something comes after the end:\n%s", p)
+			}
+			for _, b := range last {
+				if !slices.Contains(s.After, b.ID) {
+					t.Fatalf("the end does not wait for %s:\n%s", b, p)
+				}
+			}
+		default:
+		}
+		last[s.Component] = s
+	}
+	for _, s := range p.Steps {
+		if end := last[s.Component]; s.Verb == plan.Rejoin && end.Verb != plan.Verify {
+			t.Fatalf("%s comes back, and is not compared with the others at the end:\n%s", s.Members[0], p)
+		}
+	}
 }
 
 // checkStep holds what is true of every step.
@@ -199,7 +273,8 @@ func cleanly(in plan.Input, id, m string) bool {
 	case f[situation.FactRole] == situation.RolePrimary:
 		return false
 	case slices.Contains(rec.Former, estate.MemberID(m)):
-		return f[situation.FactHalted] == epoch
+		follows := slices.Contains(rec.Sync, estate.MemberID(m)) && f[situation.FactMade] == situation.RoleFollower && f[situation.FactReign] == epoch
+		return f[situation.FactHalted] == epoch || follows && f[situation.FactFenced] == "false" && f[situation.FactBroken] == ""
 	}
 	return m == string(rec.Primary) && f[situation.FactHalted] != ""
 }
@@ -215,10 +290,51 @@ func checkNames(t *rapid.T, in plan.Input, p plan.Plan) {
 		}
 	}
 	for _, s := range p.Steps {
-		if s.Verb == plan.Withdraw {
+		if s.Verb == plan.Withdraw && !slices.Contains(in.Withdrawn[estate.NameID(s.Component)], s.Site) {
 			if left[s.Component]--; left[s.Component] == 0 {
 				t.Fatalf("%s loses its last answer:\n%s", s.Component, p)
 			}
+		}
+	}
+}
+
+// checkHome holds that users come back to a site in stages: each one reaches more of a name's servers
+// and all of those before, waits for the look at the one before, and is looked at itself; and the last
+// one leaves no server out.
+func checkHome(t *rapid.T, in plan.Input, p plan.Plan) {
+	before, last := map[string]plan.Step{}, map[string]plan.Step{}
+	for _, s := range p.Steps {
+		switch s.Verb {
+		case plan.Announce:
+			prior, again := before[s.Component]
+			if !slices.Contains(in.Withdrawn[estate.NameID(s.Component)], s.Site) || s.Undo != plan.Withdraw {
+				t.Fatalf("%s brings back what is not out, or stays when users fare badly:\n%s", s, p)
+			}
+			if again && (len(s.Members) <= len(prior.Members) || slices.ContainsFunc(prior.Members, func(m string) bool { return !slices.Contains(s.Members, m) })) {
+				t.Fatalf("%s is no wider than %s", s, prior)
+			}
+			if again && !slices.Contains(s.After, last[s.Component].ID) {
+				t.Fatalf("%s does not wait for the look at the stage before:\n%s", s, p)
+			}
+			before[s.Component], last[s.Component] = s, s
+		case plan.Watch:
+			if !slices.Equal(s.After, []int{before[s.Component].ID}) {
+				t.Fatalf("%s looks at nothing that was just announced:\n%s", s, p)
+			}
+			if _, _, err := s.Watching(); err != nil {
+				t.Fatalf("%s: %v", s, err)
+			}
+			last[s.Component] = s
+		}
+	}
+	for name, s := range before {
+		for _, host := range in.Estate.Names[estate.NameID(name)].Servers {
+			if site := in.Estate.Hosts[host].Site; !slices.Contains(p.Lost, string(site)) && !slices.Contains(s.Members, string(host)) {
+				t.Fatalf("%s leaves %s out:\n%s", s, host, p)
+			}
+		}
+		if probed := len(in.Estate.Services["svc0"].Probes) > 0; probed != (last[name].Verb == plan.Watch) {
+			t.Fatalf("probed is %v and the last step is %s", probed, last[name])
 		}
 	}
 }

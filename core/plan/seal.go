@@ -24,23 +24,31 @@ func helpers(rec situation.Store) []estate.MemberID {
 // too few are left to acknowledge another.
 func needed(rec situation.Store) int { return max(len(helpers(rec))-rec.LeastAny+1, 1) }
 
-// halted are former primaries that a planned move stopped cleanly and that wrote nothing since,
-// sorted. A move that got stuck leaves the record's primary so: it holds all that it ever
-// acknowledged. One that lost its new primary leaves the former one so, or following that on its way
-// back: what it holds is the beginning of what the new one held.
+// halted are members whose word counts though they were primary, or are not counted, sorted. A
+// planned move stopped them cleanly, and they wrote nothing since: one that got stuck leaves the
+// record's primary so, which holds all that it ever acknowledged; one that lost its new primary leaves
+// the former one so, or following that on its way back: what it holds is the beginning of what the new
+// one held. So it is with one that has rejoined under the record's epoch and was just about to be listed.
 func (m *maker) halted(id estate.StoreID, e estate.Store, rec situation.Store) (out []estate.MemberID) {
 	epoch := strconv.FormatUint(rec.Epoch, 10)
 	for _, member := range slices.Sorted(maps.Keys(e.Members)) {
 		at, f := e.Members[member], m.in.Now.Facts[situation.DatabaseTarget(m.in.Estate, id, member)]
 		clean := member == rec.Primary && f[situation.FactHalted] != ""
 		if slices.Contains(rec.Former, member) {
-			clean = f[situation.FactHalted] == epoch
+			clean = f[situation.FactHalted] == epoch || rejoined(member, rec, f)
 		}
 		if clean && f[situation.FactRole] != situation.RolePrimary && !m.gone[at.Site] && m.agentAnswers(at) {
 			out = append(out, member)
 		}
 	}
 	return out
+}
+
+// rejoined says that a member which may be listed already, and is not counted yet, follows the primary of
+// the record: its agent says so only once all that it holds is that one's.
+func rejoined(member estate.MemberID, rec situation.Store, f map[string]string) bool {
+	return slices.Contains(rec.Sync, member) && f[situation.FactMade] == situation.RoleFollower && f[situation.FactReign] == strconv.FormatUint(rec.Epoch, 10) &&
+		f[situation.FactFenced] == "false" && f[situation.FactBroken] == ""
 }
 
 // counts says whether a halted primary counts as one of those that are sealed. Nothing that it

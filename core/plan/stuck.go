@@ -18,6 +18,7 @@ const (
 	NotAdopted   Obstacle = "not-adopted"
 	NoMember     Obstacle = "no-member-left"
 	TooFewToSeal Obstacle = "too-few-to-seal"
+	TooFewLeft   Obstacle = "too-few-left"
 	AcksAlone    Obstacle = "acknowledges-alone"
 	TargetUnfit  Obstacle = "target-unfit"
 	LastAnswer   Obstacle = "last-answer"

@@ -17,6 +17,11 @@ type shape struct {
 // long is for what takes as long as the data is large.
 const long = 7 * 24 * time.Hour
 
+// Rests says of a verb that it may be left off in the middle, while its run is paused, and goes
+// on from there: it is long, and nothing waits for it. What its agent does ends by itself when nobody asks
+// after it, or where its end is near: a rewind is not worth leaving off.
+func (v Verb) Rests() bool { return v == Salvage || v == Rejoin || v == Verify }
+
 // shapeOf says how a verb is checked, taken back and bounded. A seal has one second
 // because writes that nobody may acknowledge any more wait all that time. Choosing and
 // promoting have a minute because the chosen member has to replay what it received, and
@@ -36,7 +41,7 @@ func shapeOf(v Verb) shape {
 	case Promote:
 		return shape{"the chosen member is sealed under this epoch and lists only members that follow it", "it takes writes under the new epoch", "", time.Minute}
 	case Return:
-		return shape{"the former primary was halted in this run", "it receives from the new primary and is listed", "", time.Minute}
+		return shape{"the former primary was halted in this run, or has rejoined", "it receives from the primary and is listed", "", time.Minute}
 	case Fence:
 		return shape{"it is not the primary of the record", "it is stopped, its data kept", "", 5 * time.Second}
 	case Alone:
@@ -59,6 +64,8 @@ func shapeOf(v Verb) shape {
 		return shape{"the member is not counted, and its agent answers", "what only it holds lies in two sites, or it is known that there is nothing", "", long}
 	case Rejoin:
 		return shape{"what only it holds is kept", "it receives from the primary, under its epoch", "", long}
+	case CountOut:
+		return shape{"enough others are listed", "the primary lists it no more, and others hold all that was acknowledged", "", time.Minute}
 	case Verify:
 		return shape{"the members answer", "each range of each table was found equal, or the rows that differ are named", "", long}
 	case Apply:
@@ -66,7 +73,7 @@ func shapeOf(v Verb) shape {
 	case Discard:
 		return shape{"those whom policy names agree", "the salvage is marked as given up", "", 10 * time.Second}
 	case Seat:
-		return shape{"a majority of voters answers", "the towers agree who votes", "", time.Minute}
+		return shape{"a majority of voters answers", "the towers agree on its seat, and a voter holds what they hold", "", 5 * time.Minute}
 	case Redundant:
 		return shape{"what could be brought back is back", "nothing declared is missing", "", long}
 	case Level:

@@ -28,6 +28,9 @@ func (in Input) decide(w want) (out []Decision) {
 		return nil
 	}
 	base := Decision{Kind: w.kind, Subject: w.subject, Member: w.member, Lost: w.lost, Because: w.because}
+	if in.Older != "" && w.kind.Needs() > 1 && w.refuse == "" {
+		w.refuse = fmt.Sprintf("%s is of an older release and could not carry it on: upgrade it first", in.Older)
+	}
 	if w.refuse != "" {
 		base.Act, base.Stores, base.Because = Refuse, w.stores, append(slices.Clone(w.because), w.refuse)
 		return []Decision{base}
@@ -43,6 +46,9 @@ func (in Input) decide(w want) (out []Decision) {
 		d.Because = append(slices.Clone(w.because), p.why...)
 		if act == Start || act == Ask {
 			in.aim(&d, w)
+		}
+		if d.Act == Ask && returns(w.kind) && len(d.Supersedes) > 0 {
+			continue // no comparison is left off for a question: it is put after that
 		}
 		out = append(out, d)
 	}
@@ -61,7 +67,7 @@ func (in Input) aim(d *Decision, w want) {
 		}
 	}
 	for _, o := range in.Open {
-		if o.open() && o.Status != run.StatusHanding && in.yields(o, w) {
+		if o.open() && in.madeRoom(o, w) {
 			d.Supersedes = append(d.Supersedes, o.ID)
 		}
 	}
@@ -69,6 +75,13 @@ func (in Input) aim(d *Decision, w want) {
 	if d.Act == Start && len(d.Supersedes) > 0 {
 		d.Act = Supersede
 	}
+}
+
+// madeRoom says whether a run has to be wound up before what is wanted begins. One that hands over, to nobody that
+// is open yet, was left by a tower that died in the middle of that: its stores are not moved beside it.
+func (in Input) madeRoom(o OpenRun, w want) bool {
+	ours := func(id estate.StoreID) bool { return in.concerns(o, id) }
+	return in.yields(o, w) || o.Status == run.StatusHanding && moves(w.kind) && slices.ContainsFunc(w.stores, ours)
 }
 
 func (o OpenRun) open() bool { return o.Closed.IsZero() }
@@ -84,6 +97,18 @@ func (o OpenRun) knows(lost []estate.SiteID) bool {
 func (in Input) left(w want) (want, bool) {
 	for _, o := range in.Open {
 		switch {
+		case returns(w.kind):
+			var any bool
+			if w, any = in.beside(o, w); !any {
+				return w, false
+			}
+		case w.kind == plan.VerifyAll:
+			if in.busy(o, w.stores[0]) {
+				return w, false
+			}
+			if why := in.compared(o, w); why != "" {
+				w.refuse = why
+			}
 		case in.passes(o, w):
 		case o.open() && o.Status == run.StatusAsked && w.kind == plan.LoseSite && in.does(o, w):
 			n := len(w.stores)
@@ -137,7 +162,7 @@ func (in Input) better(o OpenRun, w want) bool {
 			return v.State == situation.Up && v.Since.After(o.Idle)
 		})
 	}
-	p, err := plan.Make(plan.Input{Estate: in.Estate, Now: in.Now, Stores: in.Stores, Kind: w.kind, Subject: w.subject, Lost: w.lost, StoresOnly: w.stores, Withdrawn: in.Withdrawn})
+	p, err := plan.Make(plan.Input{Estate: in.Estate, Now: in.Now, Stores: in.Stores, Kind: w.kind, Subject: w.subject, Lost: w.lost, StoresOnly: w.stores, Withdrawn: in.Withdrawn, Returning: in.Returning})
 	if err != nil {
 		return false
 	}
@@ -166,6 +191,11 @@ func (in Input) does(o OpenRun, w want) bool {
 		return same || (o.Kind == plan.LoseSite || o.Kind == plan.Evacuate) && (o.Subject == w.subject || slices.Contains(o.Lost, w.subject))
 	case plan.LevelDNS:
 		return same
+	case plan.Reseat:
+		return same || o.Seats // one change at a time
+	}
+	if returns(o.Kind) || o.Kind == plan.VerifyAll || o.Kind == plan.Restore || o.Kind == plan.GiveUp {
+		return false // they take long, and what saves data or has writes acknowledged does not wait for them
 	}
 	if o.Kind == plan.FenceOld && o.Status == run.StatusAsked && w.kind != o.Kind {
 		return false // whether a former primary is to be stopped holds nothing else up
@@ -187,27 +217,41 @@ func (in Input) concerns(o OpenRun, id estate.StoreID) bool {
 		return slices.ContainsFunc(o.Lost, func(s string) bool { return in.standsIn(id, estate.SiteID(s)) })
 	case plan.Evacuate:
 		return in.siteOf(id, in.primary(id)) == estate.SiteID(o.Subject)
-	case plan.CutUsers, plan.Serve, plan.LevelDNS:
+	case plan.CutUsers, plan.Serve, plan.LevelDNS, plan.Reseat:
 		return false
+	case plan.Recover:
+		return in.standsIn(id, estate.SiteID(o.Subject))
 	}
 	return o.Subject == string(id)
 }
 
 // yields says whether a run has to make room for what is wanted: what is planned gives
-// way to what is lost, and a run that knows of fewer losses to one that knows of all.
+// way to what is lost, a run that knows of fewer losses to one that knows of all, and one that only compares a
+// store to what brings a member of it back, which compares them after that.
 func (in Input) yields(o OpenRun, w want) bool {
 	lost := func(s string) bool { return slices.Contains(w.lost, estate.SiteID(s)) }
 	ours := func(id estate.StoreID) bool { return in.concerns(o, id) }
 	hit := func(id estate.StoreID) bool { return in.concerns(o, id) && len(in.lostOf(id)) > 0 }
+	switch {
+	case returns(w.kind):
+		return slices.ContainsFunc(w.stores, func(id estate.StoreID) bool { return in.compares(o, id) })
+	case w.kind == plan.VerifyAll:
+		return in.asksToCompare(o, w.stores[0])
+	}
 	switch o.Kind {
 	case plan.LoseSite:
 		return w.kind == plan.LoseSite && !o.knows(w.lost) || moves(w.kind) && slices.ContainsFunc(w.stores, ours)
-	case plan.LoseStore, plan.GoAlone, plan.EndAlone, plan.FenceOld, plan.LetGo, plan.AdoptNew:
+	case plan.LoseStore, plan.GoAlone, plan.EndAlone, plan.FenceOld, plan.LetGo, plan.Uncount, plan.AdoptNew:
 		return moves(w.kind) && slices.ContainsFunc(w.stores, ours)
 	case plan.Evacuate, plan.Failover:
 		return in.passes(o, w) || w.kind == plan.LoseSite && (lost(o.Subject) || slices.ContainsFunc(in.storeIDs(), hit))
 	case plan.CutUsers, plan.Serve:
 		return w.kind == plan.LoseSite && lost(o.Subject) || w.kind == plan.CutUsers && o.Subject == w.subject
+	case plan.Recover, plan.BringBack, plan.VerifyAll, plan.Restore, plan.GiveUp, plan.Reseat:
+		// Their steps may need what is lost now. What changes the same record does not wait for hours either:
+		// they are wanted again after it, and go on where they were.
+		rules := moves(w.kind) || w.kind == plan.GoAlone || w.kind == plan.EndAlone
+		return w.kind == plan.LoseSite || rules && slices.ContainsFunc(w.stores, ours) || w.kind == plan.CutUsers && o.Subject == w.subject
 	}
 	return false
 }
@@ -218,12 +262,18 @@ func (in Input) storeIDs() []estate.StoreID { return in.Estate.StoreIDs() }
 // a person decides, not a loop. What was lost anew since is a new cause, and so is a store that
 // the run did not try.
 func (in Input) tried(w want, stores []estate.StoreID) string {
+	if w.deaf {
+		return "" // see triedInVain
+	}
 	for _, o := range slices.Backward(in.Open) {
 		if o.open() || o.Status == run.StatusTaken || o.Kind == plan.LetGo || o.Kind != w.kind || o.Subject != w.subject || !o.knows(w.lost) {
 			continue
 		}
 		if w.kind == plan.LoseSite && len(o.Lost) != len(w.lost) {
 			continue // it took more sites for lost, so it could do less
+		}
+		if o.Member != w.member && w.kind == plan.BringBack {
+			continue
 		}
 		if len(stores) > 0 && !slices.ContainsFunc(stores, func(id estate.StoreID) bool { return in.concerns(o, id) }) {
 			continue

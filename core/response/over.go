@@ -46,6 +46,19 @@ func (in Input) over(o OpenRun) string {
 			return ""
 		}
 		return fmt.Sprintf("%s, the primary of %s, is up again, and nothing was moved", p, id)
+	case plan.Recover:
+		if !in.Now.Sites[estate.SiteID(o.Subject)].Gone() {
+			return ""
+		}
+		return fmt.Sprintf("%s is gone again; it is tried anew when it is back", o.Subject)
+	case plan.BringBack:
+		id := estate.StoreID(o.Subject)
+		r, p := in.Stores[id], in.facts(id, in.Stores[id].Primary)
+		counts := slices.Contains(r.Sync, o.Member) && !slices.Contains(r.Former, o.Member)
+		if !counts || o.Anew || in.facts(id, o.Member)[situation.FactRunning] != "true" || p[situation.FactAnswers] != "true" || situation.Deaf(p, o.Member) {
+			return ""
+		}
+		return fmt.Sprintf("%s receives from %s, and counts", o.Member, r.Primary)
 	case plan.FenceOld:
 		id := estate.StoreID(o.Subject)
 		if !in.onePrimary(id) {

@@ -27,6 +27,9 @@ func (in Input) permit(w want, id estate.StoreID) leave {
 	if in.Stores[id].Epoch == 0 {
 		return leave{act: Refuse, why: fmt.Sprintf("%s was never adopted, so nobody knows who may acknowledge for it; adopt it (haechi adopt)", id)}
 	}
+	if returns(w.kind) {
+		return in.mayReturn(w)
+	}
 	if !moves(w.kind) {
 		return leave{act: Start}
 	}
@@ -47,6 +50,9 @@ func (in Input) permit(w want, id estate.StoreID) leave {
 func (in Input) traffic(w want) leave {
 	if l, no := in.stopped(w, "", -1); no {
 		return l
+	}
+	if returns(w.kind) {
+		return in.mayReturn(w)
 	}
 	if people := People(in.Estate.Policy, -1); people > 0 && w.kind == plan.LoseSite {
 		return leave{Ask, people, fmt.Sprintf("policy asks %s before answers of %s leave", count(people), w.subject)}
@@ -93,7 +99,12 @@ func People(p estate.Policy, tier int) int {
 	if !ok || tier < 0 {
 		consent = p.SiteLoss
 	}
-	switch consent {
+	return asks(consent)
+}
+
+// asks is how many people have to agree.
+func asks(c estate.Consent) int {
+	switch c {
 	case estate.OnePerson:
 		return 1
 	case estate.TwoPeople:
@@ -101,6 +112,14 @@ func People(p estate.Policy, tier int) int {
 	case estate.Auto:
 	}
 	return 0
+}
+
+// mayReturn says whether what was lost may come back by itself.
+func (in Input) mayReturn(w want) leave {
+	if people := asks(in.Estate.Policy.SiteReturn); people > 0 {
+		return leave{Ask, people, fmt.Sprintf("policy asks %s before anything of %s comes back", count(people), w.site)}
+	}
+	return leave{act: Start}
 }
 
 // Loosens says where next asks fewer people than have does, for what is in both.
@@ -129,6 +148,7 @@ func Loosens(have, next estate.Estate) (out []string) {
 			out = append(out, fmt.Sprintf("%s: alone: allow", id))
 		}
 	}
+	ask("site-return", asks(have.Policy.SiteReturn), asks(next.Policy.SiteReturn))
 	ask("accept-data-loss", accepting(have.Policy), accepting(next.Policy))
 	return out
 }

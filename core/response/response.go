@@ -13,6 +13,7 @@ import (
 	"github.com/haechi/haechi/core/estate"
 	"github.com/haechi/haechi/core/plan"
 	"github.com/haechi/haechi/core/run"
+	"github.com/haechi/haechi/core/seats"
 	"github.com/haechi/haechi/core/situation"
 )
 
@@ -29,7 +30,11 @@ type Input struct {
 	Premises  map[estate.StoreID][]situation.Premise
 	Intents   map[estate.SiteID]situation.Intent
 	Withdrawn map[estate.NameID][]estate.SiteID
-	Quorum    bool
+	Returning map[estate.NameID][]estate.SiteID // of these, the answers that some name servers may give
+	Seats     []seats.Tower                     // see [Towers]
+	// Older is a tower that answers and is of the release before, which does not know every kind of run; "": none is.
+	Older  string
+	Quorum bool
 }
 
 // Hold is a person's order to act on nothing.
@@ -44,14 +49,20 @@ type OpenRun struct {
 	ID      run.ID
 	Kind    plan.Kind
 	Subject string
+	Member  estate.MemberID              // that it brings back; empty: it is about no single one
+	Anew    bool                         // it has that one copied, also where it follows and counts
 	Lost    []string                     // sites that it takes for lost
 	Stores  []estate.StoreID             // that its steps are about; nil: not known, then all that it may touch
 	Settled map[estate.StoreID]time.Time // of those of its stores that it has nothing more to do with: since when
-	Status  run.Status
-	Closed  time.Time // zero: it is open
-	Idle    time.Time // since when it does nothing but ask, and nothing of what it did lasts; zero: it does not
-	Short   bool      // of one that is idle: it asks only since too few members could be sealed, or none could follow
-	Agreed  bool      // somebody has agreed to what it asks, and others are waited for
+	// Compares are those of its stores with which it has nothing more to do than to compare their members: since when.
+	// What brings a member back takes its place.
+	Compares map[estate.StoreID]time.Time
+	Status   run.Status
+	Closed   time.Time // zero: it is open
+	Idle     time.Time // since when it does nothing but ask, and nothing of what it did lasts; zero: it does not
+	Short    bool      // of one that is idle: it asks only since too few members could be sealed, or none could follow
+	Seats    bool      // it gives towers their seats, and is not done with that
+	Agreed   bool      // somebody has agreed to what it asks, and others are waited for
 }
 
 // Act is what is done about a cause.
@@ -75,7 +86,7 @@ type Decision struct {
 	Lost    []estate.SiteID // all sites that are lost, where it is about a loss
 	// Stores that are moved. A lose-site run without any moves traffic alone; see [Decision.StoresOnly].
 	Stores     []estate.StoreID
-	Member     estate.MemberID // to fence, or to let go
+	Member     estate.MemberID // to fence, to let go, or to bring back
 	People     int             // of an Ask: how many have to agree
 	Run        run.ID          // of a Drop: whose question
 	Supersedes []run.ID
@@ -152,7 +163,7 @@ func refuseAll(wants []want) Decision {
 
 // rank orders decisions: what saves data first.
 func rank(k plan.Kind) int {
-	order := []plan.Kind{plan.LoseSite, plan.LoseStore, plan.FenceOld, plan.CutUsers, plan.GoAlone, plan.EndAlone, plan.LetGo, plan.LevelDNS}
+	order := []plan.Kind{plan.LoseSite, plan.LoseStore, plan.FenceOld, plan.CutUsers, plan.GoAlone, plan.EndAlone, plan.LetGo, plan.LevelDNS, plan.Reseat, plan.Recover, plan.BringBack}
 	if i := slices.Index(order, k); i >= 0 {
 		return i
 	}

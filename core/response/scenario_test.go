@@ -68,12 +68,13 @@ func well() response.Input {
 			}}},
 		},
 		Now: situation.Situation{
-			At: now, Sites: map[estate.SiteID]situation.Verdict{}, Things: map[string]situation.Verdict{}, Facts: map[string]map[string]string{},
+			At: now, Sites: map[estate.SiteID]situation.Verdict{}, Things: map[string]situation.Verdict{}, Facts: map[string]map[string]string{}, Deaf: map[string]time.Time{},
 		},
 		Stores:    map[estate.StoreID]situation.Store{},
 		Armed:     map[string]bool{"*": true},
 		Premises:  map[estate.StoreID][]situation.Premise{},
 		Withdrawn: map[estate.NameID][]estate.SiteID{},
+		Intents:   map[estate.SiteID]situation.Intent{},
 		Quorum:    true,
 	}
 	n := in.Estate.Names["talk.example."]
@@ -91,7 +92,7 @@ func well() response.Input {
 
 func addStore(in *response.Input, id estate.StoreID, tier int, primary estate.MemberID) {
 	s := estate.Store{Engine: "postgres", Tier: tier, Any: 1, Primary: primary, Members: map[estate.MemberID]estate.Member{}}
-	r := situation.Store{Epoch: 3, Primary: primary, Any: 1, LeastAny: 1}
+	r := situation.Store{Epoch: 3, Primary: primary, Any: 1, LeastAny: 1, Verified: now.Add(-time.Hour)}
 	for _, site := range []estate.SiteID{"ansan", "anyang", "pangyo"} {
 		m := estate.MemberID(site)
 		host := estate.HostID("db-" + site)
@@ -127,8 +128,13 @@ func set(t *testing.T, d *datadriven.TestData, in *response.Input, f []string, w
 	case "site":
 		v := in.Now.Sites[estate.SiteID(f[1])]
 		v.State, v.Since, v.Because = situation.State(f[2]), now.Add(-ago(t, d, args["for"])), []string{"tower-x has heard nothing from " + f[1]}
+		if at, ok := args["gone"]; ok {
+			v.LastGone = now.Add(-ago(t, d, at))
+		}
 		in.Now.Sites[v.Site] = v
 		goneThings(in, v)
+	case "deaf":
+		in.Now.Deaf[f[1]] = now.Add(-ago(t, d, args["for"]))
 	case "thing":
 		v := in.Now.Things[f[1]]
 		v.State, v.Since, v.Because = situation.State(f[2]), now.Add(-ago(t, d, args["for"])), []string{"tower-x is refused"}
@@ -160,8 +166,16 @@ func set(t *testing.T, d *datadriven.TestData, in *response.Input, f []string, w
 		for _, s := range f[1:] {
 			in.Withdrawn["talk.example."] = append(in.Withdrawn["talk.example."], estate.SiteID(s))
 		}
+	case "intent":
+		in.Intents[estate.SiteID(f[1])] = situation.Intent(f[2])
+	case "returning":
+		if in.Returning == nil {
+			in.Returning = map[estate.NameID][]estate.SiteID{}
+		}
+		in.Returning["talk.example."] = append(in.Returning["talk.example."], estate.SiteID(f[1]))
 	case "policy":
 		in.Estate.Policy.SiteLoss = estate.Consent(f[1])
+		in.Estate.Policy.SiteReturn = estate.Consent(args["site-return"])
 		if tier, ok := args["tier-1"]; ok {
 			in.Estate.Policy.SiteLossByTier = map[int]estate.Consent{1: estate.Consent(tier)}
 		}
@@ -192,6 +206,11 @@ func store(in *response.Input, id estate.StoreID, args map[string]string) {
 			r.Primary = estate.MemberID(v)
 		case "former":
 			r.Former = append(r.Former, estate.MemberID(v))
+		case "sync":
+			r.Sync = nil
+			for _, m := range strings.Split(v, ",") {
+				r.Sync = append(r.Sync, estate.MemberID(m))
+			}
 		case "epoch":
 			fmt.Sscan(v, &r.Epoch)
 		case "alone":
@@ -200,6 +219,10 @@ func store(in *response.Input, id estate.StoreID, args map[string]string) {
 			r.Alone, r.LeastAny = true, 0
 		case "unproven":
 			r.LeastAny = 0
+		case "unverified":
+			r.Verified = time.Time{}
+		case "differs":
+			r.Differs = v
 		}
 	}
 	in.Estate.Stores[id], in.Stores[id] = s, r
@@ -217,14 +240,20 @@ func open(t *testing.T, d *datadriven.TestData, f []string, args map[string]stri
 		o.Idle = now.Add(-ago(t, d, s))
 	}
 	_, o.Short = args["short"]
+	o.Member = estate.MemberID(args["member"])
+	_, o.Anew = args["anew"]
 	_, o.Agreed = args["agreed"]
 	if s, ok := args["lost"]; ok {
 		o.Lost = strings.Split(s, ",")
 	}
-	if s, ok := args["settled"]; ok { // store:since
-		id, at, _ := strings.Cut(s, ":")
-		o.Settled = map[estate.StoreID]time.Time{estate.StoreID(id): now.Add(-ago(t, d, at))}
+	since := func(arg string) map[estate.StoreID]time.Time { // store:since
+		id, at, ok := strings.Cut(args[arg], ":")
+		if !ok {
+			return nil
+		}
+		return map[estate.StoreID]time.Time{estate.StoreID(id): now.Add(-ago(t, d, at))}
 	}
+	o.Settled, o.Compares = since("settled"), since("compares")
 	if s, ok := args["stores"]; ok {
 		o.Stores = []estate.StoreID{}
 		for _, id := range strings.Split(s, ",") {

@@ -20,6 +20,7 @@ type want struct {
 	lost    []estate.SiteID
 	stores  []estate.StoreID
 	traffic bool      // answers of names have to leave
+	deaf    bool      // of a member: it runs, and only receives nothing
 	since   time.Time // when the cause began; zero: not known
 	anew    time.Time // runs that ended before it were no tries: what stood in their way was not there any more
 	because []string
@@ -42,7 +43,9 @@ func (in Input) wants() []want {
 			out = append(out, w)
 		}
 	}
-	return append(out, in.lockedServers()...)
+	out = slices.Concat(out, in.lockedServers(), in.reseat())
+	out = append(out, in.returns(out)...)
+	return append(out, in.comparisons(out)...)
 }
 
 // lostSites wants one run for all that is lost: its stores' primaries move and its
@@ -114,7 +117,7 @@ func (in Input) siteOf(id estate.StoreID, m estate.MemberID) estate.SiteID {
 func (in Input) answersOf(site estate.SiteID) (out []estate.NameID) {
 	for _, id := range slices.Sorted(maps.Keys(in.Estate.Names)) {
 		n := in.Estate.Names[id]
-		if len(n.Answers[site]) == 0 || slices.Contains(in.Withdrawn[id], site) {
+		if len(n.Answers[site]) == 0 || slices.Contains(in.Withdrawn[id], site) && !slices.Contains(in.Returning[id], site) {
 			continue
 		}
 		for other, answers := range n.Answers {

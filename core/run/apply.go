@@ -60,7 +60,7 @@ func (r Run) check(ev Event) error {
 		return fmt.Errorf("it belongs to another run than %s", r.ID)
 	case ev.Kind == Claimed && ev.Term < r.Term:
 		return fmt.Errorf("term %d is older than %d", ev.Term, r.Term)
-	case ev.Kind != Claimed && ev.Term != r.Term:
+	case ev.Kind != Claimed && ev.Kind != Left && ev.Term != r.Term:
 		return fmt.Errorf("it has term %d; the run is claimed under %d", ev.Term, r.Term)
 	case ev.Step < 0 || ev.Step > len(r.Steps):
 		return fmt.Errorf("the plan has %d steps", len(r.Steps))
@@ -86,7 +86,7 @@ func checkPlan(p plan.Plan) error {
 // checkKind holds the rules of each kind of event.
 func (r Run) checkKind(ev Event) error {
 	switch ev.Kind {
-	case Claimed, Aborted, Superseded:
+	case Claimed, Aborted, Superseded, Left:
 		return nil
 	case Paused:
 		return refuse(r.Paused != "", "it is paused by %s", r.Paused)
@@ -98,7 +98,7 @@ func (r Run) checkKind(ev Event) error {
 		return r.checkAsked(ev)
 	case Closed:
 		return r.checkClosed(ev)
-	case Began, Ended, UndoBegan, UndoEnded:
+	case Began, Progressed, Ended, UndoBegan, UndoEnded:
 		if ev.Step == 0 {
 			return fmt.Errorf("it names no step")
 		}
@@ -146,6 +146,8 @@ func (r Run) checkStep(ev Event) error {
 			return fmt.Errorf("the step is %s", state)
 		}
 		return refuse(!r.mayBegin(s, r.Steps[ev.Step-1]), "the run does not want it now: it is %s", r.Status())
+	case Progressed:
+		return refuse(state != Doing, "the step is %s", state)
 	case Ended:
 		return refuse(state != Doing && state != InDoubt, "the step is %s", state)
 	case UndoBegan:
@@ -189,6 +191,8 @@ func (r *Run) apply(ev Event) {
 		}
 	case Closed:
 		r.Closed = ev.Why
+	case Left:
+		r.Closed = "left: " + ev.Why
 	default:
 		r.applyStep(ev)
 	}

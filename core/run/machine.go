@@ -26,7 +26,10 @@ const Tries = 3
 //  5. nothing happens after Closed;
 //  6. it closes only when nothing is in flight, and then no store is left sealed or halted
 //     without its promotion having begun, unless the run that supersedes it takes the store
-//     over, or its undo failed again and again; then the closing words say so.
+//     over, or its undo failed again and again; then the closing words say so. A run that was left
+//     is closed as it stands;
+//  7. users who were sent to a site again are called back before it closes, unless they were
+//     watched to the last stage of their name, another run takes over, or the undo failed.
 type Run struct {
 	ID     ID
 	Plan   plan.Plan
@@ -70,6 +73,7 @@ type Progress struct {
 	State     StepState
 	Began     time.Time     // the first of its tries
 	Spent     time.Duration // of its limit, by all tries and looks; the journal's own time does not count
+	Lasted    time.Duration // the same, where the limit began anew with another tower or a person's word, too
 	Ended     time.Time
 	Tries     int
 	UndoTries int // undos that did not come to an end
@@ -173,6 +177,9 @@ func (r Run) Superseding() bool { return r.superseded }
 
 // holds says that the effect of a step must not stay: while it lasts, writes wait.
 func holds(s plan.Step) bool { return s.Undo == plan.Unseal || s.Undo == plan.Start }
+
+// sends says that a step sends users to a site. When they do not fare well there, it must not stay.
+func sends(s plan.Step) bool { return s.Undo == plan.Withdraw }
 
 // touched says that a step may have changed the world and was not undone.
 func (p Progress) touched() bool {

@@ -2,6 +2,7 @@ package run
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/haechi/haechi/core/plan"
@@ -37,7 +38,7 @@ func (r *Run) calm() bool {
 			return false
 		}
 	}
-	return r.aborted == "" && !r.superseded
+	return r.aborted == "" && !r.superseded && r.Paused == ""
 }
 
 // rests says at a glance that a step wants nothing: it waits for others, is under way, or done for good. In a
@@ -65,7 +66,7 @@ func (r Run) wants(i int) []Command {
 	}
 	switch {
 	case p.State == Doing:
-		if r.stopping(s, p) {
+		if r.stopping(s, p) || r.Paused != "" && s.Verb.Rests() {
 			out = append(out, Command{Kind: Cease, Step: s.ID})
 		}
 	case r.undoes(s, p):
@@ -101,9 +102,10 @@ func (r Run) unwinding(s plan.Step) bool {
 	case r.superseded: // the successor waits, so only what must not stay is taken back
 		return holds(s) && !r.takes[s.Component]
 	case r.aborted != "":
-		return !r.promoting(s.Component)
+		// Users who are back and were watched are not sent away since something else was aborted.
+		return !r.promoting(s.Component) && (!sends(s) || r.Settled(s.Component).IsZero())
 	}
-	return holds(s) && r.failed(s.Component)
+	return (holds(s) || sends(s)) && r.failed(s.Component)
 }
 
 // undoes says that a step is to be undone now, or again.
@@ -189,17 +191,32 @@ func (r Run) unasked(s plan.Step, p Progress) (why string, people int) {
 		return fmt.Sprintf("step %d: %s %s could not be undone (%s); try again?", s.ID, s.Verb, s.Component, p.Why), 1
 	case r.aborted != "" && !promoting():
 		return "", 0
-	case p.State == Failed && (!ends(r.Plan.Kind) || promoting()):
-		return fmt.Sprintf("step %d: %s %s failed after %d tries (%s); try again?", s.ID, s.Verb, s.Component, p.Tries, p.Why), 1
+	case p.State == Failed && (!ends(r.Plan) || promoting()):
+		return fmt.Sprintf("step %d: %s %s failed after %s (%s); try again?", s.ID, s.Verb, s.Component, tries(p.Tries), p.Why), 1
 	}
 	return "", 0
 }
 
+// tries counts attempts for people.
+func tries(n int) string {
+	if n == 1 {
+		return "one try"
+	}
+	return fmt.Sprintf("%d tries", n)
+}
+
 // ends says that a run which cannot go on ends: a person started it and is looking, or nothing
 // hangs on it, and while it were open nobody could order anything else. The agent of a former primary
-// may be out of reach because its site has burned: the next look at it is a new cause.
-func ends(k plan.Kind) bool {
-	return k == plan.Evacuate || k == plan.Failover || k == plan.Serve || k == plan.LetGo || k == plan.FenceOld
+// may be out of reach because its site has burned: the next look at it is a new cause. That a member
+// is cut off from its primary nobody mends by an answer.
+func ends(p plan.Plan) bool {
+	switch p.Kind {
+	case plan.BringBack:
+		return slices.ContainsFunc(p.Steps, func(s plan.Step) bool { return s.Reason == plan.MemberDeaf })
+	case plan.Evacuate, plan.Failover, plan.Serve, plan.LetGo, plan.FenceOld, plan.Uncount, plan.VerifyAll, plan.Restore, plan.GiveUp, plan.Reseat:
+		return true
+	}
+	return false
 }
 
 // closing says whether the run is at its end, and with which words.
@@ -227,9 +244,13 @@ func (r Run) closing() (string, bool) {
 	return "failed: " + r.failure(), true
 }
 
-// doneWords tells a plan that saved all from one in which something was stuck.
+// doneWords tells a plan that saved all from one in which something was stuck. A recovery is at its end
+// only when nothing is missing any more, and says so.
 func (r Run) doneWords() string {
-	if len(r.Plan.Blocked) == 0 {
+	switch {
+	case r.Plan.Kind == plan.Recover:
+		return "done, recovered"
+	case len(r.Plan.Blocked) == 0:
 		return "done"
 	}
 	var stuck []string

@@ -63,7 +63,10 @@ func (w *witness) tell(ev run.Event) error {
 		if strings.Contains(ev.Why, "could not be undone") {
 			return nil
 		}
-		return w.end()
+		if err := w.end(); err != nil || w.super {
+			return err
+		}
+		return w.calledBack()
 	}
 	if ev.Step > 0 && ev.Kind != run.Asked && ev.Kind != run.Approved {
 		w.last[ev.Step] = ev
@@ -114,6 +117,21 @@ func (w *witness) end() error {
 		taken := strings.Contains(","+w.takes+",", ","+s.Component+",")
 		if w.begun[s.ID] && (s.Undo == plan.Unseal || s.Undo == plan.Start) && !w.promoted[s.Component] && !taken {
 			return fmt.Errorf("6: closed while %s is left %s", s.Component, s.Verb)
+		}
+	}
+	return nil
+}
+
+// calledBack holds that no users are left where nobody watched them to the last stage.
+func (w *witness) calledBack() error {
+	for _, s := range w.p.Steps {
+		if s.Undo != plan.Withdraw || !w.begun[s.ID] {
+			continue
+		}
+		for _, other := range w.p.Steps {
+			if l := w.last[other.ID]; other.Component == s.Component && (l.Kind != run.Ended || l.Outcome != run.Done) {
+				return fmt.Errorf("7: closed while users are left at %s, of which step %d did not end well", s.Component, other.ID)
+			}
 		}
 	}
 	return nil
@@ -203,7 +221,7 @@ func (c *carried) obey(t *rapid.T, pick func(n int) int, outcome func() run.Outc
 
 func TestInvariants(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		kind := rapid.SampledFrom([]plan.Kind{plan.LoseSite, plan.Evacuate}).Draw(t, "kind")
+		kind := rapid.SampledFrom([]plan.Kind{plan.LoseSite, plan.Evacuate, plan.Serve, plan.Recover}).Draw(t, "kind")
 		c := newCarried(t, chain(kind, []string{"a", "b"}[:rapid.IntRange(1, 2).Draw(t, "stores")]...))
 		pick := func(n int) int { return rapid.IntRange(0, n-1).Draw(t, "pick") }
 		outcome := func() run.Outcome {
@@ -277,7 +295,7 @@ func (c *carried) calm(t *rapid.T) {
 // For every prefix of a log, a successor that finds the world as it is ends where the
 // first would have ended, and does nothing twice without a look.
 func TestEveryPrefixEndsInTheSamePlace(t *testing.T) {
-	for _, kind := range []plan.Kind{plan.LoseSite, plan.Evacuate} {
+	for _, kind := range []plan.Kind{plan.LoseSite, plan.Evacuate, plan.Recover} {
 		whole, _ := carryAll(t, nil, kind, 1)
 		for n := 1; n < len(whole.events); n++ {
 			again, did := carryAll(t, whole.events[:n], kind, 2)

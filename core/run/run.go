@@ -9,7 +9,8 @@ import (
 	"github.com/haechi/haechi/core/plan"
 )
 
-// ID names a run, for example "r-000012".
+// ID names a run, for example "r-000012-k3f9": its number, and by whose records it is counted. IDs rise with time, and no
+// other run has the same, also where records were lost and numbers begin again.
 type ID string
 
 // Outcome is what is known after an attempt. The zero value is Unknown, because
@@ -31,6 +32,7 @@ const (
 	Opened     EventKind = "opened"     // the plan was accepted; carries it
 	Claimed    EventKind = "claimed"    // a tower drives it from now on, under a higher term
 	Began      EventKind = "began"      // written before the act
+	Progressed EventKind = "progressed" // written in the middle of a long one: what it has come to, and where another goes on
 	Ended      EventKind = "ended"      // written after it, with the outcome
 	UndoBegan  EventKind = "undo-began" //
 	UndoEnded  EventKind = "undo-ended" //
@@ -41,6 +43,7 @@ const (
 	Superseded EventKind = "superseded" // another run takes over; Facts say which stores as they are, others are unsealed
 	Aborted    EventKind = "aborted"    // By a person: what can be undone is undone, what cannot is ended
 	Closed     EventKind = "closed"     // Why: "done", "undone", "superseded", "failed: …"
+	Left       EventKind = "left"       // the towers' records go on from an older copy, or at one tower alone: nobody knows what became of it since, so nobody carries it on
 )
 
 // Facts are what steps learned, for later steps: "sealed" = "b,c", "chosen" = "b",

@@ -14,7 +14,8 @@ import (
 )
 
 // chain is the plan of one or more stores and a name, as plan.Make writes it. A planned
-// one halts and returns the primary, and its name waits for the promotions.
+// one halts and returns the primary, and its name waits for the promotions. One that brings
+// users home has names, which end in a dot, in the stores' place, each in two stages.
 func chain(kind plan.Kind, stores ...string) plan.Plan {
 	p := plan.Plan{Version: 1, Kind: kind, Subject: "pangyo"}
 	add := func(v plan.Verb, component string, undo plan.Verb, limit time.Duration, after ...int) int {
@@ -24,6 +25,25 @@ func chain(kind plan.Kind, stores ...string) plan.Plan {
 	}
 	if kind == plan.FenceOld {
 		add(plan.Fence, "talk-db", "", 5*time.Second)
+		return p
+	}
+	if kind == plan.VerifyAll {
+		add(plan.Verify, "talk-db", "", time.Hour)
+		return p
+	}
+	if kind == plan.Serve || kind == plan.Recover {
+		var last []int
+		for _, s := range stores {
+			if kind == plan.Serve || strings.HasSuffix(s, ".") {
+				first := add(plan.Watch, s, "", time.Minute, add(plan.Announce, s, plan.Withdraw, 2*time.Second))
+				add(plan.Watch, s, "", time.Minute, add(plan.Announce, s, plan.Withdraw, 2*time.Second, first))
+				continue
+			}
+			last = append(last, add(plan.Verify, s, "", time.Hour, add(plan.Return, s, "", time.Minute, add(plan.Rejoin, s, "", time.Hour, add(plan.Salvage, s, "", time.Hour)))))
+		}
+		if last != nil {
+			add(plan.Redundant, "pangyo", "", time.Hour, append(last, add(plan.Announce, "talk.", plan.Withdraw, 2*time.Second))...)
+		}
 		return p
 	}
 	planned := kind == plan.Evacuate
@@ -169,4 +189,69 @@ func (l *log) recover(t *testing.T) string {
 		fmt.Fprintf(&b, "%2d %-12s wants %s\n", n, what, join(next.r.Next()))
 	}
 	return b.String()
+}
+
+// A run whose towers' records go on from an older copy is closed as it stands: nobody knows what became of it.
+func TestALeftRunWantsNothing(t *testing.T) {
+	p := plan.Plan{Version: 1, Kind: plan.LoseSite, Subject: "a", Steps: []plan.Step{{ID: 1, Verb: plan.Seal, Driver: "postgres", Component: "db", Undo: plan.Unseal}}}
+	r, err := run.Replay([]run.Event{
+		{Run: "r-1", Seq: 1, Kind: run.Opened, Plan: &p, Term: 4},
+		{Run: "r-1", Seq: 2, Kind: run.Began, Step: 1, Term: 4},
+		{Run: "r-1", Seq: 3, Kind: run.Left, Term: 2, Why: "the records were restored"},
+	})
+	if err != nil || len(r.Next()) != 0 || r.Closed != "left: the records were restored" || r.Status() != run.StatusFailed {
+		t.Fatalf("%v, %q, %v", err, r.Closed, r.Next())
+	}
+	if _, err := r.Apply(run.Event{Run: "r-1", Seq: 4, Kind: run.Claimed, Term: 9}); err == nil {
+		t.Fatal("it was claimed after it was left")
+	}
+}
+
+// Whether to try once more nobody is asked where a member is only cut off from its primary: an answer would not mend that.
+func TestOneThatHearsNothingIsNoQuestion(t *testing.T) {
+	for reason, want := range map[plan.Reason]string{plan.MemberDown: "ask 1", plan.MemberDeaf: "close failed: step 1 rejoin db: no route to its primary"} {
+		l := open(plan.Plan{Version: 1, Kind: plan.BringBack, Subject: "db", Steps: []plan.Step{
+			{ID: 1, Verb: plan.Rejoin, Driver: "postgres", Component: "db", Reason: reason, Limit: estate.Duration(time.Hour)},
+			{ID: 2, Verb: plan.Return, Driver: "postgres", Component: "db", Reason: reason, Limit: estate.Duration(time.Minute), After: []int{1}},
+		}})
+		for range run.Tries {
+			must(t, l.add(run.Event{Kind: run.Began, Step: 1}))
+			must(t, l.add(run.Event{Kind: run.Ended, Step: 1, Outcome: run.NotDone, Why: "no route to its primary"}))
+			if l.r.Steps[0].State == run.InDoubt {
+				must(t, l.add(run.Event{Kind: run.Ended, Step: 1, Outcome: run.NotDone, Why: "no route to its primary"}))
+			}
+		}
+		if got := join(l.r.Next()); got != want {
+			t.Errorf("%s: it wants %s, not %s", reason, got, want)
+		}
+	}
+}
+
+// An event of a newer release is an error that says so, not a crash.
+func TestAnEventThatIsNotKnown(t *testing.T) {
+	p := plan.Plan{Version: 1, Kind: plan.LevelDNS, Steps: []plan.Step{{ID: 1, Verb: plan.Level, Driver: "dns", Component: "ns"}}}
+	for _, step := range []int{0, 1} {
+		_, err := run.Replay([]run.Event{{Run: "r-1", Seq: 1, Kind: run.Opened, Plan: &p}, {Run: "r-1", Seq: 2, Kind: "quelled", Step: step}})
+		if err == nil || !strings.Contains(err.Error(), "no such kind of event") {
+			t.Fatalf("err = %v", err)
+		}
+	}
+}
+
+// Another tower begins the limits of its steps anew; how long each took stays.
+func TestWhatAStepTookStaysWithAnotherTower(t *testing.T) {
+	p := plan.Plan{Version: 1, Kind: plan.BringBack, Subject: "db", Steps: []plan.Step{
+		{ID: 1, Verb: plan.Rejoin, Driver: "postgres", Component: "db", Limit: estate.Duration(time.Hour)},
+		{ID: 2, Verb: plan.Return, Driver: "postgres", Component: "db", Limit: estate.Duration(time.Minute), After: []int{1}},
+	}}
+	r, err := run.Replay([]run.Event{
+		{Run: "r-1", Seq: 1, Kind: run.Opened, Plan: &p, Term: 1},
+		{Run: "r-1", Seq: 2, Kind: run.Began, Step: 1, Term: 1},
+		{Run: "r-1", Seq: 3, Kind: run.Ended, Step: 1, Outcome: run.Done, Took: estate.Duration(3 * time.Second), Term: 1},
+		{Run: "r-1", Seq: 4, Kind: run.Began, Step: 2, Term: 1},
+		{Run: "r-1", Seq: 5, Kind: run.Claimed, Term: 2},
+	})
+	if err != nil || r.Steps[0].Took() != 3*time.Second || r.Left(2) != time.Minute {
+		t.Fatalf("%v: step 1 took %v, step 2 has %v left", err, r.Steps[0].Took(), r.Left(2))
+	}
 }

@@ -103,6 +103,24 @@ func (r Run) Settled(component string) (since time.Time) {
 	return since
 }
 
+// Compares says that nothing is left to be done about a component but to compare what it holds, and since when. That
+// changes nothing in the world, so another run may take it over at any moment and begin it again.
+func (r Run) Compares(component string) (since time.Time, ok bool) {
+	since = r.Opened
+	for i, s := range r.Plan.Steps {
+		switch {
+		case s.Component != component:
+		case r.Opened.IsZero(), s.Verb != plan.Verify && r.Steps[i].State != IsDone:
+			return time.Time{}, false
+		case s.Verb != plan.Verify && r.Steps[i].Ended.After(since):
+			since = r.Steps[i].Ended
+		case s.Verb == plan.Verify:
+			ok = ok || r.Steps[i].State != IsDone
+		}
+	}
+	return since, ok
+}
+
 // String draws the run, a line for each step: where it stands, how long it took, what
 // was said of it, and what a person is asked.
 func (r Run) String() string {
@@ -133,4 +151,4 @@ func (r Run) String() string {
 }
 
 // Took is how long a step took, all its tries and looks together; 0 while the first lasts.
-func (p Progress) Took() time.Duration { return p.Spent }
+func (p Progress) Took() time.Duration { return p.Lasted }

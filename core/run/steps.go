@@ -18,6 +18,9 @@ func (r *Run) applyStep(ev Event) {
 		p.State, p.Ended, p.Why = Doing, time.Time{}, ev.Why
 		p.Tries++
 		p.promoteBegan = p.promoteBegan || r.step(ev.Step).Verb == plan.Promote
+	case Progressed:
+		p.Why = ev.Why
+		p.learn(ev.Facts)
 	case Ended:
 		r.end(ev, p)
 	case UndoBegan:
@@ -32,20 +35,28 @@ func (r *Run) end(ev Event, p *Progress) {
 	looked := p.State == InDoubt
 	p.Ended, p.Why = ev.At, ev.Why
 	p.Spent += time.Duration(ev.Took)
-	if len(ev.Facts) > 0 {
-		if p.Facts == nil {
-			p.Facts = Facts{}
-		}
-		maps.Copy(p.Facts, ev.Facts)
+	p.Lasted += time.Duration(ev.Took)
+	p.learn(ev.Facts)
+	if r.Paused != "" && r.step(ev.Step).Verb.Rests() {
+		p.Tries = 0 // people stopped it: that is no failure of its own
 	}
 	p.State = r.after(ev, looked)
 	p.gaveUp = p.State == Failed
 }
 
-// after is the state that an end leads to.
+// learn keeps facts, newer ones over older.
+func (p *Progress) learn(f Facts) {
+	if len(f) > 0 && p.Facts == nil {
+		p.Facts = Facts{}
+	}
+	maps.Copy(p.Facts, f)
+}
+
+// after is the state that an end leads to. What was seen not to be well is not watched again to see
+// whether it is better: its users are called back first.
 func (r *Run) after(ev Event, looked bool) StepState {
 	p := r.Steps[ev.Step-1]
-	spent := p.Tries >= Tries || (p.Tries > 0 && r.Left(ev.Step) <= 0)
+	spent := p.Tries >= Tries || (p.Tries > 0 && r.Left(ev.Step) <= 0) || (r.step(ev.Step).Verb == plan.Watch && !looked)
 	switch {
 	case ev.Outcome == Done:
 		return IsDone
@@ -101,6 +112,6 @@ func (r *Run) above(id int) map[int]bool {
 func (p *Progress) takeBack(to StepState) {
 	p.State, p.Facts = to, nil
 	if to == Waiting {
-		p.Tries, p.UndoTries, p.Spent = 0, 0, 0
+		p.Tries, p.UndoTries, p.Spent, p.Lasted = 0, 0, 0, 0
 	}
 }

@@ -31,6 +31,7 @@ type Fold struct {
 	views   map[string]heard
 	stands  map[estate.SiteID][]string // observers that were heard, by where they stand, sorted
 	memory  map[string]memory          // by subject
+	deaf    map[string]deafness        // by target
 }
 
 // heard is the newest view of one observer and when it came.
@@ -143,6 +144,7 @@ func (f *Fold) At(now time.Time) Situation {
 	for _, t := range f.targets {
 		s.Things[t.ID] = f.thing(t, s.Sites[t.Site], now)
 	}
+	s.Deaf = f.hearNothing(s.Facts, now)
 	for _, site := range f.voters {
 		if f.alone(site, now) {
 			s.Cut = append(s.Cut, site)

@@ -15,6 +15,9 @@ type Situation struct {
 	Things map[string]Verdict           `json:"things"` // by target ID; in a site that is gone, each is what the site is
 	Facts  map[string]map[string]string `json:"facts"`  // what each target says of itself, by target ID; only of those that answer
 	Cut    []estate.SiteID              `json:"cut"`    // sites whose own towers hear no other site, sorted
+	// Deaf are the members, by target ID, to which the one primary of their store sends nothing, by its own word: since
+	// when, without a break.
+	Deaf map[string]time.Time `json:"deaf,omitempty"`
 }
 
 // Alone says that a site's own towers hear no other site. A tower asks this of

@@ -12,6 +12,7 @@ type memory struct {
 	clean time.Time     // since when nothing speaks against it; zero: something does
 	dark  time.Time     // since when nobody can tell; zero: somebody can
 	wait  time.Duration // how long it must be clean before it is up again
+	gone  time.Time     // when it was last gone; zero: never
 }
 
 // finding is what the views say at one instant, without memory.
@@ -43,8 +44,11 @@ func (f *Fold) settle(v Verdict, now finding, at time.Time) Verdict {
 	if state != m.state {
 		m.state, m.since = state, at
 	}
+	if gone(state) {
+		m.gone = at
+	}
 	f.memory[v.Subject] = m
-	v.State, v.Since, v.Because = state, m.since, because
+	v.State, v.Since, v.Because, v.LastGone = state, m.since, because, m.gone
 	return v
 }
 

@@ -42,6 +42,11 @@ type View struct {
 	Late     time.Duration `json:"late"`          // longest stall of its own loop within the last silence
 	Looks    []Look        `json:"looks"`         // sorted by target
 	Ends     time.Time     `json:"ends,omitzero"` // the observer's certificate
+	// Line and Cluster say by which records a tower goes: of two that go by different ones, those with the
+	// higher Line count. Speaks is what it understands; see core/plan.Release.
+	Line    uint64 `json:"line,omitempty"`
+	Cluster string `json:"cluster,omitempty"`
+	Speaks  int    `json:"speaks,omitempty"`
 }
 
 // Look is what an observer knows of one target.
@@ -54,6 +59,7 @@ type Look struct {
 	Why     string            `json:"why,omitempty"`     // the last failure in words
 	Facts   map[string]string `json:"facts,omitempty"`   // what the thing says of itself
 	Said    time.Duration     `json:"said,omitempty"`    // since it said the facts, which may be longer than since it last answered
+	Took    time.Duration     `json:"took,omitempty"`    // of a gateway: how long its last answer took
 }
 
 // answered is how long ago the target last answered, where it ever did.
@@ -81,6 +87,8 @@ type Verdict struct {
 	State   State         `json:"state"`
 	Since   time.Time     `json:"since"`
 	Because []string      `json:"because"` // the sightings that it rests on, in words
+	// LastGone is when it was last believed to be gone; zero: never, as far as whoever believes this remembers.
+	LastGone time.Time `json:"last_gone,omitzero"`
 }
 
 // Profile says how long things last. See [Profiles].

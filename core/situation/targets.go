@@ -33,6 +33,11 @@ func DatabaseTarget(e estate.Estate, store estate.StoreID, member estate.MemberI
 	return id(e.Stores[store].Members[member].Site, KindDatabase, string(store)+"/"+string(member))
 }
 
+// TowerTarget is the ID of the target that is a tower.
+func TowerTarget(e estate.Estate, tower estate.TowerID) string {
+	return id(e.Towers[tower].Site, KindTower, string(tower))
+}
+
 // AgentTarget is the ID of the target that is a host's agent. Hosts that share an
 // agent share its target, which carries the name of the first of them. It is
 // empty for a host without an agent.
@@ -52,6 +57,11 @@ func AgentTarget(e estate.Estate, host estate.HostID) string {
 // DNSTarget is the ID of the target that is a name server.
 func DNSTarget(e estate.Estate, host estate.HostID) string {
 	return id(e.Hosts[host].Site, KindDNS, string(host))
+}
+
+// Gateways are the targets that stand for a service in one site: what its users reach there.
+func Gateways(e estate.Estate, service estate.ServiceID, site estate.SiteID) []Target {
+	return instances(site, service, e.Services[service].Probes, answers(e, service)[site])
 }
 
 // Units lists the units that an agent serves, by any of the hosts that share it, sorted.

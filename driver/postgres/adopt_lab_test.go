@@ -16,6 +16,7 @@ import (
 
 	"github.com/haechi/haechi/core/plan"
 	"github.com/haechi/haechi/core/run"
+	"github.com/haechi/haechi/core/situation"
 )
 
 // What cannot be adopted is refused with what to do, and nothing is changed.
@@ -70,6 +71,27 @@ func TestAdoptRefusesWhatIsNotTheStore(t *testing.T) {
 		}
 		tt.amend()
 		eventually(t, "nothing is changed by "+tt.name, func() bool { return c.untouched() == before })
+	}
+}
+
+// All towers and their records were lost in the middle of a run: the followers are sealed, and nobody ends that but
+// the adoption under records that know nothing of it, once its epoch is above what the agents have seen.
+func TestWhatALostRunLeftSealedIsAdopted(t *testing.T) {
+	c := newCluster(t)
+	c.adopt()
+	c.begin().must(plan.Seal, "ansan", "anyang")
+	primary := c.members["pangyo"]
+	eventually(t, "nobody receives", func() bool { return len(primary.sql("SELECT 1 FROM pg_stat_replication")) == 0 })
+
+	c.record = situation.Store{Next: c.record.Next}
+	c.adopt()
+	for _, m := range []string{"ansan", "anyang"} {
+		if f := c.facts(m); f["sealed"] != "false" || f["agent/upstream"] != "pangyo" || f["fenced"] != "false" {
+			t.Errorf("%s: %v", m, f)
+		}
+	}
+	if got := primary.sql("SELECT count(*) FROM pg_stat_replication WHERE sync_state = 'quorum'"); got[0][0] != "2" {
+		t.Errorf("%v acknowledge", got)
 	}
 }
 

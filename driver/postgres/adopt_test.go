@@ -24,12 +24,16 @@ func TestAdoptableSaysEverythingThatIsWrong(t *testing.T) {
 		"PrimaryIsAStandby": {"a", map[string]string{"in_recovery": "true"}, "member a: the estate calls it the primary, its server is a standby"},
 		"TwoPrimaries":      {"b", map[string]string{"in_recovery": "false"}, "member b: the estate has another primary (a), its server is no standby"},
 		"Slot":              {"b", map[string]string{"upstream_slot": "b_slot"}, "member b: primary_slot_name is b_slot"},
-		"Fenced":            {"b", map[string]string{"fenced": "true"}, "member b: its agent remembers it as sealed or fenced"},
+		"Fenced":            {"b", map[string]string{"fenced": "true", "answers": "false"}, "member b: its agent remembers it as a former primary"},
+		"FencedPrimary":     {"a", map[string]string{"fenced": "true", "answers": "false"}, "member a: the estate calls it the primary, and its agent remembers it as fenced"},
+		"FormerIsDown":      {"b", map[string]string{"agent/role": "primary", "answers": "false"}, "haechi rejoin STORE MEMBER, which first salvages what only it holds"},
+		"BeingMadeAnew":     {"b", map[string]string{"broken": "copy", "answers": "false"}, "as one that is being made anew"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			facts := map[string]map[string]string{"a": maps.Clone(fine), "b": maps.Clone(fine), "c": maps.Clone(fine)}
 			facts["a"]["in_recovery"] = "false"
+			facts["c"]["sealed"] = "true" // by a run of records that were lost: to follow ends it
 			if errs := adoptable("a", facts); len(errs) > 0 {
 				t.Fatalf("a whole cluster: %v", errs)
 			}

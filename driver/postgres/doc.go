@@ -48,6 +48,45 @@
 //
 // A member that comes back with what it had is refused by the new primary.
 //
+// # How a member comes back
+//
+// By the least that does, which the agent finds out and says: a start; following as it is, where it holds nothing
+// beyond the place at which its timeline was left; pg_rewind; a copy. Where two histories part is told by
+// their history files, and by the log itself: at its last checkpoint, or before the fork, the member must hold
+// byte by byte what its primary holds, since timelines of equal number may be of two promotions that knew
+// nothing of each other, and pg_rewind would call them the same.
+//
+// The work is a job of the agent, begun by the order and asked after by the same order. Before a byte is rewritten
+// the memory says that the data directory is broken, and by what; then no order but that one, or a fence, does
+// anything with it. A rewind begins with standby.signal there; a copy removes the control file first and
+// puts it back last, so that nobody starts half of one by hand either. What was cut off is not continued but
+// made good: a copy compares what lies there with the source, chunk by chunk, by hashes, and takes what differs.
+// Configuration and certificates in the data directory are the member's own and are kept beside its passfile meanwhile.
+//
+// The source is read in one session of the replication role, by the functions that pg_rewind calls and those that mark
+// a base backup; its agent grants them. A temporary slot keeps the log that the member will need: it ends with
+// the session, and is given up before it keeps too much. What is taken off the source is counted and bounded.
+//
+// A member that counts is never rewritten. Where it would have to be, it is first taken off the primary's list and,
+// once others hold all that was acknowledged, off the record.
+//
+// # How what only a former primary holds is found
+//
+// On each primary the agent keeps a logical slot for each database and moves it on to what the rule's
+// number of listed members has flushed. Any such place is on at least one of the sealed, so the next primary
+// leaves the timeline there or later: a slot that never went beyond reaches back to the fork. pg_waldump
+// proves before that whether any transaction ended beyond the fork at all. The member is then started apart:
+// nobody but the agent reaches it, and it reaches nobody. Where a slot does not reach back (it was given up,
+// a promotion was accepted with a loss, the member was a follower) rows are found by the transactions that wrote them,
+// which the log names, or the horizon of the promotion: the record remembers with each one which transactions had ended.
+//
+// A backend that waits for other members still shows its transaction. Fencing looks for these before it
+// stops the server in a way that answers nobody, so of their clients it is known that they were told nothing.
+//
+// What was found is remembered together with the place at which the data directory stood then. A member
+// whose data moved since was started by other hands and is read again; one whose salvage does not lie in two sites is
+// never rewritten.
+//
 // # How a mandate ends
 //
 // A primary that is to acknowledge alone gets an nftables table first, which lets nothing pass to

@@ -17,6 +17,9 @@ func (a *advices) say(do, format string, args ...any) {
 	*a = append(*a, Advice{fmt.Sprintf(format, args...), do})
 }
 
+// bringsBack is what makes a follower of a member again.
+const bringsBack = "wait for the run that brings it back: haechi runs; where there is none: haechi rejoin STORE MEMBER"
+
 // Doctor says what is missing or unsafe on one member, judged by its own facts alone. [Premises]
 // judges a whole store, in the same words where it is about the same. Before a store is adopted
 // no agent knows what its member is, which is nothing to be said of each.
@@ -26,8 +29,11 @@ func Doctor(f map[string]string, adopted bool) (out []Advice) {
 	case f["running"] == "":
 		a.say("look whether the agent's file declares the unit that the estate names", "its agent says nothing of it")
 		return a
+	case f["broken"] != "":
+		a.say(bringsBack, "it is being made anew by a %s that has not ended: nothing starts it", f["broken"])
+		return a
 	case f["fenced"] == "true":
-		a.say("salvage what only it holds, then rewind or rebuild it", "it is fenced: it stays stopped")
+		a.say(bringsBack+", which reads what only it holds before anything is rewritten", "it is fenced: it stays stopped")
 		return a
 	case f["sealed"] == "true" || f["sealed"] == "begun":
 		a.say("wait until the run ends or takes that back: haechi runs", "it is sealed: it receives from nobody")
@@ -40,9 +46,9 @@ func Doctor(f map[string]string, adopted bool) (out []Advice) {
 	case f["answers"] != "true":
 		a.say("run the agent as the server's user, with peer authentication on the socket", "its server does not answer%s", because(f["error"]))
 	default:
-		a = slices.Concat(a, made(f, adopted), account(f), unsafe(f), blocked(f))
+		a = slices.Concat(a, made(f, adopted), account(f), unsafe(f), blocked(f), comeback(f))
 		if f["in_recovery"] == "false" {
-			a = append(a, weaker(f)...) // of the one that takes commits
+			a = slices.Concat(a, weaker(f), unsalvageable(f)) // of the one that takes commits
 		}
 	}
 	return a
@@ -54,7 +60,7 @@ func made(f map[string]string, adopted bool) (out advices) {
 	case role == "" && adopted:
 		out.say("put the agent's state file back; without it nobody knows which orders it took", "its agent does not know what it is, though the store is adopted")
 	case role == asPrimary && f["in_recovery"] == "true":
-		out.say("wait for the promotion that has begun; where there is none, it has to be rewound", "its agent remembers a primary of epoch %s and its server is a standby", f["agent/reign"])
+		out.say("wait for the run that has begun: haechi runs; where there is none: haechi rejoin STORE MEMBER", "its agent remembers a primary of epoch %s and its server is a standby", f["agent/reign"])
 	case role == asFollower && f["in_recovery"] == "false":
 		out.say("find out who promoted it by hand, and stop it before users write to it", "its agent made it a follower and its server takes writes")
 	}
@@ -69,6 +75,15 @@ func account(f map[string]string) (out advices) {
 		out.say("CREATE ROLE "+ReplicationRole+" REPLICATION LOGIN", "role %s is missing", ReplicationRole)
 	default:
 		out.say("ALTER ROLE "+ReplicationRole+" REPLICATION LOGIN", "role %s is %s", ReplicationRole, role)
+	}
+	return out
+}
+
+// comeback is what would keep a member from coming back while this one is primary.
+func comeback(f map[string]string) (out advices) {
+	if f["lets_back"] == "false" {
+		out.say(fmt.Sprintf("add to pg_hba.conf: host %s %s ADDRESS scram-sha-256; then reload", sourceDatabase, ReplicationRole),
+			"pg_hba.conf lets %s into no database: no member could be rewound or copied from it", ReplicationRole)
 	}
 	return out
 }
@@ -105,6 +120,15 @@ func weaker(f map[string]string) (out advices) {
 		if who, ok := strings.CutPrefix(k, "weaker_commit/"); ok && weak(f[k]) {
 			out.say("ALTER ROLE or DATABASE … RESET synchronous_commit", "synchronous_commit is %s for %s: their commits do not wait for another member", f[k], who)
 		}
+	}
+	return out
+}
+
+// unsalvageable is a primary of which, were it lost now, not every change could be read later that
+// only it holds.
+func unsalvageable(f map[string]string) (out advices) {
+	if v := f["salvage_slot"]; v != "" && v != "kept" {
+		out.say("mend that; a slot is made by itself then", "no slot keeps for later what only this primary would hold if it were lost (%s): its rows would be found by comparison alone, and only their last state", v)
 	}
 	return out
 }

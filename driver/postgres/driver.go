@@ -79,8 +79,20 @@ func (d *Driver) Look(ctx context.Context, t driver.Task) (driver.Result, error)
 		return s.lookAlone(ctx)
 	case plan.Unseal:
 		return s.lookUnseal(ctx)
+	case plan.Salvage:
+		return s.lookSalvage(ctx)
+	case plan.Apply:
+		return s.lookApply(ctx)
+	case plan.Discard:
+		return s.lookDiscard()
 	case plan.Together:
 		return driver.Result{Outcome: run.NotDone, Note: "it is found out again"}, nil
+	case plan.Rejoin:
+		return s.lookRejoin(ctx)
+	case plan.CountOut:
+		return s.lookCountOut(ctx)
+	case plan.Verify:
+		return s.lookVerify()
 	}
 	return driver.Result{Outcome: run.NotDone}, fmt.Errorf("postgres: no verb %q", t.Step.Verb)
 }
@@ -118,6 +130,18 @@ func (d *Driver) Do(ctx context.Context, t driver.Task) (driver.Result, error) {
 		return s.doAlone(ctx)
 	case plan.Unseal:
 		return s.doUnseal(ctx)
+	case plan.Rejoin:
+		return s.doRejoin(ctx)
+	case plan.CountOut:
+		return s.doCountOut(ctx)
+	case plan.Salvage:
+		return s.doSalvage(ctx)
+	case plan.Apply:
+		return s.doApply(ctx)
+	case plan.Discard:
+		return s.doDiscard(ctx)
+	case plan.Verify:
+		return s.doVerify(ctx)
 	}
 	return driver.Result{Outcome: run.NotDone}, fmt.Errorf("postgres: no verb %q", t.Step.Verb)
 }

@@ -190,7 +190,7 @@ func TestHaltDoesNotWaitForAFollowerThatHangs(t *testing.T) {
 	c.adopt()
 	w := c.write(4, names...)
 	eventually(t, "writes are acknowledged", func() bool { n, _ := w.since(time.Time{}, "pangyo"); return n > 50 })
-	receiver := int(toNumber(c.members["anyang"].sql("SELECT pid FROM pg_stat_wal_receiver")[0][0]))
+	receiver := c.members["anyang"].receiver()
 	must(t, syscall.Kill(receiver, syscall.SIGSTOP))
 	goOn := sync.OnceFunc(func() { _ = syscall.Kill(receiver, syscall.SIGCONT) })
 	defer goOn()

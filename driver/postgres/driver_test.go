@@ -3,18 +3,14 @@ package postgres
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"maps"
-	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/haechi/haechi/agent"
 	"github.com/haechi/haechi/core/estate"
 	"github.com/haechi/haechi/core/plan"
 	"github.com/haechi/haechi/core/run"
@@ -23,189 +19,8 @@ import (
 	"github.com/haechi/haechi/driver/drivertest"
 )
 
-// fakeMember is a member that only remembers, behind a real agent server. Its facts
-// are what a server that is in perfect order would show.
-type fakeMember struct {
-	name string
-	w    *fakeWorld
-	srv  *agent.Server
-
-	mu       sync.Mutex
-	mem      memory
-	lsn      LSN
-	received LSN // where it is not lsn
-	tl       uint64
-	primary  bool
-	down     bool // its agent cannot be reached
-	dead     bool // its server does not run
-	dies     int  // how many promotions its server does not survive
-	hang     bool // its agent takes the order and says nothing
-	acts     int
-	heard    []agent.Order
-}
-
-type fakeWorld struct {
-	members map[string]*fakeMember
-	store   situation.Store
-	estate  estate.Estate
-}
-
-// newFakeWorld is an adopted store: pangyo under epoch 1, ansan and anyang acknowledge.
-func newFakeWorld(t *testing.T) *fakeWorld {
-	t.Helper()
-	w := &fakeWorld{members: map[string]*fakeMember{}, estate: estate.Estate{Stores: map[estate.StoreID]estate.Store{}, Hosts: map[estate.HostID]estate.Host{}}}
-	st := estate.Store{Engine: Engine, Primary: "pangyo", Any: 1, Members: map[estate.MemberID]estate.Member{}}
-	for i, n := range []string{"pangyo", "ansan", "anyang"} {
-		m := &fakeMember{name: n, w: w, lsn: LSN(0x3000000 + 0x100*i), tl: 1}
-		m.mem = memory{Role: asFollower, Upstream: &agent.Upstream{Member: "pangyo", Credential: 1, Reign: 1}}
-		if n == "pangyo" {
-			m.mem, m.primary = memory{Role: asPrimary, Reign: 1, List: []string{"ansan", "anyang"}, Any: 1}, true
-		}
-		srv, err := agent.NewServer(filepath.Join(t.TempDir(), "state.json"), "", map[string]agent.Unit{"talk-db": m}, slog.New(slog.DiscardHandler))
-		if err != nil {
-			t.Fatal(err)
-		}
-		m.srv = srv
-		w.members[n] = m
-		host := estate.HostID("db-" + n)
-		st.Members[estate.MemberID(n)] = estate.Member{Site: estate.SiteID(n), Host: host, Address: "10.0.0.1:5432", Unit: "talk-db"}
-		w.estate.Hosts[host] = estate.Host{Agent: n}
-	}
-	w.estate.Stores["talk-db"] = st
-	w.store = situation.Store{Epoch: 1, Primary: "pangyo", Sync: []estate.MemberID{"ansan", "anyang"}, Any: 1, LeastAny: 1, Next: 2, Timeline: 1}
-	return w
-}
-
-func (w *fakeWorld) driver() *Driver {
-	return New(func(_ estate.HostID, address string) (agent.Caller, error) { return w.members[address], nil })
-}
-
-// task is a step of a run under epoch 2.
-func (w *fakeWorld) task(v plan.Verb, f run.Facts, members ...string) driver.Task {
-	return driver.Task{Run: "r-1", Step: plan.Step{ID: 1, Verb: v, Component: "talk-db", Members: members}, Term: 3, Epoch: 2,
-		Facts: f, Estate: w.estate, Store: w.store}
-}
-
-// Call is the wire, without a wire.
-func (m *fakeMember) Call(ctx context.Context, o agent.Order) (agent.Answer, error) {
-	m.mu.Lock()
-	down, hang := m.down, m.hang
-	m.heard = append(m.heard, o)
-	m.mu.Unlock()
-	switch {
-	case down, ctx.Err() != nil:
-		return agent.Answer{}, agent.ErrUnreached
-	case hang:
-		<-ctx.Done()
-		return agent.Answer{}, ctx.Err()
-	}
-	a := m.srv.Carry(ctx, o)
-	if a.Code != "" {
-		return a, &agent.Refused{Host: m.name, Order: o, Answer: a}
-	}
-	return a, nil
-}
-
-func (m *fakeMember) Look(context.Context, agent.Order, *agent.Memory) (map[string]string, error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.facts(), nil
-}
-
-func (m *fakeMember) facts() map[string]string {
-	if m.dead {
-		f := map[string]string{"running": "false", "answers": "false"}
-		m.mem.facts(f)
-		return f
-	}
-	f := map[string]string{"running": yes(!m.mem.Fenced), "answers": yes(!m.mem.Fenced), "in_recovery": yes(!m.primary), "lsn": m.lsn.String(), "replayed": m.lsn.String(),
-		"timeline": number(m.tl), "final": "true", "replayed_all": "true", "credential": "1"}
-	if m.received != 0 {
-		f["received"] = m.received.String()
-	}
-	f["sync_names"], _ = m.mem.names()
-	if m.mem.Alone != nil {
-		f["mandate_ms"] = "5000"
-	}
-	if m.primary {
-		f["credential"] = number(m.mem.Reign)
-		for _, n := range m.mem.List {
-			if m.w.members[n].mem.Fenced || m.w.members[n].dead {
-				continue // it does not run
-			}
-			f["client/"+n] = "streaming quorum flush_lsn=" + m.lsn.String()
-			if m.mem.Alone != nil {
-				f["client/"+n] = "streaming async flush_lsn=" + m.lsn.String()
-			}
-		}
-	}
-	m.mem.facts(f)
-	return f
-}
-
-func (m *fakeMember) Do(_ context.Context, o agent.Order, _ *agent.Memory) (map[string]string, error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	before := m.mem
-	switch o.Verb {
-	case agent.Seal:
-		if m.mem.Role == asPrimary && m.mem.Halted == nil {
-			return nil, agent.Refuse(agent.Unsafe, "primary")
-		}
-		m.mem.Role = asFollower
-		m.mem.Before, m.mem.Sealed, m.mem.SealedEpoch, m.mem.Proven = goBackTo(m.mem, o.Reign), true, o.Epoch, true
-	case agent.Unseal:
-		if m.mem.Role == asPrimary {
-			return nil, agent.Refuse(agent.Unsafe, "promotion has begun")
-		}
-		m.mem.Upstream, m.mem.Before, m.mem.Sealed = goBackTo(m.mem, o.Reign), nil, false
-	case agent.Follow:
-		m.mem.Upstream, m.mem.Sealed = o.Upstream, false
-	case agent.Promote:
-		if o.Alone {
-			u := &Unit{set: Settings{Member: m.name}, nft: func(context.Context, string) (string, error) { return "", nil }}
-			if err := u.mayBeAlone(o, m.mem); err != nil {
-				return nil, err
-			}
-			m.mem.Alone = &alone{Epoch: o.Epoch}
-			break
-		}
-		u := &Unit{set: Settings{Member: m.name}}
-		if err := u.mayBePromoted(o, m.mem); err != nil && (m.dead || !m.primary) {
-			return nil, err
-		}
-		m.dies--
-		m.dead = m.dies >= 0
-		if !m.primary {
-			m.tl++
-			m.mem.Reign = o.Epoch
-		}
-		m.mem.Halted = nil
-		m.primary, m.mem.Role, m.mem.Sealed, m.mem.List, m.mem.Any = true, asPrimary, false, o.Sync, o.Any
-		m.mem.Alone = nil
-	case agent.Fence:
-		m.mem.Fenced = true
-	default:
-		return nil, fmt.Errorf("the fake does not %s", o.Verb)
-	}
-	if !cmp.Equal(before, m.mem) {
-		m.acts++
-	}
-	return m.facts(), nil
-}
-
-func (w *fakeWorld) acts() int {
-	n := 0
-	for _, m := range w.members {
-		m.mu.Lock()
-		n += m.acts
-		m.mu.Unlock()
-	}
-	return n
-}
-
 func TestConform(t *testing.T) {
-	for _, v := range []plan.Verb{plan.Seal, plan.Follow, plan.Promote, plan.Fence, plan.Alone, plan.Unseal} {
+	for _, v := range []plan.Verb{plan.Seal, plan.Follow, plan.Promote, plan.Fence, plan.Alone, plan.Unseal, plan.Rejoin, plan.Salvage, plan.Apply, plan.CountOut} {
 		t.Run(string(v), func(t *testing.T) {
 			drivertest.Conform(t, func(t *testing.T) drivertest.World {
 				w := newFakeWorld(t)
@@ -225,12 +40,30 @@ func TestConform(t *testing.T) {
 				if v == plan.Fence {
 					w.store.Primary, members = "ansan", []string{"pangyo"}
 				}
+				if v == plan.Rejoin {
+					w.lostAnyang()
+					members = []string{"anyang"}
+				}
+				if v == plan.Salvage {
+					w.moved()
+					members = []string{"pangyo"}
+				}
 				hang := func() {
 					for _, m := range w.members {
 						m.hang = true
 					}
 				}
-				return drivertest.World{Driver: w.driver(), Task: w.task(v, f, members...), Acts: w.acts, Hang: hang, Terms: true, Epochs: true}
+				if v == plan.CountOut {
+					members = []string{"pangyo"}
+				}
+				task := w.task(v, f, members...)
+				if v == plan.CountOut {
+					task.Step.Args = map[string]string{plan.ArgMember: "anyang"}
+				}
+				if v == plan.Apply {
+					task.Salvage = w.kept()
+				}
+				return drivertest.World{Driver: w.driver(), Task: task, Acts: w.acts, Hang: hang, Terms: true, Epochs: true}
 			})
 		})
 	}
@@ -249,7 +82,8 @@ func TestAFailoverKeepsToItsOrder(t *testing.T) {
 		maps.Copy(f, res.Facts)
 		rec = res.Store
 	}
-	want := situation.Store{Epoch: 2, Primary: "anyang", Sync: []estate.MemberID{"ansan"}, Any: 1, LeastAny: 1, Former: []estate.MemberID{"pangyo"}, Next: 2, Timeline: 2}
+	want := situation.Store{Epoch: 2, Primary: "anyang", Sync: []estate.MemberID{"ansan"}, Any: 1, LeastAny: 1, Former: []estate.MemberID{"pangyo"}, Next: 2, Timeline: 2,
+		Forks: []situation.Fork{{Epoch: 2, Primary: "anyang", Timeline: 2}}}
 	if diff := cmp.Diff(want, *rec); diff != "" {
 		t.Error(diff)
 	}

@@ -40,7 +40,7 @@ func (u *Unit) follow(ctx context.Context, o agent.Order, mem memory, m *agent.M
 	if mem.Before == nil && !former {
 		mem.Before = mem.Upstream
 	}
-	mem.Role, mem.Sealed, mem.Reign = asFollower, false, 0
+	mem.Role, mem.Sealed, mem.Reign, mem.Read = asFollower, false, 0, read{}
 	mem.Upstream = o.Upstream
 	if o.Upstream.Credential == o.Upstream.Reign {
 		mem.Before = nil // it is primary already: there is no way back

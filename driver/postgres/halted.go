@@ -32,7 +32,7 @@ func (u *Unit) standDown(ctx context.Context, o agent.Order, mem memory, m *agen
 	if err := u.writeStandby(); err != nil { // first of all, as in follow
 		return nil, err
 	}
-	mem.Role, mem.Reign, mem.Upstream, mem.Before = asFollower, 0, nil, nil
+	mem.Role, mem.Reign, mem.Upstream, mem.Before, mem.Read = asFollower, 0, nil, nil, read{}
 	mem.Sealed, mem.SealedEpoch, mem.Proven = true, o.Epoch, true
 	if len(o.Sync) > 0 {
 		mem.List, mem.Any = o.Sync, o.Any

@@ -172,7 +172,7 @@ func TestAHaltedPrimaryThatWindsUpStillIsNotWaitedFor(t *testing.T) {
 	c.adopt()
 	w := c.write(4, names...)
 	eventually(t, "writes are acknowledged", func() bool { n, _ := w.since(time.Time{}, "pangyo"); return n > 100 })
-	receiver := int(toNumber(c.members["ansan"].sql("SELECT pid FROM pg_stat_wal_receiver")[0][0]))
+	receiver := c.members["ansan"].receiver()
 	must(t, syscall.Kill(receiver, syscall.SIGSTOP))
 	c.begin().must(plan.Halt, "pangyo")
 	if f := c.facts("pangyo"); f["state"] != "stopping" {

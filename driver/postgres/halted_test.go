@@ -71,7 +71,8 @@ func TestTheNewestOfSealedAndHaltedIsPromoted(t *testing.T) {
 			}
 			other := estate.MemberID(strings.Trim(strings.Replace("anyang,pangyo", c.want, "", 1), ","))
 			want := situation.Store{Epoch: 3, Primary: estate.MemberID(c.want), Sync: []estate.MemberID{other}, Any: 1, LeastAny: 1,
-				Former: []estate.MemberID{"ansan"}, Next: 2, Timeline: got.store.Timeline}
+				Former: []estate.MemberID{"ansan"}, Next: 2, Timeline: got.store.Timeline,
+				Forks: []situation.Fork{{Epoch: 3, Primary: estate.MemberID(c.want), Timeline: got.store.Timeline}}}
 			if diff := cmp.Diff(want, *got.store); diff != "" {
 				t.Errorf("%v\n%s", f, diff)
 			}

@@ -98,6 +98,7 @@ type cluster struct {
 	driver  *Driver
 	clients map[string]*agent.Client
 	listen  string // listen_addresses of the servers
+	runs    int    // that were begun
 	mu      sync.Mutex
 }
 
@@ -124,6 +125,7 @@ func newClusterOn(t *testing.T, listen string) *cluster {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "c-")
 	must(t, err)
+	t.Cleanup(func() { _ = os.RemoveAll(dir) }) // a few dozen of them would fill a disk
 	c := &cluster{t: t, dir: dir, ca: filepath.Join(dir, "ca"), members: map[string]*member{}, clients: map[string]*agent.Client{}, listen: listen}
 	must(t, pki.NewCA(c.ca))
 	c.issue(pki.Identity{Kind: pki.Tower, Name: "tower-1"})
@@ -170,7 +172,7 @@ func freePort(t *testing.T) int {
 func (c *cluster) raise() {
 	p := c.members["pangyo"]
 	c.run("initdb", "-D", p.set.Data, "-U", "postgres", "-A", "peer", "--data-checksums", "--no-sync", "-E", "UTF8", "--locale=C")
-	hba := "local all postgres peer\nhost all all 127.0.0.1/32 scram-sha-256\nhost replication haechi_replication 127.0.0.1/32 scram-sha-256\nhost all talk samenet scram-sha-256\n"
+	hba := "local all postgres peer\nhost all all 127.0.0.1/32 scram-sha-256\nhost replication haechi_replication 127.0.0.1/32 scram-sha-256\nhost all haechi_replication 127.0.0.1/32 scram-sha-256\nhost all talk samenet scram-sha-256\n"
 	must(c.t, os.WriteFile(filepath.Join(p.set.Data, "pg_hba.conf"), []byte(hba), 0o600))
 	p.conf()
 	p.startByHand()
@@ -200,7 +202,7 @@ func (c *cluster) run(name string, args ...string) {
 
 func (m *member) conf() {
 	text := fmt.Sprintf("listen_addresses = '%s'\nport = %d\nunix_socket_directories = '%s'\ncluster_name = '%s'\n"+
-		"wal_log_hints = on\nmax_wal_senders = 10\nhot_standby = on\nwal_keep_size = 128MB\nwal_retrieve_retry_interval = 100ms\nlogging_collector = off\n"+
+		"wal_log_hints = on\nwal_level = logical\nmax_wal_senders = 10\nhot_standby = on\nwal_keep_size = 128MB\nwal_retrieve_retry_interval = 100ms\nlogging_collector = off\nlc_messages = 'C'\n"+
 		"shared_buffers = 16MB\nmax_connections = 50\nautovacuum = on\nlog_line_prefix = '%%m [%%p] %%b '\nmax_standby_streaming_delay = 30s\n", m.c.listen, m.port, m.set.Socket, m.name)
 	path := filepath.Join(m.set.Data, "postgresql.conf")
 	must(m.c.t, os.WriteFile(path, []byte(text), 0o600))
@@ -260,9 +262,15 @@ func (m *member) stopAgent() {
 	m.cancel()
 	<-m.done
 	m.cancel = nil
+	m.hangUp()
+}
+
+// hangUp forgets the connection to an agent that has ended: an order on it would end without an answer, as it may
+// in the field.
+func (m *member) hangUp() {
 	m.c.mu.Lock()
 	defer m.c.mu.Unlock()
-	delete(m.c.clients, m.addr) // an order on its connection would end without an answer, as it may in the field
+	delete(m.c.clients, m.addr)
 }
 
 // describe makes the estate of what was raised.
@@ -293,6 +301,7 @@ func (c *cluster) dial(host estate.HostID, address string) (agent.Caller, error)
 // carried is one run in a test: what the executor keeps.
 type carried struct {
 	c     *cluster
+	run   run.ID
 	epoch uint64
 	term  uint64
 	facts run.Facts
@@ -307,9 +316,13 @@ func (c *cluster) begin() *carried {
 }
 
 func (r *carried) task(v plan.Verb, members ...string) driver.Task {
+	if r.run == "" {
+		r.c.runs++
+		r.run = run.ID(fmt.Sprintf("r-%d", r.c.runs))
+	}
 	r.id++
 	s := plan.Step{ID: r.id, Verb: v, Driver: Engine, Component: "talk-db", Members: members, Args: r.args}
-	return driver.Task{Run: "r-1", Step: s, Term: r.term, Epoch: r.epoch, Facts: r.facts, Estate: r.c.estate, Store: r.c.record}
+	return driver.Task{Run: r.run, Step: s, Term: r.term, Epoch: r.epoch, Facts: r.facts, Estate: r.c.estate, Store: r.c.record}
 }
 
 // try does one step and keeps what it learned.
@@ -354,6 +367,12 @@ func (r *carried) must(v plan.Verb, members ...string) driver.Result {
 func (c *cluster) adopt() {
 	c.t.Helper()
 	c.begin().must(plan.Adopt, names...)
+	for _, n := range []string{"ansan", "anyang"} { // what was pointed anew may not receive yet
+		m := c.members[n]
+		eventually(c.t, n+" receives", func() bool {
+			return len(m.sql("SELECT 1 FROM pg_stat_wal_receiver WHERE status = 'streaming' AND strpos(conninfo, "+quote(m.set.Passfile)+") > 0")) == 1
+		})
+	}
 }
 
 // order gives one order by itself.
@@ -395,6 +414,18 @@ func (m *member) sql(statements ...string) [][]string {
 		out = r
 	}
 	return out
+}
+
+// receiver is the process by which a follower receives, once it does.
+func (m *member) receiver() (pid int) {
+	m.c.t.Helper()
+	eventually(m.c.t, m.name+" receives", func() bool {
+		for _, r := range m.sql("SELECT pid FROM pg_stat_wal_receiver WHERE status = 'streaming'") {
+			pid = int(toNumber(r[0]))
+		}
+		return pid != 0
+	})
+	return pid
 }
 
 // killDatabase kills every process of a member's server, as a fire does.

@@ -223,13 +223,18 @@ func (u *Unit) halt(ctx context.Context, o agent.Order, mem memory, m *agent.Mem
 
 // fence stops the server at once and for good; its data stays for salvage.
 func (u *Unit) fence(ctx context.Context, _ agent.Order, mem memory, m *agent.Memory) (map[string]string, error) {
-	if !mem.Fenced {
+	u.reading.giveUp()
+	was := u.postmaster() != 0
+	if !mem.Fenced || was && !u.isApart() {
 		mem.Fenced = true
+		mem.Read = read{} // what was read before is not all that it holds now
+		if was && mem.Role == asPrimary {
+			mem.Read.Waiting = u.whoWaits(ctx)
+		}
 		if err := m.Save(mem); err != nil {
 			return nil, err
 		}
 	}
-	was := u.postmaster() != 0
 	if err := u.kill(ctx, fencePatience); err != nil {
 		return nil, fmt.Errorf("fence: %w", err)
 	}

@@ -1,7 +1,10 @@
 package postgres
 
 import (
+	"time"
+
 	"github.com/haechi/haechi/agent"
+	"github.com/haechi/haechi/core/situation"
 )
 
 // What a member can be.
@@ -27,7 +30,44 @@ type memory struct {
 	Halted      *halted         `json:"halted,omitempty"`       // of one that was primary and was stopped cleanly, until it is started or promoted as one again
 	Fenced      bool            `json:"fenced,omitempty"`       // must not be started
 	Alone       *alone          `json:"alone,omitempty"`        // of a primary: goes on without others, or still ends doing so
+	Rebuild     *rebuild        `json:"rebuild,omitempty"`      // while it is brought back
+	Anew        string          `json:"anew,omitempty"`         // of a follower: the run that had it copied last whatever was known of it
+	Due         string          `json:"due,omitempty"`          // the run that wants it copied so, until it was: once it is counted out it comes back by no other way
+	Horizon     *horizon        `json:"horizon,omitempty"`      // of a primary that was promoted: what it took over
+	Read        read            `json:"read,omitzero"`          // of one that went another way than the primary: what was found
 }
+
+// horizon is which transactions a promotion took over, see [situation.Fork].
+type horizon struct {
+	Oldest uint64 `json:"oldest"`
+	Next   uint64 `json:"next"`
+}
+
+// read is what came of reading what only this member holds, before anything on it is rewritten.
+type read struct {
+	Waiting *waiting           `json:"waiting,omitempty"` // who waited for other members when it was fenced; nil: nobody saw
+	Salvage *situation.Salvage `json:"salvage,omitempty"` // what was found; nil: it was not read
+	Stand   LSN                `json:"stand,omitempty"`   // the data directory's last checkpoint after that: where it is another one, somebody wrote since
+	Kept    bool               `json:"kept,omitempty"`    // what was found lies in two sites, or people accept that it is not known
+}
+
+// rebuild is a member that is being brought back. What goes before it in the memory stays as it was until
+// the end, so that nothing is known of the member that is not so.
+type rebuild struct {
+	Stage string    `json:"stage"`          // choosing; then byRewind or byCopy, from before the first byte is rewritten
+	From  string    `json:"from"`           // the member that it comes back to
+	Reign uint64    `json:"reign"`          // under which that one is primary
+	Kept  string    `json:"kept,omitempty"` // the salvage that holds what only it held
+	Since time.Time `json:"since,omitzero"` // it is in this stage
+	Bare  bool      `json:"bare,omitempty"` // it had no configuration of its own in its data directory
+}
+
+// choosing is the stage in which nothing is rewritten yet.
+const choosing = "choosing"
+
+// broken says that the data directory is neither what it was nor what it is to be: nothing starts or uses it
+// but the order that ends this.
+func (r *rebuild) broken() bool { return r != nil && r.Stage != choosing }
 
 // alone is a primary that acknowledges without others, under a mandate. While it is
 // remembered, the host's kernel lets the server's clients through only under that mandate.
@@ -90,9 +130,24 @@ func (mem memory) facts(f map[string]string) {
 	f["sealed_epoch"] = number(mem.SealedEpoch)
 	f["fenced"] = yes(mem.Fenced)
 	f["alone"] = yes(mem.Alone != nil)
+	if mem.Anew != "" {
+		f["agent/anew"] = mem.Anew
+	}
+	if mem.Due != "" {
+		f["agent/due"] = mem.Due
+	}
+	if mem.Rebuild.broken() {
+		f["broken"] = mem.Rebuild.Stage
+	}
 	if mem.Upstream != nil {
 		f["agent/upstream"] = mem.Upstream.Member
 		f["agent/upstream_reign"] = number(mem.Upstream.Reign)
+	}
+	if mem.Role == asPrimary && mem.Horizon != nil {
+		f["oldest_xid"], f["next_xid"] = number(mem.Horizon.Oldest), number(mem.Horizon.Next)
+	}
+	if mem.Read.Salvage != nil {
+		f["salvage"], f["salvage/kept"] = drawSalvage(*mem.Read.Salvage), yes(mem.Read.Kept)
 	}
 	if mem.Halted != nil {
 		f["halted_epoch"] = number(mem.Halted.Epoch)

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/haechi/haechi/agent"
 	"github.com/haechi/haechi/core/estate"
 )
 
@@ -24,8 +25,8 @@ func MonitorOf(settings map[string]any) (Monitor, []error) {
 		errs = append(errs, &estate.SettingError{Key: key, Message: fmt.Sprintf(format, args...)})
 	}
 	for key := range settings {
-		if key != "monitor" {
-			bad(key, "unknown key %q; the settings of a postgres store are: monitor", key)
+		if key != "monitor" && key != "verify" {
+			bad(key, "unknown key %q; the settings of a postgres store are: monitor, verify", key)
 		}
 	}
 	raw, ok := settings["monitor"]
@@ -61,6 +62,53 @@ func MonitorOf(settings map[string]any) (Monitor, []error) {
 	return m, errs
 }
 
+// PaceOf reads what a comparison may take of each member: {verify: {share: 0.2, rate: 128}}, a share of one
+// processor and megabytes a second. The zero value of each stands for those.
+func PaceOf(settings map[string]any) (agent.Pace, []error) {
+	var p agent.Pace
+	raw, ok := settings["verify"]
+	if !ok {
+		return p, nil
+	}
+	bad := func(format string, args ...any) (agent.Pace, []error) {
+		return p, []error{&estate.SettingError{Key: "verify", Message: fmt.Sprintf(format, args...)}}
+	}
+	fields, ok := raw.(map[string]any)
+	if !ok {
+		return bad("must be a mapping of share and rate")
+	}
+	for key, value := range fields {
+		n, isNumber := asNumber(value)
+		switch {
+		case key == "share" && isNumber:
+			p.Share = n
+		case key == "rate" && isNumber:
+			p.Rate = int64(n * (1 << 20))
+		default:
+			return bad("unknown or malformed key %q; it takes share, a part of one processor, and rate, megabytes a second", key)
+		}
+	}
+	if _, err := newPace(&p); err != nil {
+		return bad("%v", err)
+	}
+	return p, nil
+}
+
+// asNumber reads a number, as YAML or JSON leave it.
+func asNumber(v any) (float64, bool) {
+	switch n := v.(type) {
+	case float64:
+		return n, true
+	case int:
+		return float64(n), true
+	case int64:
+		return float64(n), true
+	case uint64:
+		return float64(n), true
+	}
+	return 0, false
+}
+
 // SettingsCheck is what the estate checks a store's settings with.
 func SettingsCheck() estate.SettingsCheck {
 	text := map[string]any{"type": "string"}
@@ -70,7 +118,14 @@ func SettingsCheck() estate.SettingsCheck {
 				"user": text, "database": text,
 				"password": map[string]any{"type": "object", "properties": map[string]any{"file": text}},
 			}},
+			"verify": map[string]any{"type": "object", "additionalProperties": false, "properties": map[string]any{
+				"share": map[string]any{"type": "number", "minimum": leastShare, "maximum": 1}, "rate": map[string]any{"type": "number", "minimum": 1},
+			}},
 		}},
-		Check: func(settings map[string]any) []error { _, errs := MonitorOf(settings); return errs },
+		Check: func(settings map[string]any) []error {
+			_, errs := MonitorOf(settings)
+			_, more := PaceOf(settings)
+			return append(errs, more...)
+		},
 	}
 }

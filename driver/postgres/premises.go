@@ -63,7 +63,7 @@ func (c *checker) members() {
 	for _, id := range slices.Sorted(maps.Keys(c.store.Members)) {
 		f := c.facts[id]
 		switch {
-		case slices.Contains(c.rec.Former, id):
+		case id != c.rec.Primary && (slices.Contains(c.rec.Former, id) || !slices.Contains(c.rec.Sync, id)):
 			continue // it is counted nowhere, so what it says is no premise; a second true loss must still be answered
 		case len(f) == 0:
 			c.bad("%s: nothing is known of it", id)

@@ -134,8 +134,9 @@ func sleeps(pid int) uint64 {
 }
 
 // launch starts the server in a session of its own, so that it outlives the agent, with
-// the agent's environment. It does not wait for it to be ready.
-func (u *Unit) launch() error {
+// the agent's environment. options go on its command line, where they win over every file. It
+// does not wait for it to be ready.
+func (u *Unit) launch(options ...string) error {
 	log, err := os.OpenFile(u.set.Log, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
 		return fmt.Errorf("start: log: %w", err)
@@ -145,7 +146,7 @@ func (u *Unit) launch() error {
 	if u.set.Config != "" {
 		dir = u.set.Config
 	}
-	cmd := exec.Command(filepath.Join(u.set.Bin, "postgres"), "-D", dir) //nolint:noctx // it outlives the order
+	cmd := exec.Command(filepath.Join(u.set.Bin, "postgres"), append([]string{"-D", dir}, options...)...) //nolint:noctx // it outlives the order
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.Dir = "/"
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
@@ -273,6 +274,17 @@ func (u *Unit) shutDown() bool {
 	const at, mark = 16, 1 // ControlFileData.state, DB_SHUTDOWNED
 	raw, err := os.ReadFile(filepath.Join(u.set.Data, "global", "pg_control"))
 	return err == nil && len(raw) >= at+4 && binary.NativeEndian.Uint32(raw[at:]) == mark
+}
+
+// endedCleanly says that the control file has the mark of a clean end, of a primary or of a standby.
+func (u *Unit) endedCleanly() bool {
+	const at, primary, standby = 16, 1, 2 // ControlFileData.state, DB_SHUTDOWNED, DB_SHUTDOWNED_IN_RECOVERY
+	raw, err := os.ReadFile(u.controlPath())
+	if err != nil || len(raw) < at+4 {
+		return false
+	}
+	state := binary.NativeEndian.Uint32(raw[at:])
+	return state == primary || state == standby
 }
 
 // standbySignal says whether the data directory would start as a standby.

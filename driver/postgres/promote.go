@@ -49,7 +49,10 @@ func (u *Unit) promote(ctx context.Context, o agent.Order, mem memory, m *agent.
 	if mem.Role != asPrimary || o.Reign == 0 {
 		mem.Reign = o.Epoch
 	}
-	mem.Role, mem.Sealed, mem.Halted = asPrimary, false, nil
+	if inRecovery == "t" {
+		mem.Horizon = u.horizon(ctx)
+	}
+	mem.Role, mem.Sealed, mem.Halted, mem.Due, mem.Read = asPrimary, false, nil, "", read{}
 	mem.List, mem.Any = o.Sync, o.Any
 	mem.endAlone()
 	if err := m.Save(mem); err != nil {
@@ -74,6 +77,8 @@ func (u *Unit) promote(ctx context.Context, o agent.Order, mem memory, m *agent.
 	}
 	if inRecovery == "t" {
 		go u.checkpointSoon()
+	} else if err := u.letReturn(ctx); err != nil {
+		return nil, fmt.Errorf("promote: the list is in force, and members that come back were not let in: %w", err)
 	}
 	watch.lap("credential")
 	f, err := u.promoted(ctx, mem)
@@ -82,6 +87,18 @@ func (u *Unit) promote(ctx context.Context, o agent.Order, mem memory, m *agent.
 		f["took"] = watch.String()
 	}
 	return f, err
+}
+
+// horizon is what a standby takes over that is about to be promoted; nil where it does not say, which
+// costs a later salvage some of its certainty, and the promotion nothing.
+func (u *Unit) horizon(ctx context.Context) *horizon {
+	ctx, cancel := context.WithTimeout(ctx, 100*time.Millisecond)
+	defer cancel()
+	r, err := u.local.rows(ctx, "SELECT pg_snapshot_xmin(s), pg_snapshot_xmax(s) FROM pg_current_snapshot() AS s")
+	if err != nil || len(r) != 1 {
+		return nil
+	}
+	return &horizon{Oldest: toNumber(r[0][0]), Next: toNumber(r[0][1])}
 }
 
 // mayBePromoted lets a standby be promoted that was sealed for exactly this.
@@ -218,7 +235,7 @@ func (u *Unit) awaitFollowers(ctx context.Context, mem memory) {
 	}
 }
 
-// checkpointSoon makes the checkpoint that pg_rewind wants to see on a new primary.
+// checkpointSoon makes the checkpoint that pg_rewind wants to see on a new primary, and lets members come back.
 func (u *Unit) checkpointSoon() {
 	if !u.proving.TryLock() {
 		return
@@ -228,6 +245,9 @@ func (u *Unit) checkpointSoon() {
 	defer cancel()
 	if err := u.local.long(ctx, "CHECKPOINT"); err != nil {
 		u.log.Warn("checkpoint after the promotion", "error", err)
+	}
+	if err := u.letReturn(ctx); err != nil {
+		u.log.Warn("grants for members that come back", "error", err)
 	}
 }
 
@@ -239,6 +259,7 @@ func (u *Unit) promoted(ctx context.Context, mem memory) (map[string]string, err
 	}
 	f := map[string]string{"running": "true", "answers": "true", "member": u.set.Member, "credential": number(mem.Reign)}
 	into(f, rows)
+	f["history"] = u.historyFact(toNumber(f["timeline"]))
 	mem.facts(f)
 	if f["in_recovery"] != "false" {
 		return nil, fmt.Errorf("promote: %s does not show itself as primary", u.set.Member)

@@ -231,6 +231,11 @@ func TestPremises(t *testing.T) {
 		t.Errorf("a former primary that is counted nowhere: %v", p)
 	}
 	store, rec, facts = whole()
+	store.Members["d"] = estate.Member{}
+	if p := Premises(store, rec, facts); len(p) > 0 {
+		t.Errorf("a member that was just added, and counts nowhere yet: %v", p)
+	}
+	store, rec, facts = whole()
 	rec.Former = []estate.MemberID{"c"}
 	facts["a"]["sync_names"] = `ANY 1 ("b")`
 	delete(facts["a"], "client/c")
@@ -362,7 +367,7 @@ func TestDoctor(t *testing.T) {
 		"CREATE ROLE":             func(f map[string]string) { f["in_recovery"] = "false"; delete(f, "replication_role") },
 		"of no known epoch":       func(f map[string]string) { f["credential"] = "0" },
 		"lets replication in":     func(f map[string]string) { f["open_replication"] = "line 3" },
-		"has to be rewound":       func(f map[string]string) { f["agent/role"], f["agent/reign"] = asPrimary, "2" },
+		"primary of epoch 2 and":  func(f map[string]string) { f["agent/role"], f["agent/reign"] = asPrimary, "2" },
 		"takes writes":            func(f map[string]string) { f["in_recovery"] = "false" },
 		"fsync = on":              func(f map[string]string) { f["fsync"] = "off" },
 		"pg_checksums --enable":   func(f map[string]string) { f["checksums"], f["wal_log_hints"] = "off", "off" },

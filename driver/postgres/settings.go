@@ -32,7 +32,11 @@ const Kind = "postgres"
 
 // Programs are those that the member's agent starts.
 func (s Settings) Programs() []string {
-	return []string{filepath.Join(s.Bin, "postgres"), filepath.Join(s.Bin, "pg_controldata")}
+	var out []string
+	for _, p := range []string{"postgres", "pg_controldata", "pg_rewind", "pg_waldump"} {
+		out = append(out, filepath.Join(s.Bin, p))
+	}
+	return out
 }
 
 // byNFT is a mandate that is an element of an nftables set, with a timeout.

@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -19,7 +20,8 @@ type local struct {
 
 	mu    sync.Mutex // guards what follows
 	idle  []*pgconn.PgConn
-	ident *pgconn.PgConn // a replication connection that was made ready
+	ident *pgconn.PgConn      // a replication connection that was made ready
+	kept  map[string]*visitor // for looks at data, by database
 }
 
 // maxIdle connections are kept: one for looks, one for an act beside them, one for the proof of
@@ -31,8 +33,33 @@ var errNoSuperuser = errors.New("the role postgres, as which the agent connects,
 
 // dial opens a connection. With extra, for example replication=database.
 func (l *local) dial(ctx context.Context, extra string) (*pgconn.PgConn, error) {
-	ctx, cancel := context.WithTimeout(ctx, time.Second)
-	defer cancel()
+	return l.dialNoticed(ctx, extra, nil)
+}
+
+// dialNoticed does the same; notice is told what the server says beside its answers.
+func (l *local) dialNoticed(ctx context.Context, extra string, notice func(*pgconn.Notice)) (*pgconn.PgConn, error) {
+	conf, err := l.conf(extra)
+	if err != nil {
+		return nil, err
+	}
+	if notice != nil {
+		conf.OnNotice = func(_ *pgconn.PgConn, n *pgconn.Notice) { notice(n) }
+	}
+	return dialSoon(ctx, conf)
+}
+
+// into opens a connection to another database than the usual one, which it is where none is named.
+func (l *local) into(ctx context.Context, database string) (*pgconn.PgConn, error) {
+	conf, err := l.conf("")
+	if err != nil {
+		return nil, err
+	}
+	conf.Database = cmp.Or(database, conf.Database)
+	return dialSoon(ctx, conf)
+}
+
+// conf is how every local connection is made.
+func (l *local) conf(extra string) (*pgconn.Config, error) {
 	conf, err := pgconn.ParseConfig(fmt.Sprintf("host='%s' port=%d user=postgres database=postgres sslmode=disable passfile=/dev/null %s",
 		strings.NewReplacer(`\`, `\\`, `'`, `\'`).Replace(l.socket), l.port, extra))
 	if err != nil {
@@ -45,6 +72,12 @@ func (l *local) dial(ctx context.Context, extra string) (*pgconn.PgConn, error) 
 	conf.RuntimeParams["log_min_duration_statement"] = "-1"
 	conf.RuntimeParams["jit"] = "off"
 	conf.RuntimeParams["search_path"] = "pg_catalog"
+	return conf, nil
+}
+
+func dialSoon(ctx context.Context, conf *pgconn.Config) (*pgconn.PgConn, error) {
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
 	c, err := pgconn.ConnectConfig(ctx, conf)
 	if pg, ok := errors.AsType[*pgconn.PgError](err); ok && pg.Code == "42501" { // what is set above needs the right
 		return nil, fmt.Errorf("local connection: %w (%w)", errNoSuperuser, err)
@@ -143,6 +176,7 @@ func (l *local) drop() {
 	for _, c := range idle {
 		closeSoon(c)
 	}
+	l.dropKept()
 }
 
 // closeSoon ends a connection without waiting for a server that may hang.

@@ -68,6 +68,9 @@ func (u *Unit) look(ctx context.Context, o agent.Order, mem memory, epoch uint64
 func (u *Unit) lookNow(ctx context.Context, o agent.Order, mem memory, epoch uint64) map[string]string {
 	f := map[string]string{"running": yes(u.postmaster() != 0), "answers": "false"}
 	if f["running"] == "false" {
+		if u.endedCleanly() {
+			f["stopped"] = "cleanly"
+		}
 		return f
 	}
 	f["state"] = u.ready()
@@ -84,6 +87,9 @@ func (u *Unit) lookNow(ctx context.Context, o agent.Order, mem memory, epoch uin
 	f["answers"] = "true"
 	into(f, rows)
 	into(f, seldom)
+	if f["in_recovery"] == "false" {
+		f["history"] = u.historyFact(toNumber(f["timeline"]))
+	}
 	if c, err := u.credentialNow(ctx, epoch, mem.epochs(o.Reign)...); err == nil {
 		f["credential"] = number(c)
 	}
@@ -177,5 +183,7 @@ UNION ALL SELECT 'weaker_commit/' || coalesce(r.rolname, 'all roles') || '@' || 
   WHERE split_part(c, '=', 1) = 'synchronous_commit'
 UNION ALL SELECT 'open_replication', string_agg('line ' || line_number, ', ') FROM pg_hba_file_rules
   WHERE 'replication' = ANY (database) AND type <> 'local' AND auth_method = 'trust'
+UNION ALL SELECT 'lets_back', (count(*) > 0)::text FROM pg_hba_file_rules WHERE type <> 'local' AND auth_method <> 'reject' AND error IS NULL
+  AND database && ARRAY['all', '` + sourceDatabase + `'] AND user_name && ARRAY['all', '` + ReplicationRole + `']
 UNION ALL SELECT 'replication_role', CASE WHEN rolreplication AND rolcanlogin THEN 'ok'
   ELSE 'without ' || concat_ws(' and ', CASE WHEN NOT rolreplication THEN 'REPLICATION' END, CASE WHEN NOT rolcanlogin THEN 'LOGIN' END) END FROM pg_roles WHERE rolname = '` + ReplicationRole + `'`

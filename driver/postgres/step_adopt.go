@@ -8,7 +8,9 @@ import (
 	"slices"
 
 	"github.com/haechi/haechi/agent"
+	"github.com/haechi/haechi/core/estate"
 	"github.com/haechi/haechi/core/run"
+	"github.com/haechi/haechi/core/situation"
 	"github.com/haechi/haechi/driver"
 )
 
@@ -73,12 +75,16 @@ func adoptable(primary string, facts map[string]map[string]string) []error {
 		bad := func(format string, args ...any) {
 			errs = append(errs, fmt.Errorf("member %s: "+format, append([]any{m}, args...)...))
 		}
+		if why := remembered(m == primary, f); why != "" {
+			bad("%s", why)
+			continue
+		}
 		switch {
 		case f["answers"] != "true":
 			bad("the server does not answer its agent: %s", f["error"])
 			continue
 		case m == primary && f["in_recovery"] != "false":
-			bad("the estate calls it the primary, its server is a standby")
+			bad("the estate calls it the primary, its server is a standby; name the member that takes writes (primary: in the estate)")
 		case m != primary && f["in_recovery"] != "true":
 			bad("the estate has another primary (%s), its server is no standby", primary)
 		}
@@ -101,11 +107,22 @@ func adoptable(primary string, facts map[string]map[string]string) []error {
 		if v := f["upstream_slot"]; v != "" {
 			bad("primary_slot_name is %s: after a move it could not receive, since the next primary has no such slot; ALTER SYSTEM RESET primary_slot_name and reload, with wal_keep_size large enough", v)
 		}
-		if f["fenced"] == "true" || f["sealed"] == "true" || f["sealed"] == "begun" {
-			bad("its agent remembers it as sealed or fenced")
-		}
 	}
 	return errs
+}
+
+// remembered says why a member cannot be adopted that its agent knows from before the records were lost. One that is
+// sealed can: a run that nobody ends any more left it so, and to be pointed at the primary is what ends a seal.
+func remembered(primary bool, f map[string]string) string {
+	gone := f["answers"] != "true"
+	switch {
+	case primary && f["fenced"] == "true":
+		return "the estate calls it the primary, and its agent remembers it as fenced, after which another one was promoted: name that one (primary: in the estate), apply, then adopt"
+	case f["fenced"] == "true", gone && f["broken"] != "", gone && !primary && f["agent/role"] == asPrimary:
+		return "its agent remembers it as a former primary, or as one that is being made anew; it comes back after the others were adopted: " +
+			"take it out of the store's members in the estate and apply that; haechi adopt STORE; put it in again and apply; haechi rejoin STORE MEMBER, which first salvages what only it holds"
+	}
+	return ""
 }
 
 // adopted is the first record of a store.
@@ -113,7 +130,7 @@ func (s *step) adopted(ctx context.Context, primary string, list []string, f map
 	if proven, have := s.prove(ctx, primary, list, s.rule(), f); !proven {
 		return driver.Result{Outcome: run.Unknown}, fmt.Errorf("adopt: only %s hold what %s holds", have, primary)
 	}
-	rec := s.promoted(primary, list, toNumber(f["timeline"]))
+	rec := s.promoted(primary, list, toNumber(f["timeline"])).Forked(situation.Fork{Epoch: s.epoch(), Primary: estate.MemberID(primary), Timeline: toNumber(f["timeline"])})
 	return driver.Result{Outcome: run.Done, Store: &rec, Note: fmt.Sprintf("%s is primary under epoch %d; %s acknowledge", primary, s.epoch(), listed(list)),
 		Facts: run.Facts{factPrimary: primary, "epoch": number(s.epoch()), "timeline": f["timeline"], "lsn": f["lsn"], "sync": join(list), "any": fmt.Sprint(s.rule())}}, nil
 }

@@ -59,9 +59,9 @@ func (s *step) followers(ctx context.Context, members []string, up *agent.Upstre
 		return o
 	})
 	for m, r := range unsealed {
-		// A former primary that counts as clean was halted by the very run that made the record's
-		// primary what it is, and that one held everything. The record's own may hold more than anybody.
-		if r.err == nil && !s.former(m) {
+		// A former primary that was halted was so by the very run that made the record's primary what it is, and
+		// that one held everything. The record's own may hold more than anybody, and so may one that has rejoined.
+		if r.err == nil && !(s.former(m) && r.Facts["halted_lsn"] != "") {
 			r.err = s.holdsMore(r)
 			unsealed[m] = r
 		}

@@ -163,29 +163,45 @@ func (s *step) doReturn(ctx context.Context) (driver.Result, error) {
 func (s *step) returned(back string) driver.Result {
 	rec := s.Store
 	rec.Former = slices.DeleteFunc(slices.Clone(rec.Former), func(m estate.MemberID) bool { return string(m) == back })
+	if s.Facts[factHalted] != back {
+		rec.Verified, rec.LeftOut = time.Time{}, nil // it went another way for a while: whether all hold the same has to be found out anew
+	}
 	return driver.Result{Outcome: run.Done, Store: &rec, Note: back + " follows " + string(s.Store.Primary) + " and may acknowledge again",
 		Facts: run.Facts{"returned": back, "sync": join(s.helpers())}}
 }
 
-// unlistFor is how long the primary is given to take a member that did not return off its list.
-const unlistFor = 2 * time.Second
+const (
+	// unlistFor is how long the primary is given to take a member that did not return off its list.
+	unlistFor = 2 * time.Second
+	// unlistSoon is the same where the run is not wanted any more: most likely the primary is lost, and what moves its
+	// store waits for this.
+	unlistSoon = 500 * time.Millisecond
+)
+
+// takeBack is the time for taking back what the primary may have been told. It ends by itself.
+func takeBack(ctx context.Context) (context.Context, context.CancelFunc) {
+	patience := unlistFor
+	if ctx.Err() != nil {
+		patience = unlistSoon
+	}
+	return context.WithTimeout(context.WithoutCancel(ctx), patience)
+}
 
 // notReturned takes the member out of the record's list again where it is surely not listed. An
-// earlier try may have had it listed and not have heard so: the primary is told the list without it first.
+// earlier try may have had it listed and not have heard so: the primary is told the list without it first, and others
+// have to hold what was acknowledged on its word.
 func (s *step) notReturned(ctx context.Context, back string, o run.Outcome, err error) (driver.Result, error) {
 	res := driver.Result{Outcome: o}
 	if o != run.NotDone || !s.former(back) {
 		return res, err
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), unlistFor)
+	ctx, cancel := takeBack(ctx)
 	defer cancel()
 	rec := s.Store
 	rec.Sync = slices.DeleteFunc(slices.Clone(rec.Sync), func(m estate.MemberID) bool { return string(m) == back })
-	primary := string(rec.Primary)
-	list := s.order(agent.Promote, primary)
-	list.Sync, list.Any = slices.DeleteFunc(s.helpers(), func(m string) bool { return m == back }), s.rule()
-	if _, still := s.call(ctx, primary, list); still != nil {
-		return res, errors.Join(err, fmt.Errorf("return: %s still counts, since it may be listed: %w", back, still))
+	rest := slices.DeleteFunc(s.helpers(), func(m string) bool { return m == back })
+	if still := s.unlist(ctx, back, rest); still != nil {
+		return res, errors.Join(err, fmt.Errorf("return: %s still counts, since it may be listed, and may hold what others do not: %w", back, still))
 	}
 	res.Store = &rec
 	return res, err

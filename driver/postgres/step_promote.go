@@ -79,7 +79,8 @@ func (s *step) afterPromotion(ctx context.Context, chosen string, list []string,
 		// says best who may hold it. One that calls this member primary would need it.
 		return driver.Result{Outcome: run.Unknown}, fmt.Errorf("promote: %s was promoted, and went down or fell silent before others were seen to hold what it holds", chosen)
 	}
-	rec := s.promoted(chosen, list, toNumber(facts["timeline"]))
+	rec := s.promoted(chosen, list, toNumber(facts["timeline"])).Forked(situation.Fork{Epoch: s.epoch(), Primary: estate.MemberID(chosen),
+		Timeline: toNumber(facts["timeline"]), Oldest: toNumber(facts["oldest_xid"]), Next: toNumber(facts["next_xid"])})
 	if !proven {
 		rec.LeastAny = 0
 		note += fmt.Sprintf("; too few of them hold everything yet (%s): writes wait, and %s may be the only one that holds what was acknowledged before", latest, chosen)
@@ -103,23 +104,25 @@ func down(f map[string]string) bool {
 }
 
 // promoted is the store's record from now on. Who is neither primary nor listed is not counted
-// before it has been proven on the new timeline.
+// before it has been proven on the new timeline; of that nobody is forgotten whom the estate names no more: it may be named
+// again, with what only it holds.
 func (s *step) promoted(chosen string, list []string, timeline uint64) situation.Store {
 	rec := s.Store
 	rec.Epoch, rec.Primary, rec.Timeline, rec.Alone = s.epoch(), estate.MemberID(chosen), timeline, false
 	rec.Any, rec.LeastAny = s.rule(), s.rule()
 	rec.Sync, rec.Former = nil, nil
-	for id := range s.store.Members {
-		switch {
-		case string(id) == chosen:
-		case slices.Contains(list, string(id)):
-			rec.Sync = append(rec.Sync, id)
-		default:
+	for _, m := range list {
+		rec.Sync = append(rec.Sync, estate.MemberID(m))
+	}
+	// One that is new to the store, and was not listed yet, is in none of these: it holds nothing that has to be read first.
+	for _, id := range slices.Concat(s.Store.Sync, s.Store.Former, []estate.MemberID{s.Store.Primary}) {
+		if id != "" && string(id) != chosen && !slices.Contains(list, string(id)) { // one that is only being adopted has no primary yet
 			rec.Former = append(rec.Former, id)
 		}
 	}
 	slices.Sort(rec.Sync)
 	slices.Sort(rec.Former)
+	rec.Former = slices.Compact(rec.Former)
 	return rec
 }
 
@@ -158,10 +161,13 @@ func (s *step) await(ctx context.Context, primary string, n int, first map[strin
 // holding are the members of list that a primary's facts show streaming, counted by its
 // rule, with at least want flushed.
 func holding(f map[string]string, list []string, want LSN) []string {
-	return slices.DeleteFunc(flushed(f, list, want), func(m string) bool {
-		c := parseClient(f["client/"+m])
-		return c.sync != "quorum" && c.sync != "sync"
-	})
+	return slices.DeleteFunc(flushed(f, list, want), func(m string) bool { return !counted(f, m) })
+}
+
+// counted says whether a primary's facts show that it counts on a member's word.
+func counted(f map[string]string, member string) bool {
+	c := parseClient(f["client/"+member])
+	return c.sync == "quorum" || c.sync == "sync"
 }
 
 // flushed are the members of list that a primary's facts show streaming with at least want

@@ -176,11 +176,15 @@ func (s *step) atStake(have []string) string {
 		s.Step.Component, len(s.counting(have)), len(s.helpers()), listed(have), s.need(), who)
 }
 
-func listed(members []string) string {
+func listed[S ~string](members []S) string {
 	if len(members) == 0 {
 		return "none"
 	}
-	return strings.Join(members, ", ")
+	words := make([]string, len(members))
+	for i, m := range members {
+		words[i] = string(m)
+	}
+	return strings.Join(words, ", ")
 }
 
 // unsealThem lets go every member that may have been sealed and returns those that said yes.

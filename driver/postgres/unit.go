@@ -26,11 +26,19 @@ type Unit struct {
 
 	nft nft // nil: nothing on this host could end a mandate
 
+	conf    sync.Mutex // the server's configuration is edited by one at a time
+	slots   slots
+	reading reading // of what only this member holds
+	canary  canary
+	checks  checks
+
 	mu     sync.Mutex // guards what follows
 	known  known
 	proven int       // the checkpointer that has surely read a list
 	rules  int       // how often that was to be proven anew
 	ends   time.Time // when the mandate ends, as far as this process knows
+
+	back returning // the attempt to bring the member back, where one is under way
 }
 
 // known spares the work of finding a credential's epoch again.
@@ -60,17 +68,27 @@ func NewUnit(set Settings, log *slog.Logger) (*Unit, error) {
 	return u, nil
 }
 
-// Look answers status and position.
+// Look answers status, position and digest.
 func (u *Unit) Look(ctx context.Context, o agent.Order, m *agent.Memory) (map[string]string, error) {
 	mem, err := recall(m)
 	if err != nil {
 		return nil, err
 	}
-	if o.Verb == agent.Position {
+	switch {
+	case o.Verb == agent.Position:
 		return u.position(ctx, o, mem, m.Epoch()), nil
+	case o.Verb == agent.Digest && o.Salvage != nil:
+		return u.salvageRows(ctx, o)
+	case o.Verb == agent.Digest:
+		return u.digest(ctx, o)
 	}
 	f := u.look(ctx, o, mem, m.Epoch())
 	u.mandateFacts(mem, f)
+	u.back.facts(f)
+	u.slotFacts(f)
+	u.reading.facts(f)
+	u.canary.tell(f)
+	u.checks.tell(f)
 	return f, nil
 }
 
@@ -87,6 +105,17 @@ func (u *Unit) Do(ctx context.Context, o agent.Order, m *agent.Memory) (map[stri
 		return nil, agent.Refuse(agent.BadOrder, "this unit is member %s, the order is for %s", u.set.Member, o.Self)
 	}
 	defer u.status.forget()
+	if o.Verb == agent.Salvage && mem.Rebuild.broken() {
+		return mem.readBefore(), nil
+	}
+	if o.Verb != agent.Check {
+		u.local.dropKept() // what is looked at is about to be something else
+	}
+	if o.Verb != agent.Rejoin {
+		if err := u.giveWay(ctx, o, &mem, m); err != nil {
+			return nil, err
+		}
+	}
 	switch o.Verb {
 	case agent.Seal:
 		return u.seal(ctx, o, mem, m)
@@ -102,6 +131,14 @@ func (u *Unit) Do(ctx context.Context, o agent.Order, m *agent.Memory) (map[stri
 		return u.stop(ctx, o, mem, m)
 	case agent.Fence:
 		return u.fence(ctx, o, mem, m)
+	case agent.Rejoin:
+		return u.rejoin(ctx, o, mem, m)
+	case agent.Salvage:
+		return u.salvage(ctx, o, mem, m)
+	case agent.Apply:
+		return u.applySalvage(ctx, o, mem)
+	case agent.Check:
+		return u.check(ctx, o, mem)
 	default:
 		return nil, agent.Refuse(agent.UnknownVerb, "verb %q is not for a database", o.Verb)
 	}
@@ -113,6 +150,8 @@ func (u *Unit) SavesFirst() {}
 var (
 	_ agent.SavesFirst = (*Unit)(nil)
 	_ agent.Wakes      = (*Unit)(nil)
+	_ agent.Tends      = (*Unit)(nil)
+	_ agent.KeepsFiles = (*Unit)(nil)
 )
 
 // wanted refuses an order that nobody waits for any more, before its first effect.
@@ -152,6 +191,8 @@ func (u *Unit) applySoon(mem memory) (bool, error) {
 	if names, ok := mem.names(); ok {
 		set["synchronous_standby_names"] = names
 	}
+	u.conf.Lock()
+	defer u.conf.Unlock()
 	return setConf(u.set.Data, set)
 }
 
@@ -212,4 +253,13 @@ func (u *Unit) credentialNow(ctx context.Context, last uint64, likely ...uint64)
 	u.known = k
 	u.mu.Unlock()
 	return k.epoch, nil
+}
+
+// Tend keeps what lies on a primary for the day on which it is lost: the slots from which what only it held
+// is read, and the row that says how much that was.
+func (u *Unit) Tend(ctx context.Context, m *agent.Memory, may func() bool) {
+	var both sync.WaitGroup
+	both.Go(func() { u.keepCanary(ctx, m, may) })
+	u.tendSlotsOf(ctx, m, may)
+	both.Wait()
 }

@@ -29,20 +29,49 @@ type Result struct {
 	LongestPause trial.Seconds `json:"longest_pause_s"`
 	Run          string        `json:"run"`
 	PlanHash     string        `json:"plan_hash"`
+	*Returned
 }
 
-// result takes what a demo shows out of all that was measured.
-func result(f trial.Figures) Result {
-	return Result{
+// Returned is what a demo adds that also shows the return of the site.
+type Returned struct {
+	SalvagedRows  int           `json:"salvaged_rows"`
+	SalvageExact  bool          `json:"salvage_exact"`
+	Rejoin        trial.Seconds `json:"rejoin_s"` // from the power's return until the member counts again
+	Whole         trial.Seconds `json:"whole_s"`  // and until nothing is missing
+	Verified      bool          `json:"verified"`
+	FailbackPause trial.Seconds `json:"failback_pause_s"`
+	Redundancy    string        `json:"redundancy"` // "whole", or what is missing
+}
+
+// result takes what a demo shows out of all that was measured; back is nil where the site was not to return.
+func result(f trial.Figures, back *trial.Back) Result {
+	r := Result{
 		OK: f.OK() && f.Acknowledged >= Least && f.AllServed != trial.Never, Seed: f.Seed, Site: string(f.Site),
 		Acknowledged: f.Acknowledged, Lost: f.Lost, Duplicated: f.Duplicated, OutOfOrder: f.OutOfOrder,
 		Verdict: f.Verdict, Sealed: f.Sealed, Promoted: f.Promoted, FirstAck: f.FirstAck, AllServed: f.AllServed,
 		LongestPause: f.LongestPause, Run: f.Run, PlanHash: f.PlanHash,
 	}
+	if back != nil {
+		r.OK = r.OK && back.OK(f.Site)
+		r.Returned = &Returned{SalvagedRows: back.Rows, SalvageExact: back.Exact, Rejoin: back.Counted, Whole: back.Whole, Verified: back.Verified,
+			FailbackPause: back.FailbackPause, Redundancy: redundancy(*back)}
+	}
+	return r
+}
+
+// redundancy says whether all is as redundant as declared, or what is missing.
+func redundancy(b trial.Back) string {
+	switch {
+	case b.Whole == trial.Never:
+		return "the site did not come back"
+	case len(b.Missing) > 0:
+		return strings.Join(b.Missing, "; ")
+	}
+	return "whole"
 }
 
 // board is the scoreboard, for somebody who has never seen one.
-func board(f trial.Figures) string {
+func board(f trial.Figures, back *trial.Back) string {
 	var b strings.Builder
 	row := func(what, value, note string) {
 		fmt.Fprintln(&b, strings.TrimRight(fmt.Sprintf("  %-44s %10s   %s", what, value, note), " "))
@@ -61,11 +90,14 @@ func board(f trial.Figures) string {
 		row(x.what, clock(x.at), "")
 	}
 	row("longest silence between two acknowledgements", clock(f.LongestPause), "")
+	if back != nil {
+		returned(&b, row, f, *back)
+	}
 	fmt.Fprintf(&b, "\n  acknowledged messages, each letter a tenth of a second\n")
 	for _, l := range chart(f.Bars, 1, 6.8) {
 		fmt.Fprintf(&b, "  %s\n", l)
 	}
-	fmt.Fprintf(&b, "\n  %s\n", judgement(f))
+	fmt.Fprintf(&b, "\n  %s\n", judgement(f, back))
 	for _, t := range f.Trouble {
 		fmt.Fprintf(&b, "  besides: %s\n", t)
 	}
@@ -103,7 +135,7 @@ func inOrder(f trial.Figures) []moment {
 }
 
 // judgement is the end in one sentence.
-func judgement(f trial.Figures) string {
+func judgement(f trial.Figures, back *trial.Back) string {
 	switch {
 	case f.Lost > 0:
 		return fmt.Sprintf("FAILED: %d messages that users were told are sent are gone.", f.Lost)
@@ -114,7 +146,40 @@ func judgement(f trial.Figures) string {
 	case f.Acknowledged < Least:
 		return fmt.Sprintf("NOT ENOUGH: fewer than %d messages were acknowledged, too few to say anything.", Least)
 	}
-	return "NOTHING WAS LOST."
+	if back == nil {
+		return "NOTHING WAS LOST."
+	}
+	switch {
+	case !back.Exact:
+		return "FAILED: what was salvaged is not what the burned member alone held."
+	case back.Counted == trial.Never || redundancy(*back) != "whole":
+		return "FAILED: " + redundancy(*back) + "."
+	case !back.Verified:
+		return "FAILED: the members were not compared, or do not hold the same."
+	case !back.OK(f.Site):
+		return "FAILED: the primary did not come home."
+	}
+	return "NOTHING WAS LOST, AND ALL IS AS IT WAS."
+}
+
+// returned are the lines of the scoreboard about the return.
+func returned(b *strings.Builder, row func(what, value, note string), f trial.Figures, back trial.Back) {
+	fmt.Fprintf(b, "\n  from the return of its power\n")
+	for _, x := range []moment{
+		{"haechi was sure that the site is up", back.Up},
+		{"what only its database held lay in two sites", back.Salvaged},
+		{"its database counted again", back.Counted},
+		{"all users were sent there again", back.Home},
+		{"nothing was missing any more", back.Whole},
+	} {
+		row(x.what, clock(x.at), "")
+	}
+	exact := "exactly what it alone held"
+	if !back.Exact {
+		exact = fmt.Sprintf("NOT WHAT IT ALONE HELD: %s", strings.Join(back.Wrong[:min(3, len(back.Wrong))], "; "))
+	}
+	row("rows salvaged, which no client was promised", thousands(back.Rows), exact)
+	row("longest silence while the primary went home", clock(back.FailbackPause), "")
 }
 
 // chart draws acknowledgements around the fire: some seconds before, some after.

@@ -24,6 +24,7 @@ import (
 type Options struct {
 	Lab     lab.Options // Progress is set here
 	Lose    lab.Place
+	Full    bool // also what comes after: the site comes back, and its primary goes home
 	Clients int
 	Rate    float64
 	Stay    bool   // leave the lab up
@@ -94,17 +95,17 @@ func Run(ctx context.Context, o Options) (err error) {
 	if err != nil {
 		return err
 	}
-	f, err := show(ctx, o, s, acks)
+	f, back, err := show(ctx, o, s, acks)
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(people, "\n%s", board(f))
+	fmt.Fprintf(people, "\n%s", board(f, back))
 	if o.JSON {
-		if err := json.NewEncoder(o.Out).Encode(result(f)); err != nil {
+		if err := json.NewEncoder(o.Out).Encode(result(f, back)); err != nil {
 			return err
 		}
 	}
-	if !result(f).OK {
+	if !result(f, back).OK {
 		return ErrFailed
 	}
 	return nil
@@ -129,7 +130,11 @@ func greet(to io.Writer, o Options) {
 	fmt.Fprintf(to, "  talk            http://127.0.0.1:%d/   the messenger that users see, from whichever site answers\n", lab.TalkPort)
 	fmt.Fprintf(to, "  the lab         http://127.0.0.1:%d/\n\n", lab.OwnPort)
 	fmt.Fprintf(to, "  Three data centres on this machine. %s will burn. %d clients send %.0f messages a second;\n", strings.ToUpper(string(o.Lose)), o.Clients, o.Rate)
-	fmt.Fprintf(to, "  whatever one of them is told is sent must still be there afterwards.\n\n")
+	fmt.Fprintf(to, "  whatever one of them is told is sent must still be there afterwards.\n")
+	if o.Full {
+		fmt.Fprintf(to, "  Then its power returns: what only its database held is salvaged, it rejoins, is compared, users come home, and so does the primary.\n")
+	}
+	fmt.Fprintln(to)
 }
 
 // audited is what haechi says on paper of the sites that are about to be raised. That it cannot is told and
@@ -170,29 +175,33 @@ func paper(r audit.Report, took time.Duration) string {
 }
 
 func stays(o Options) string {
-	return fmt.Sprintf("\n  The lab stays up, with %s in ashes: http://127.0.0.1:%d/ shows it, http://127.0.0.1:%d/ hurts it more.\n  haechi lab down   takes it away.\n",
-		o.Lose, lab.PagePort, lab.OwnPort)
+	how := fmt.Sprintf("with %s in ashes", o.Lose)
+	if o.Full {
+		how = "whole again"
+	}
+	return fmt.Sprintf("\n  The lab stays up, %s: http://127.0.0.1:%d/ shows it, http://127.0.0.1:%d/ hurts it more.\n  haechi lab down   takes it away.\n",
+		how, lab.PagePort, lab.OwnPort)
 }
 
 func otherThan(lost lab.Place) lab.Place {
 	return slices.DeleteFunc(lab.Sites(), func(p lab.Place) bool { return p == lost })[0]
 }
 
-// show is the fire, told by those who see it.
-func show(ctx context.Context, o Options, s *script, acks io.Writer) (trial.Figures, error) {
+// show is the fire, told by those who see it, and what comes after where that is to be shown.
+func show(ctx context.Context, o Options, s *script, acks io.Writer) (trial.Figures, *trial.Back, error) {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	o.Lab.Progress = nil
 	l, err := lab.New(o.Lab)
 	if err != nil {
-		return trial.Figures{}, err
+		return trial.Figures{}, nil, err
 	}
 	from := otherThan(o.Lose)
 	haechi := trial.Haechi{Lab: l}
 	rest(ctx, haechi, s, "before messages flow")
 	n, err := haechi.Ready(ctx, from)
 	if err != nil {
-		return trial.Figures{}, err
+		return trial.Figures{}, nil, err
 	}
 	for _, row := range opening(n) {
 		s.say("haechi", "%s", row)
@@ -209,7 +218,8 @@ func show(ctx context.Context, o Options, s *script, acks io.Writer) (trial.Figu
 		})
 	})
 	all.Go(func() { s.run(ctx) })
-	f, err := trial.Trial{
+	after := comeback{o: o, script: s, lab: l, haechi: haechi, from: from}
+	t := trial.Trial{
 		Lab: l, System: haechi, Site: o.Lose, Gone: true, Clients: o.Clients, Rate: o.Rate, Seed: o.Lab.Seed, Acks: acks,
 		Settle: 4 * time.Second, Least: Least, Say: func(row string) { s.say("talk", "%s", row) },
 		Fault: func(ctx context.Context) (lab.Proof, error) {
@@ -218,7 +228,7 @@ func show(ctx context.Context, o Options, s *script, acks io.Writer) (trial.Figu
 				return lab.Proof{}, err
 			}
 			s.say("", "")
-			p, err := lab.NewControl(o.Lab.SocketFile()).Act(ctx, "fire", string(o.Lose))
+			p, err := after.burn(ctx)
 			if err == nil {
 				s.burn(p.At)
 				s.add(line{at: p.At, word: "FIRE", text: p.What, loud: true})
@@ -226,9 +236,13 @@ func show(ctx context.Context, o Options, s *script, acks io.Writer) (trial.Figu
 			return p, err
 		},
 		Watch: (&clients{script: s, number: o.Clients}).hear,
-	}.Run(ctx)
+	}
+	if o.Full {
+		t.After, t.Tally = after.run, after.measure
+	}
+	f, err := t.Run(ctx)
 	s.flush(time.Now().Add(time.Hour))
-	return f, err
+	return f, after.back, err
 }
 
 // rest waits until nothing of the start is under way any more, so that what is told after

@@ -128,3 +128,27 @@ func eventually(t *testing.T, most time.Duration, ok func() bool) {
 		}
 	}
 }
+
+// The whole story: fire, failover, power, salvage, rejoin, comparison, users, and the primary's way home.
+func TestFullDemoBringsAllBack(t *testing.T) {
+	cmd := command(t, "demo", "--full", "--json", "--seed", "12", "--dir", "/var/tmp/haechi-lab-test")
+	var out, people bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &people
+	if err := cmd.Run(); err != nil {
+		t.Fatalf("%v\n%s\n%s", err, people.String(), out.String())
+	}
+	t.Log(people.String())
+	var r Result
+	if err := json.Unmarshal(out.Bytes(), &r); err != nil || r.Returned == nil {
+		t.Fatalf("standard output is not the JSON object of a full demo: %v: %s", err, out.String())
+	}
+	if !r.OK || r.SalvagedRows < 3*eachSort || !r.SalvageExact || !r.Verified || r.Redundancy != "whole" || r.Rejoin <= 0 || r.Whole < r.Rejoin || r.FailbackPause <= 0 {
+		t.Errorf("%+v %+v", r, *r.Returned)
+	}
+	for _, what := range []string{"FIRE", "POWER", "salvage", "rejoin", "watch", "verify", "failback", "ALL IS AS IT WAS"} {
+		if !strings.Contains(people.String(), what) {
+			t.Errorf("%q was not told", what)
+		}
+	}
+	nothingLeft(t)
+}

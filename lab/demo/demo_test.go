@@ -3,6 +3,7 @@ package demo
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"io"
 	"strings"
@@ -99,7 +100,7 @@ func figures() trial.Figures {
 }
 
 func TestBoardIsForStrangers(t *testing.T) {
-	got := board(figures())
+	got := board(figures(), nil)
 	for _, want := range []string{"PANGYO burned at 15:19:00.000", "12,345", "of these lost", "1.04 s", "NOTHING WAS LOST.", "^         |", "fire      +1s", "▄▄▄▄▄▄▄▄▄▄          ▄▄▄"} {
 		if !strings.Contains(got, want) {
 			t.Errorf("%q is missing in\n%s", want, got)
@@ -116,11 +117,79 @@ func TestOnlyAWholeDemoIsOK(t *testing.T) {
 		"not served":   func(f *trial.Figures) { f.AllServed = trial.Never },
 	} {
 		f := figures()
-		if !result(f).OK {
+		if !result(f, nil).OK {
 			t.Fatal("a good demo is not OK")
 		}
-		if spoil(&f); result(f).OK || strings.Contains(board(f), "NOTHING WAS LOST") {
+		if spoil(&f); result(f, nil).OK || strings.Contains(board(f, nil), "NOTHING WAS LOST") {
 			t.Errorf("%s: OK", name)
+		}
+	}
+}
+
+func back() *trial.Back {
+	return &trial.Back{Up: 3.2, Salvaged: 4, Counted: 6.5, Home: 9, Whole: 14.2, Planted: 15, Alone: 17, Rows: 17, Exact: true, Verified: true, FailbackPause: .21, Primary: "pangyo"}
+}
+
+func TestBoardTellsTheReturn(t *testing.T) {
+	got := board(figures(), back())
+	for _, want := range []string{"from the return of its power", "its database counted again", "6.50 s", "nothing was missing any more", "14.20 s", "exactly what it alone held", "0.21 s", "NOTHING WAS LOST, AND ALL IS AS IT WAS."} {
+		if !strings.Contains(got, want) {
+			t.Errorf("%q is missing in\n%s", want, got)
+		}
+	}
+	text, err := json.Marshal(result(figures(), back()))
+	for _, want := range []string{`"ok":true`, `"salvaged_rows":17`, `"salvage_exact":true`, `"rejoin_s":6.5`, `"verified":true`, `"failback_pause_s":0.21`, `"redundancy":"whole"`} {
+		if err != nil || !strings.Contains(string(text), want) {
+			t.Errorf("%s is missing: %v\n%s", want, err, text)
+		}
+	}
+	if text, err := json.Marshal(result(figures(), nil)); err != nil || strings.Contains(string(text), "salvage") {
+		t.Errorf("a demo without a return speaks of one: %v %s", err, text)
+	}
+}
+
+func TestOnlyAWholeReturnIsOK(t *testing.T) {
+	for name, c := range map[string]struct {
+		spoil func(*trial.Back)
+		want  string
+	}{
+		"a row too few":  {func(b *trial.Back) { b.Exact, b.Wrong = false, []string{"public.messages x was not salvaged"} }, "what was salvaged is not"},
+		"not compared":   {func(b *trial.Back) { b.Verified = false }, "were not compared"},
+		"not whole":      {func(b *trial.Back) { b.Missing = []string{"tower-pangyo has no vote"} }, "tower-pangyo has no vote"},
+		"never back":     {func(b *trial.Back) { b.Counted, b.Whole = trial.Never, trial.Never }, "did not come back"},
+		"not at home":    {func(b *trial.Back) { b.Primary = "ansan" }, "did not come home"},
+		"not moved home": {func(b *trial.Back) { b.FailbackPause = trial.Never }, "did not come home"},
+	} {
+		b := back()
+		if !result(figures(), b).OK {
+			t.Fatal("a good return is not OK")
+		}
+		if c.spoil(b); result(figures(), b).OK || !strings.Contains(board(figures(), b), c.want) {
+			t.Errorf("%s: OK, or not told:\n%s", name, board(figures(), b))
+		}
+	}
+}
+
+// What an agent is at is told once for each phase, and a site that is up again is told, too.
+func TestStoryTellsTheReturn(t *testing.T) {
+	s := newStory()
+	look := func(state, phase string) string {
+		var n trial.Page
+		text := `{"sites":[{"id":"pangyo","state":"` + state + `","because":["seen by ansan"]}],"stores":[{"id":"talk-db","members":[{"id":"pangyo","jobs":[{"what":"rejoin","phase":"` + phase + `"}]}]}]}`
+		if err := json.Unmarshal([]byte(text), &n); err != nil {
+			t.Fatal(err)
+		}
+		var out []string
+		for _, l := range s.hear(n) {
+			out = append(out, l.text)
+		}
+		return strings.Join(out, "; ")
+	}
+	for _, c := range []struct{ state, phase, want string }{
+		{"lost", "reads", ""}, {"lost", "reads", ""}, {"lost", "copies", "rejoin talk-db/pangyo: copies"}, {"up", "copies", "pangyo is UP: seen by ansan"}, {"up", "copies", ""},
+	} {
+		if got := look(c.state, c.phase); got != c.want {
+			t.Errorf("%s, %s: told %q, want %q", c.state, c.phase, got, c.want)
 		}
 	}
 }

@@ -18,10 +18,11 @@ type story struct {
 	sites  map[string]string // state, as told
 	steps  map[string]string // state, by run and step
 	closed map[string]bool   // runs whose end was told
+	jobs   map[string]string // phase, by store, member and job
 }
 
 func newStory() *story {
-	return &story{sites: map[string]string{}, steps: map[string]string{}, closed: map[string]bool{}}
+	return &story{sites: map[string]string{}, steps: map[string]string{}, closed: map[string]bool{}, jobs: map[string]string{}}
 }
 
 // opening says how things are before anything happens.
@@ -52,7 +53,7 @@ func (s *story) hear(n trial.Page) (out []line) {
 	for _, site := range n.Sites {
 		if before := s.sites[site.ID]; before != site.State {
 			s.sites[site.ID] = site.State
-			if s.begun && site.State != "up" {
+			if s.begun && (site.State != "up" || before != "") {
 				out = append(out, believed(site.ID, site.State, site.Since, site.Because))
 			}
 		}
@@ -68,6 +69,7 @@ func (s *story) hear(n trial.Page) (out []line) {
 	for _, r := range slices.Backward(n.Runs) {
 		out = append(out, s.hearRun(r)...)
 	}
+	out = append(out, s.hearJobs(n)...)
 	s.begun = true
 	return out
 }
@@ -87,6 +89,24 @@ func believed(site, state string, since time.Time, because []string) line {
 		word = "sees"
 	}
 	return line{at: since, word: word, loud: word == "verdict", text: fmt.Sprintf("%s is %s: %s", site, strings.ToUpper(state), strings.Join(because, "; "))}
+}
+
+// hearJobs tells what agents are at that takes long, each phase once.
+func (s *story) hearJobs(n trial.Page) (out []line) {
+	for _, store := range n.Stores {
+		for _, m := range store.Members {
+			for _, j := range m.Jobs {
+				key := store.ID + "/" + m.ID + "/" + j.What
+				if s.jobs[key] == j.Phase {
+					continue
+				}
+				if s.jobs[key] = j.Phase; s.begun {
+					out = append(out, line{at: n.At, word: "agent", text: fmt.Sprintf("%s %s/%s: %s", j.What, store.ID, m.ID, j.Phase)})
+				}
+			}
+		}
+	}
+	return out
 }
 
 func (s *story) hearRun(r trial.PageRun) (out []line) {
@@ -117,7 +137,7 @@ func (s *story) hearRun(r trial.PageRun) (out []line) {
 
 // ended is the end of one step.
 func ended(s trial.PageStep) line {
-	text := fmt.Sprintf("%-8s %-14s %5.2f s", s.Verb, s.Component, s.Seconds)
+	text := fmt.Sprintf("%-9s %-14s %5.2f s", s.Verb, s.Component, s.Seconds)
 	if s.State != "done" {
 		text += "  " + strings.ToUpper(s.State)
 	}

@@ -41,6 +41,7 @@ func (c *Cluster) config(p lab.Place) (object, error) {
 			"authentication": object{
 				"superuser":   object{"username": postgresUser},
 				"replication": object{"username": replicationRole, "password": w.Replication},
+				"rewind":      object{"username": replicationRole, "password": w.Replication}, // Patroni grants it what pg_rewind needs
 			},
 			"parameters": object{"unix_socket_directories": w.Socket},
 			"pg_hba":     w.HBA, "pg_ident": w.Ident,
@@ -55,7 +56,7 @@ func (c *Cluster) dynamic(w lab.Wanted) object {
 	s := c.settings
 	return object{
 		"ttl": s.TTL, "loop_wait": s.LoopWait, "retry_timeout": s.RetryTimeout,
-		"synchronous_mode": true, "synchronous_mode_strict": s.Strict, "synchronous_node_count": 1,
-		"postgresql": object{"use_slots": s.Slots, "use_pg_rewind": false, "parameters": w.Settings},
+		"synchronous_mode": true, "synchronous_mode_strict": s.Strict, "synchronous_node_count": s.Waited,
+		"postgresql": object{"use_slots": s.Slots, "use_pg_rewind": s.Rewind, "parameters": w.Settings},
 	}
 }

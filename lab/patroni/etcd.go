@@ -30,23 +30,8 @@ func clientAddrs(own lab.Place) []string {
 
 // raiseEtcd starts three voters and waits until each knows the leader.
 func (c *Cluster) raiseEtcd(ctx context.Context) error {
-	var cluster []string
 	for _, p := range lab.Sites() {
-		cluster = append(cluster, fmt.Sprintf("%s=http://%s", p, peerAddr(p)))
-	}
-	for _, p := range lab.Sites() {
-		dir := c.lab.At(p, "etcd")
-		if err := lab.Own(dir, etcdUser, 0o700); err != nil {
-			return err
-		}
-		peer, client := "http://"+peerAddr(p), "http://"+clientAddr(p)
-		_, err := c.lab.StartJob(lab.Job{Place: p, User: etcdUser, Dir: dir, Log: string(p) + "-etcd", Args: []string{etcdProgram,
-			"--name", string(p), "--data-dir", dir + "/data",
-			"--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer, "--listen-client-urls", client, "--advertise-client-urls", client,
-			"--initial-cluster", strings.Join(cluster, ","), "--initial-cluster-state", "new", "--initial-cluster-token", c.lab.NS(p)[:len(c.lab.NS(p))-len(p)],
-			fmt.Sprintf("--heartbeat-interval=%d", c.settings.Heartbeat.Milliseconds()), fmt.Sprintf("--election-timeout=%d", c.settings.Election.Milliseconds()),
-			"--logger=zap", "--log-level=warn"}})
-		if err != nil {
+		if err := c.startVoter(p); err != nil {
 			return err
 		}
 	}
@@ -54,6 +39,26 @@ func (c *Cluster) raiseEtcd(ctx context.Context) error {
 		_, err := c.EtcdLeader(ctx)
 		return err
 	})
+}
+
+// startVoter starts a site's etcd: a new one, or the one whose data lie there.
+func (c *Cluster) startVoter(p lab.Place) error {
+	var cluster []string
+	for _, p := range lab.Sites() {
+		cluster = append(cluster, fmt.Sprintf("%s=http://%s", p, peerAddr(p)))
+	}
+	dir := c.lab.At(p, "etcd")
+	if err := lab.Own(dir, etcdUser, 0o700); err != nil {
+		return err
+	}
+	peer, client := "http://"+peerAddr(p), "http://"+clientAddr(p)
+	_, err := c.lab.StartJob(lab.Job{Place: p, User: etcdUser, Dir: dir, Log: string(p) + "-etcd", Args: []string{etcdProgram,
+		"--name", string(p), "--data-dir", dir + "/data",
+		"--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer, "--listen-client-urls", client, "--advertise-client-urls", client,
+		"--initial-cluster", strings.Join(cluster, ","), "--initial-cluster-state", "new", "--initial-cluster-token", c.lab.NS(p)[:len(c.lab.NS(p))-len(p)],
+		fmt.Sprintf("--heartbeat-interval=%d", c.settings.Heartbeat.Milliseconds()), fmt.Sprintf("--election-timeout=%d", c.settings.Election.Milliseconds()),
+		"--logger=zap", "--log-level=warn"}})
+	return err
 }
 
 // voter is what one etcd says of itself.

@@ -28,6 +28,8 @@ type Settings struct {
 	LoopWait     int           `json:"loop_wait"`     // seconds between two looks
 	RetryTimeout int           `json:"retry_timeout"` // seconds that etcd or PostgreSQL may be slow
 	Strict       bool          `json:"synchronous_mode_strict"`
+	Waited       int           `json:"synchronous_node_count"`
+	Rewind       bool          `json:"use_pg_rewind"`
 	Slots        bool          `json:"use_slots"` // without them followers rest on wal_keep_size, as haechi's do
 	Heartbeat    time.Duration `json:"etcd_heartbeat_ns"`
 	Election     time.Duration `json:"etcd_election_ns"`
@@ -36,20 +38,28 @@ type Settings struct {
 // Defaults are those that Patroni and etcd come with. Only synchronous_mode is
 // added: without it acknowledged writes may be lost.
 func Defaults() Settings {
-	return Settings{"defaults", 30, 10, 10, false, true, 100 * time.Millisecond, time.Second}
+	return Settings{"defaults", 30, 10, 10, false, 1, false, true, 100 * time.Millisecond, time.Second}
 }
 
 // Tightest are the smallest values that Patroni accepts, over an etcd with the
 // same ticks as haechi's in its profile fast, and without slots: a new leader makes
 // them in its next round, and followers wait for that.
 func Tightest() Settings {
-	return Settings{"tightest", 20, 1, 3, true, false, 25 * time.Millisecond, 250 * time.Millisecond}
+	return Settings{"tightest", 20, 1, 3, true, 1, false, false, 25 * time.Millisecond, 250 * time.Millisecond}
+}
+
+// Returning are the tightest for the return of a member: by pg_rewind, and with both followers waited
+// for, so that a member that came back is seen to count. With one waited for it would only stand by.
+func Returning() Settings {
+	s := Tightest()
+	s.Name, s.Waited, s.Rewind = "returning", 2, true
+	return s
 }
 
 // String says the settings in Patroni's own words.
 func (s Settings) String() string {
-	return fmt.Sprintf("ttl %d, loop_wait %d, retry_timeout %d, synchronous_mode true, synchronous_mode_strict %v, synchronous_node_count 1, use_slots %v; etcd heartbeat-interval %d, election-timeout %d",
-		s.TTL, s.LoopWait, s.RetryTimeout, s.Strict, s.Slots, s.Heartbeat.Milliseconds(), s.Election.Milliseconds())
+	return fmt.Sprintf("ttl %d, loop_wait %d, retry_timeout %d, synchronous_mode true, synchronous_mode_strict %v, synchronous_node_count %d, use_pg_rewind %v, use_slots %v; etcd heartbeat-interval %d, election-timeout %d",
+		s.TTL, s.LoopWait, s.RetryTimeout, s.Strict, s.Waited, s.Rewind, s.Slots, s.Heartbeat.Milliseconds(), s.Election.Milliseconds())
 }
 
 // Programs of Debian's packages.
@@ -182,7 +192,7 @@ func (c *Cluster) Leader(ctx context.Context) (lab.Place, error) {
 	return "", fmt.Errorf("nobody leads: %w", errors.Join(errs...))
 }
 
-// Settled waits until both followers stream and one of them holds every write
+// Settled waits until both followers stream, and as many of them as the settings say hold every write
 // before the client hears of it.
 func (c *Cluster) Settled(ctx context.Context) error {
 	return until(ctx, time.Minute, func(ctx context.Context) error {
@@ -191,8 +201,12 @@ func (c *Cluster) Settled(ctx context.Context) error {
 			return err
 		}
 		rows, err := c.lab.SQL(ctx, leader, "postgres", "SELECT sync_state FROM pg_stat_replication WHERE state = 'streaming' ORDER BY 1")
-		if err == nil && fmt.Sprint(rows) != "[[async] [sync]]" {
-			err = fmt.Errorf("followers that stream: %v, not one sync and one async", rows)
+		want := [][]string{{"async"}, {"sync"}}
+		if c.settings.Waited == 2 {
+			want[0] = want[1]
+		}
+		if err == nil && fmt.Sprint(rows) != fmt.Sprint(want) {
+			err = fmt.Errorf("followers that stream: %v, not %v", rows, want)
 		}
 		return err
 	})

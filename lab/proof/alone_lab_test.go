@@ -23,8 +23,7 @@ func alone(o *lab.Options) { o.Alone = true }
 func TestPrimaryGoesOnAloneUnderAMandate(t *testing.T) {
 	w := raise(t, "fast", alone)
 	f := w.under(func() lab.Proof {
-		p := w.must(w.KillProcess(t.Context(), lab.Ansan, lab.RolePostgres))
-		w.must(w.KillProcess(t.Context(), lab.Anyang, lab.RolePostgres))
+		p := w.downFor(others(lab.Pangyo)...)
 		w.ended(lab.Pangyo, 20*time.Second, p.At, "go-alone", run.StatusDone)
 		goesOn := func() error { return w.more(lab.Pangyo, time.Second) }
 		w.eventually(10*time.Second, "messages are acknowledged", goesOn)
@@ -37,6 +36,7 @@ func TestPrimaryGoesOnAloneUnderAMandate(t *testing.T) {
 		}
 		for _, q := range others(lab.Pangyo) {
 			w.must(w.StartDatabase(t.Context(), q))
+			w.must(w.Continue(t.Context(), q, lab.RoleAgent))
 		}
 		w.ended(lab.Pangyo, 30*time.Second, p.At, "end-alone", run.StatusDone)
 		w.shows(lab.Pangyo, 20*time.Second, "that others acknowledge again", func(n web.Now) bool {
@@ -54,8 +54,7 @@ func TestPrimaryGoesOnAloneUnderAMandate(t *testing.T) {
 // The primary that went on alone dies: nobody is promoted, and people are told what is at stake.
 func TestPrimaryThatIsAloneIsNotReplaced(t *testing.T) {
 	w := raise(t, "fast", alone)
-	p := w.must(w.KillProcess(t.Context(), lab.Ansan, lab.RolePostgres))
-	w.must(w.KillProcess(t.Context(), lab.Anyang, lab.RolePostgres))
+	p := w.downFor(others(lab.Pangyo)...)
 	w.ended(lab.Pangyo, 20*time.Second, p.At, "go-alone", run.StatusDone)
 	w.eventually(10*time.Second, "one more is written", func() error {
 		_, err := w.SQL(t.Context(), lab.Pangyo, "talk", "CREATE TABLE IF NOT EXISTS only_here (n int)")
@@ -64,6 +63,7 @@ func TestPrimaryThatIsAloneIsNotReplaced(t *testing.T) {
 	w.must(w.KillProcess(t.Context(), lab.Pangyo, lab.RolePostgres))
 	for _, q := range others(lab.Pangyo) {
 		w.must(w.StartDatabase(t.Context(), q))
+		w.must(w.Continue(t.Context(), q, lab.RoleAgent))
 	}
 	w.eventually(20*time.Second, "the journal says that nobody is promoted, and why", func() error {
 		all, err := w.journalOf(lab.Ansan)

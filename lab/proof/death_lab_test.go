@@ -57,11 +57,12 @@ func (w world) follow(ctx context.Context, p lab.Place) <-chan run.Event {
 	return out
 }
 
-// order has a person order something, and returns at once with the run's name.
+// order has a person order something, and returns at once with the run's name. What is refused since a run is open about
+// the same, a comparison for example, is ordered again.
 func (w world) order(args ...string) run.ID {
 	w.Helper()
 	var out string
-	w.eventually(20*time.Second, fmt.Sprintf("haechi %v is taken", args), func() (err error) {
+	w.eventually(time.Minute, fmt.Sprintf("haechi %v is taken", args), func() (err error) {
 		out, err = w.Haechi(w.Context(), append(args, "--no-wait", "--output", "json")...)
 		if err != nil && strings.Contains(err.Error(), "it may have happened") {
 			w.Fatal(err) // asking again could do it twice
@@ -111,7 +112,7 @@ func (w world) at(want func(run.Event, plan.Verb) bool, hit func(driver lab.Plac
 		w.Fatal(err)
 	}
 	driver := w.driver(lab.Sites()...)
-	ctx, cancel := context.WithTimeout(w.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(w.Context(), 90*time.Second)
 	defer cancel()
 	events := w.follow(ctx, others(driver)[0])
 	id = w.order("evacuate", string(from))
@@ -251,13 +252,15 @@ func TestDriverKilledAfterEachEvent(t *testing.T) {
 // serving lets a site that was emptied answer users again, and waits until everything is as it should be.
 func (w world) serving(p lab.Place) {
 	w.Helper()
-	w.shows(p, 30*time.Second, "everything up", func(n web.Now) bool {
+	w.shows(p, 2*time.Minute, "everything up", func(n web.Now) bool {
 		return allUp(n) && n.Quorum.Have && n.Stores[0].Writes == web.WritesAcknowledged && len(n.Stores[0].Unmet) == 0 && !slices.ContainsFunc(n.Runs, web.Run.Open)
 	})
 	if got, err := w.names(others(p)[0]); err == nil && slices.Contains(got, p) {
 		return
 	}
-	w.order("serve", string(p))
+	if r := w.finishes(others(p)[0], w.order("serve", string(p)), time.Minute); r.Status() != run.StatusDone {
+		w.Fatalf("serve %s: %s", p, r.Closed)
+	}
 	w.sends(others(p)[0], 20*time.Second, lab.Sites()...)
 }
 
@@ -359,6 +362,7 @@ func TestAllTowersRestarted(t *testing.T) {
 	if _, err := w.Haechi(t.Context(), "hold", "--why", "so that there is a hold"); err != nil {
 		t.Fatal(err)
 	}
+	w.shows(lab.Pangyo, 2*time.Minute, "no run", func(n web.Now) bool { return len(n.Holds) > 0 && !slices.ContainsFunc(n.Runs, web.Run.Open) })
 	all := w.records(lab.Pangyo, "estate", "armed/", "holds/", "stores/", "withdrawn/", "intents/")
 	restart()
 	w.shows(lab.Pangyo, 30*time.Second, "everything up", up)

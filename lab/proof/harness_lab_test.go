@@ -63,12 +63,12 @@ func raise(t *testing.T, profile string, change ...func(*lab.Options)) world {
 	return w
 }
 
-// sound waits until a lab that was raised has come to rest: everything is up, level and
+// sound waits until a lab that was raised, or hurt and healed, has come to rest: everything is up, level and
 // streams, no premise fails and no run is open.
 func (w world) sound() {
 	w.Helper()
 	for _, p := range lab.Sites() {
-		w.shows(p, 30*time.Second, "a sound lab", func(n web.Now) bool {
+		w.shows(p, 2*time.Minute, "a sound lab", func(n web.Now) bool {
 			open := slices.ContainsFunc(n.Runs, web.Run.Open)
 			blind := slices.ContainsFunc(n.Observers, func(o web.Observer) bool { return o.SilentMS < 0 || o.SilentMS > 1000 })
 			return allUp(n) && !open && !blind && len(n.Observers) == 2 && n.Quorum.Have && len(n.Armed) > 0 && len(n.Stores) == 1 && len(n.Stores[0].Unmet) == 0 && n.Stores[0].Writes == web.WritesAcknowledged

@@ -102,7 +102,7 @@ func TestFireDuringAnEvacuation(t *testing.T) {
 				return p
 			}, gone(c.burn), func(t *trial.Trial) { t.Patience = 60 * time.Second })
 			w.served(f)
-			w.eventually(20*time.Second, "every run has ended", func() error {
+			w.eventually(4*time.Minute, "every run has ended, also one that brings the site back", func() error {
 				for _, r := range mustRuns(w, others(c.burn)[0], time.Time{}) {
 					if r.Closed == "" {
 						return errors.New(tell([]tale{r}))

@@ -15,6 +15,7 @@ import (
 
 // Page is what a tower shows to anybody in its site, as far as trials read it.
 type Page struct {
+	At     time.Time `json:"at"`
 	Driver struct {
 		Tower string `json:"tower"`
 	} `json:"driver"`
@@ -38,6 +39,9 @@ type Page struct {
 			State string `json:"state"`
 		} `json:"servers"`
 	} `json:"names"`
+	Missing []struct {
+		Text string `json:"text"`
+	} `json:"missing"`
 	Runs    []PageRun `json:"runs"`
 	Journal []struct {
 		Seq  uint64    `json:"seq"`
@@ -56,10 +60,18 @@ type PageStore struct {
 	Any     int      `json:"any"`
 	Writes  string   `json:"writes"`
 	Unmet   []string `json:"unmet"`
+
+	Verified time.Time `json:"verified"`
+	Differs  string    `json:"differs"`
+
 	Members []struct {
 		ID        string `json:"id"`
 		Role      string `json:"role"`
 		Streaming bool   `json:"streaming"`
+		Jobs      []struct {
+			What  string `json:"what"`
+			Phase string `json:"phase"`
+		} `json:"jobs"`
 	} `json:"members"`
 }
 
@@ -85,6 +97,51 @@ type PageStep struct {
 	Started   time.Time `json:"started"`
 	Seconds   float64   `json:"seconds"`
 	Note      string    `json:"note"`
+}
+
+// End is when a step ended, or how far it was when the page was read.
+func (s PageStep) End() time.Time {
+	return s.Started.Add(time.Duration(s.Seconds * float64(time.Second)))
+}
+
+// At is the step that a run is at.
+func (r PageRun) At() string {
+	for _, s := range r.Steps {
+		if s.State != "done" && s.State != "waiting" {
+			return fmt.Sprintf("step %d %s %s (%s) %s", s.ID, s.Verb, s.Component, s.State, s.Note)
+		}
+	}
+	return "no step"
+}
+
+// store finds a store.
+func (n Page) store(id string) (PageStore, error) {
+	for _, s := range n.Stores {
+		if s.ID == id {
+			return s, nil
+		}
+	}
+	return PageStore{}, fmt.Errorf("the page shows no store %s", id)
+}
+
+// up says whether a site is believed to be up.
+func (n Page) up(p lab.Place) bool {
+	for _, s := range n.Sites {
+		if s.ID == string(p) {
+			return s.State == "up"
+		}
+	}
+	return false
+}
+
+// latest is the newest run of a kind and subject that began after an instant.
+func (n Page) latest(kind, subject string, after time.Time) (out PageRun, ok bool) {
+	for _, r := range n.Runs {
+		if r.Kind == kind && r.Subject == subject && r.Started.After(after) && r.Started.After(out.Started) {
+			out, ok = r, true
+		}
+	}
+	return out, ok
 }
 
 // pageAddr is where a tower shows its page, inside its own site.

@@ -39,6 +39,11 @@ type Trial struct {
 
 	// Fault breaks something, or orders a move, and says when it happened.
 	Fault func(context.Context) (lab.Proof, error)
+	// After happens once all are served again, while the clients go on; nil: nothing. What it brings back of
+	// a site that was gone is asked and judged like the others.
+	After func(context.Context) error
+	// Tally gets what the clients saw, at the end; may be nil.
+	Tally func(talk.Tally)
 	// Watch hears everything that the load reports, while it happens; may be nil.
 	Watch func(talk.Event)
 	// Say hears what the trial does, for people; may be nil.
@@ -94,7 +99,7 @@ func (t Trial) Run(ctx context.Context) (Figures, error) {
 }
 
 // shoot has the load run around the fault, from its first message to its last.
-func (t Trial) shoot(ctx context.Context, dir string, f *Figures) error {
+func (t *Trial) shoot(ctx context.Context, dir string, f *Figures) error {
 	log, acks := filepath.Join(dir, "load.log"), filepath.Join(dir, "acks")
 	events := newFeed(t.Watch)
 	load, err := t.startLoad(log, acks, events)
@@ -135,7 +140,7 @@ func (t Trial) startLoad(log, acks string, to io.Writer) (*lab.Running, error) {
 
 // hurt waits until messages flow, does the fault, and waits until all clients
 // are served again.
-func (t Trial) hurt(ctx context.Context, load *lab.Running, events *feed, f *Figures) error {
+func (t *Trial) hurt(ctx context.Context, load *lab.Running, events *feed, f *Figures) error {
 	flows := func(all []talk.Event) bool { return steady(all, int(t.Warm/slice), t.Rate) }
 	if !events.await(ctx, t.Warm+30*time.Second, load.Done(), flows) {
 		all, _ := events.seen()
@@ -162,6 +167,13 @@ func (t Trial) hurt(ctx context.Context, load *lab.Running, events *feed, f *Fig
 	}
 	if err := pause(ctx, t.Settle); err != nil {
 		return err
+	}
+	if t.After != nil {
+		if err := t.After(ctx); err != nil {
+			f.Trouble = append(f.Trouble, err.Error())
+		} else {
+			t.Gone = false
+		}
 	}
 	if !events.await(ctx, time.Minute, load.Done(), func(all []talk.Event) bool { return total(all) >= t.Least }) {
 		f.Trouble = append(f.Trouble, fmt.Sprintf("fewer than %d messages were acknowledged", t.Least))
@@ -196,6 +208,9 @@ func (t Trial) weigh(ctx context.Context, log string, f *Figures) error {
 		return fmt.Errorf("trial: %w", err)
 	}
 	f.measure(y)
+	if t.Tally != nil {
+		t.Tally(y)
+	}
 	alive := t.alive()
 	within, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()

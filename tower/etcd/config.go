@@ -25,10 +25,12 @@ import (
 type Config struct {
 	Name    string
 	DataDir string
-	// PeerListen and the values of InitialCluster are host:port. InitialCluster
-	// holds every voter, this one too, and matters on the first start only.
+	// PeerListen and the values of InitialCluster are host:port. InitialCluster holds
+	// every tower that may ever be a member, this one too.
 	PeerListen     string
 	InitialCluster map[string]string
+	// Voters are those of them that vote from a first start on; nil: all. See [Prepare].
+	Voters []string
 	// ClientListen is host:port of a listener for etcdctl, behind mutual TLS. Empty
 	// means none; haechi itself needs none.
 	ClientListen string
@@ -54,7 +56,7 @@ var (
 // writes three keys, so the quota holds several hundred thousand entries.
 const (
 	quotaBytes      = 512 << 20
-	maxRequestBytes = 1536 << 10 // an estate is the largest thing that is written
+	maxRequestBytes = 8 << 20 // a run over hundreds of stores, which is written at once, is the largest thing
 	// What begins together is written together: a run over hundreds of stores, or a new line of the records. etcd's own
 	// 128 operations would bear about 40 stores; the bytes above are what bounds it here.
 	maxOperations   = 8192
@@ -126,7 +128,10 @@ func (c Config) embedded() *embed.Config {
 	e.InitialClusterToken = "haechi"
 	e.ListenPeerUrls = []url.URL{c.url(c.PeerListen)}
 	e.AdvertisePeerUrls = []url.URL{c.url(c.InitialCluster[c.Name])}
-	e.InitialCluster = c.initialCluster()
+	e.InitialCluster = c.urls(c.first())
+	// Who may become a member, and when one may leave, core/seats says. etcd's own check refuses even a
+	// learner while one of three is away, which is when one is needed.
+	e.StrictReconfigCheck = false
 	e.ListenClientUrls, e.AdvertiseClientUrls = nil, nil
 	if c.ClientListen != "" {
 		e.ListenClientUrls = []url.URL{c.url(c.ClientListen)}
@@ -155,13 +160,26 @@ func (c Config) url(addr string) url.URL {
 	return url.URL{Scheme: "http", Host: addr}
 }
 
-func (c Config) initialCluster() string {
-	var members []string
-	for _, name := range c.names() {
-		u := c.url(c.InitialCluster[name])
-		members = append(members, name+"="+u.String())
+// first are the members of a first start, by name.
+func (c Config) first() map[string]string {
+	if c.Voters == nil {
+		return c.InitialCluster
 	}
-	return strings.Join(members, ",")
+	out := map[string]string{}
+	for _, name := range c.Voters {
+		out[name] = c.InitialCluster[name]
+	}
+	return out
+}
+
+// urls writes members as etcd wants them.
+func (c Config) urls(members map[string]string) string {
+	var out []string
+	for _, name := range slices.Sorted(maps.Keys(members)) {
+		u := c.url(members[name])
+		out = append(out, name+"="+u.String())
+	}
+	return strings.Join(out, ",")
 }
 
 // tlsInfo lets only the towers of this cluster in, by the common name of their

@@ -10,6 +10,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/haechi/haechi/tower/etcd"
 	"github.com/haechi/haechi/tower/state/etcdtest"
 )
 
@@ -24,6 +25,7 @@ func TestFullDisk(t *testing.T) {
 	})
 	c := etcdtest.Config(t)
 	c.DataDir, c.Log = filepath.Join(dir, "etcd"), nil
+	must(t, etcd.Prepare(c.DataDir))
 	p := spawn(t, c)
 	p.ask("put")
 	fill(t, filepath.Join(dir, "ballast"))

@@ -24,6 +24,7 @@ func ExternalClient(endpoints []string, f pki.Files) (*clientv3.Client, error) {
 		DialKeepAliveTime:    2 * time.Second,
 		DialKeepAliveTimeout: time.Second,
 		AutoSyncInterval:     0,
+		MaxCallSendMsgSize:   maxRequestBytes + 1<<20, // its own default is 2 MB
 		Logger:               zap.NewNop(),
 	}
 	if f != (pki.Files{}) {

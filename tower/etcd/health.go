@@ -1,9 +1,11 @@
 package etcd
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"syscall"
 	"time"
 
@@ -29,7 +31,8 @@ type Status struct {
 	Applied      uint64
 	DBBytes      int64
 	FreeBytes    uint64 // on the disk of the data directory
-	Members      []string
+	Cluster      uint64 // changes when the cluster is made anew of a snapshot, or by force
+	Seats        []Seat // as this member knows them, sorted by address
 }
 
 // Status returns what the member knows now. It never blocks.
@@ -37,7 +40,7 @@ func (m *Member) Status() Status {
 	s := m.etcd.Server
 	out := Status{
 		ID: uint64(s.MemberID()), LeaderID: uint64(s.Leader()), Term: s.Term(), Applied: s.AppliedIndex(),
-		FreeBytes: freeBytes(m.cfg.DataDir),
+		FreeBytes: freeBytes(m.cfg.DataDir), Cluster: uint64(s.Cluster().ID()),
 	}
 	if m.Failure() == "" {
 		out.DBBytes = s.Backend().Size()
@@ -46,11 +49,12 @@ func (m *Member) Status() Status {
 	}
 	out.HasLeader = out.LeaderID != 0
 	for _, member := range s.Cluster().Members() {
-		out.Members = append(out.Members, member.Name)
+		out.Seats = append(out.Seats, Seat{ID: uint64(member.ID), Name: member.Name, Addr: hostOf(member.PeerURLs), Learner: member.IsLearner})
 		if member.ID == types.ID(out.LeaderID) {
 			out.Leader = member.Name
 		}
 	}
+	slices.SortFunc(out.Seats, func(a, b Seat) int { return cmp.Compare(a.Addr, b.Addr) })
 	return out
 }
 

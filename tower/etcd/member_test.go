@@ -61,6 +61,7 @@ func cluster(t testing.TB, n int) []etcd.Config {
 			Name: name, DataDir: filepath.Join(dir, name, "etcd"), PeerListen: all[name], InitialCluster: all,
 			Heartbeat: etcd.Fast.Heartbeat, Election: etcd.Fast.Election, TLS: f,
 		})
+		must(t, etcd.Prepare(out[i].DataDir))
 	}
 	return out
 }
@@ -125,8 +126,8 @@ func TestThreeAgreeOverMutualTLS(t *testing.T) {
 	if len(got.Kvs) != 1 {
 		t.Fatal("the second member does not have it")
 	}
-	if s := b.Status(); len(s.Members) != 3 {
-		t.Fatalf("members = %v", s.Members)
+	if s := b.Status(); len(s.Seats) != 3 {
+		t.Fatalf("members = %v", s.Seats)
 	}
 }
 
@@ -167,6 +168,7 @@ func TestWrongConfigurationSaysWhatToDo(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			c := good
 			c.DataDir = t.TempDir()
+			must(t, etcd.Prepare(c.DataDir))
 			tt.spoil(&c)
 			m, err := etcd.Start(t.Context(), c)
 			if err == nil {

@@ -34,6 +34,9 @@ type result struct {
 	took time.Duration
 }
 
+// progress is the kind of a result that is no end: see [driver.Task.Tell].
+const progress run.CommandKind = "progress"
+
 // start starts what was queued. Each attempt sends exactly one result.
 func (c *carrier) start(ctx context.Context) {
 	for _, a := range c.queue {
@@ -41,6 +44,12 @@ func (c *carrier) start(ctx context.Context) {
 		c.flight[a.step.ID] = &attempt{kind: a.kind, cancel: cancel}
 		t, left := c.task(a.step), c.left(a)
 		began := c.x.Now()
+		t.Tell = func(f run.Facts, note string) {
+			select {
+			case c.results <- result{step: a.step.ID, kind: progress, Result: driver.Result{Facts: f, Note: note}}:
+			case <-ctx.Done():
+			}
+		}
 		go func() {
 			defer cancel(nil)
 			ctx, stop := context.WithTimeoutCause(ctx, left, fmt.Errorf("took longer than its limit of %v", left))
@@ -122,6 +131,9 @@ func sleep(ctx context.Context, d time.Duration) bool {
 
 // ended notes what an attempt came to.
 func (c *carrier) ended(res result) error {
+	if res.kind == progress {
+		return c.progressed(res)
+	}
 	delete(c.flight, res.step)
 	s := c.r.Plan.Steps[res.step-1]
 	ev := run.Event{Kind: run.Ended, Step: res.step, Outcome: res.Outcome, Facts: res.Facts, Why: why(res), Took: estate.Duration(res.took)}
@@ -138,6 +150,14 @@ func (c *carrier) ended(res result) error {
 		return err
 	}
 	return c.question(s, res)
+}
+
+// progressed notes how far a step is that goes on, unless nobody asks any more.
+func (c *carrier) progressed(res result) error {
+	if c.r.Steps[res.step-1].State != run.Doing {
+		return nil
+	}
+	return c.note(run.Event{Kind: run.Progressed, Step: res.step, Facts: res.Facts, Why: res.Note})
 }
 
 // why is what the journal says of an attempt.
@@ -169,6 +189,10 @@ func (c *carrier) question(s plan.Step, res result) error {
 // before writes down, with the begin of a step, what the step may weaken: a crash in the
 // middle must not leave a weaker rule in force than the record says.
 func (c *carrier) before(s plan.Step) {
+	if s.Verb == plan.Announce {
+		c.change.Answers = append(c.change.Answers, Answer{Name: estate.NameID(s.Component), Site: s.Site, Out: true, Part: true})
+		return
+	}
 	id := estate.StoreID(s.Component)
 	rec, ok := c.stores[id]
 	if !ok {
@@ -178,14 +202,20 @@ func (c *carrier) before(s plan.Step) {
 	case plan.Alone:
 		c.prior[s.ID] = rec
 		rec.Alone, rec.LeastAny = true, 0
-	case plan.Return: // it will be listed: one more that may help to acknowledge
-		rec.Sync = slices.Clone(rec.Sync)
+	case plan.Return: // it will be listed: one more that may help to acknowledge, and that counts once it surely is
+		rec.Sync, rec.Former = slices.Clone(rec.Sync), slices.Clone(rec.Former)
 		for _, m := range s.Members {
-			if id := estate.MemberID(m); !slices.Contains(rec.Sync, id) && id != rec.Primary {
-				rec.Sync = append(rec.Sync, id)
+			id := estate.MemberID(m)
+			if slices.Contains(rec.Sync, id) || id == rec.Primary {
+				continue
+			}
+			rec.Sync = append(rec.Sync, id)
+			if !slices.Contains(rec.Former, id) {
+				rec.Former = append(rec.Former, id)
 			}
 		}
 		slices.Sort(rec.Sync)
+		slices.Sort(rec.Former)
 	default:
 		return
 	}
@@ -213,11 +243,34 @@ func (c *carrier) learn(s plan.Step, ev run.Event, res result) {
 	if ev.Outcome != run.Done {
 		return
 	}
-	out := s.Verb == plan.Withdraw
-	if out || s.Verb == plan.Announce {
-		back := ev.Kind == run.UndoEnded
-		c.change.Answers = append(c.change.Answers, Answer{estate.NameID(s.Component), s.Site, out != back})
+	if a, ok := c.answer(s, ev.Kind == run.UndoEnded); ok {
+		c.change.Answers = append(c.change.Answers, a)
 	}
+}
+
+// answer is where a site's answers stand once a step of a name is done, or undone. They are back
+// when the last stage is, and out when the first is taken back; in between they stay on their way.
+func (c *carrier) answer(s plan.Step, undone bool) (Answer, bool) {
+	a := Answer{Name: estate.NameID(s.Component), Site: s.Site, Out: undone}
+	switch s.Verb {
+	case plan.Withdraw:
+		a.Out = !undone
+		return a, true
+	case plan.Announce:
+	default:
+		return a, false
+	}
+	for i, p := range c.r.Steps {
+		other := c.r.Plan.Steps[i]
+		if other.ID == s.ID || other.Verb != plan.Announce || other.Component != s.Component || other.Site != s.Site {
+			continue
+		}
+		done, gone := p.State == run.IsDone, p.State == run.Waiting || p.State == run.Undone
+		if undone && !gone || !undone && !done {
+			return a, false
+		}
+	}
+	return a, true
 }
 
 // intent notes what a run wants of its site when it opens.

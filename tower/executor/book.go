@@ -17,8 +17,8 @@ var (
 	// ErrDeposed: another tower drives under a higher term. Everything stops at once, and
 	// nothing is journaled: what was in flight is in doubt for the next.
 	ErrDeposed = errors.New("another tower drives")
-	// ErrRefused: the Book will never take this append (a run that is closed, settings
-	// that changed since the decision). Trying again is no use.
+	// ErrRefused: the Book will never take this append (a run that is closed, settings or a
+	// record that changed since the decision). Trying again is no use.
 	ErrRefused = errors.New("refused")
 	// ErrNotCarried: this executor does not carry the run.
 	ErrNotCarried = errors.New("the run is not carried here")
@@ -49,6 +49,9 @@ type Book interface {
 type Change struct {
 	// Stores replaces records. Next is kept by the Book: it never falls.
 	Stores map[estate.StoreID]situation.Store
+	// Was are the same records as they stood when this change was thought of, but for Next. A Book whose
+	// record is another by now refuses the append, since what another run wrote would be lost.
+	Was map[estate.StoreID]situation.Store
 	// Next raises the highest epoch handed out, and leaves the rest of the record alone.
 	Next    map[estate.StoreID]uint64
 	Intents map[estate.SiteID]situation.Intent
@@ -64,7 +67,9 @@ type Change struct {
 type Answer struct {
 	Name estate.NameID
 	Site estate.SiteID
-	Out  bool
+	Out  bool // of what resolvers may be told everywhere
+	// Part, with Out: they are on their way back, so that some name servers may give them.
+	Part bool
 }
 
 // Empty says that nothing changes.

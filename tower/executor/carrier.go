@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"time"
@@ -27,6 +28,7 @@ type carrier struct {
 	term   uint64
 	estate estate.Estate
 	stores map[estate.StoreID]situation.Store // records of the plan's stores, as this run leaves them
+	agreed map[estate.StoreID]situation.Store // the same as they were read, or written by this run last
 	prior  map[int]situation.Store            // what a record was before a step that may weaken it
 	// salvages are those that the plan's steps name, or have made.
 	salvages map[string]situation.Salvage
@@ -72,7 +74,7 @@ type request struct {
 
 // carrier returns an empty one.
 func (x *Executor) carrier(term uint64, e estate.Estate) *carrier {
-	return &carrier{x: x, term: term, estate: e, stores: map[estate.StoreID]situation.Store{}, prior: map[int]situation.Store{}, salvages: map[string]situation.Salvage{},
+	return &carrier{x: x, term: term, estate: e, stores: map[estate.StoreID]situation.Store{}, agreed: map[estate.StoreID]situation.Store{}, prior: map[int]situation.Store{}, salvages: map[string]situation.Salvage{},
 		flight: map[int]*attempt{}, results: make(chan result), requests: make(chan request), gone: make(chan struct{})}
 }
 
@@ -97,7 +99,7 @@ func (c *carrier) readStores(ctx context.Context, p plan.Plan) error {
 		if err != nil {
 			return fmt.Errorf("record of %s: %w", id, err)
 		}
-		c.stores[id] = rec
+		c.stores[id], c.agreed[id] = rec, rec
 	}
 	return nil
 }
@@ -178,8 +180,9 @@ func (c *carrier) drain(cancel context.CancelCauseFunc) {
 		delete(c.flight, a.step.ID)
 	}
 	for len(c.flight) > 0 {
-		res := <-c.results
-		delete(c.flight, res.step)
+		if res := <-c.results; res.kind != progress {
+			delete(c.flight, res.step)
+		}
 	}
 }
 
@@ -235,7 +238,7 @@ func (c *carrier) obey(cmd run.Command) error {
 	switch cmd.Kind {
 	case run.Do:
 		c.before(s)
-		c.queue = append(c.queue, act{run.Do, s, pauseBefore(p.Tries)})
+		c.queue = append(c.queue, act{run.Do, s, pauseBefore(p.Tries) + calm(s, p.Tries)})
 		c.fly(s.ID, run.Do)
 		return c.note(run.Event{Kind: run.Began, Step: s.ID, Why: fmt.Sprintf("%s %s (%s)", s.Verb, s.Component, s.Reason)})
 	case run.UndoStep:
@@ -323,6 +326,18 @@ const (
 	longPause  = 2 * time.Second
 )
 
+// calmPause is by how much longer each next try of a step waits for which nobody does: its tries are spread so that the
+// agent, or the server, that it needs may start anew meanwhile.
+const calmPause = 3 * time.Second
+
+// calm is what is added to the wait before a try.
+func calm(s plan.Step, tries int) time.Duration {
+	if s.Verb != plan.Return && !s.Verb.Rests() {
+		return 0
+	}
+	return calmPause * time.Duration(min(tries, run.Tries))
+}
+
 // pauseBefore is the wait before a try; the first has none.
 func pauseBefore(tries int) time.Duration {
 	if tries == 0 {
@@ -332,12 +347,18 @@ func pauseBefore(tries int) time.Duration {
 }
 
 // flush writes what was noted. It tries until it knows that it is written, or that it
-// never will be. With nothing noted it does nothing.
+// never will be. With nothing noted it does nothing. Where another run has written one of the records
+// since this carrier read it, the append is refused and the carrier ends: the next one reads the record
+// anew, and looks what became of the step whose end was not written.
 func (c *carrier) flush(ctx context.Context) error {
+	for id := range c.change.Stores {
+		set(&c.change.Was, id, c.agreed[id])
+	}
 	for try := 0; len(c.pending) > 0; try++ {
 		err := c.x.Book.Append(ctx, c.term, c.pending, c.change)
 		switch {
 		case err == nil:
+			maps.Copy(c.agreed, c.change.Stores)
 			c.pending, c.change = nil, Change{}
 		case errors.Is(err, ErrDeposed), errors.Is(err, ErrRefused), ctx.Err() != nil:
 			return fmt.Errorf("append: %w", err)

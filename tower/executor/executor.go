@@ -230,6 +230,9 @@ func (x *Executor) load(ctx context.Context, id run.ID, term uint64) (*carrier, 
 	if r.Closed != "" {
 		return c, nil
 	}
+	if err := r.Plan.Carried(); err != nil {
+		return nil, err
+	}
 	if c.estate, err = x.Book.Estate(ctx, r.Estate); err != nil {
 		return nil, fmt.Errorf("estate version %d: %w", r.Estate, err)
 	}

@@ -42,7 +42,7 @@ func newHouse(t *testing.T, stores ...estate.StoreID) *house {
 func (h *house) tower(name string) *executor.Executor {
 	h.t.Helper()
 	x, err := executor.New(executor.Config{Tower: name, Book: h.book, Now: time.Now, Log: slog.New(slog.DiscardHandler),
-		Drivers: map[string]driver.Driver{"postgres": h.world, plan.DNS: h.world}})
+		Drivers: map[string]driver.Driver{"postgres": h.world, plan.DNS: h.world, plan.EstateDriver: h.world}})
 	if err != nil {
 		h.t.Fatal(err)
 	}

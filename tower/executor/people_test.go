@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/haechi/haechi/core/estate"
 	"github.com/haechi/haechi/core/plan"
 	"github.com/haechi/haechi/core/run"
 	"github.com/haechi/haechi/core/situation"
@@ -297,5 +298,60 @@ func TestIndependentStoresMoveTogether(t *testing.T) {
 			t.Fatal(err)
 		}
 		h.closedWith(id, "done")
+	})
+}
+
+// A salvage is given up by as many people as accept-data-loss names; who they are stands in its record,
+// and what was decided is not undone by a run that finds it again.
+func TestASalvageIsGivenUpByThoseWhomPolicyNames(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, "talk-db")
+		found := situation.Salvage{ID: "r-000001-pangyo", Store: "talk-db", State: situation.SalvageOpen, Rows: 2}
+		h.book.Found(found)
+		h.on("discard", func(_ context.Context, task driver.Task) (driver.Result, error) {
+			rec := task.Salvage
+			who := task.Facts[run.FactAccepted+string(plan.Discard)]
+			if who == "" {
+				return driver.Result{Outcome: run.NotDone, Note: "2 rows", Ask: "2 rows are given up"}, nil
+			}
+			rec.State, rec.By = situation.SalvageDiscarded, strings.Split(who, ",")
+			return driver.Result{Outcome: run.Done, Salvage: &rec}, nil
+		})
+		stores := map[estate.StoreID]situation.Store{}
+		stores["talk-db"], _ = h.book.Store(t.Context(), "talk-db")
+		p, err := plan.Make(plan.Input{Estate: h.estate, Stores: stores, Kind: plan.GiveUp, Subject: "talk-db", Choice: plan.Choice{Salvage: found, By: "kim"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		x := h.tower("tower-ansan")
+		id, err := x.Open(t.Context(), 1, executor.Opening{Plan: p, Estate: h.estate, Version: 1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		end := background(t.Context(), x, id, 1)
+		synctest.Wait()
+		if q := h.read(id).Questions()[1]; q.People != 2 || !q.Accepts {
+			t.Fatalf("nobody was asked: %s", h.read(id))
+		}
+		for _, person := range []string{"kim", "kim", "lee"} {
+			synctest.Wait()
+			if s, _ := h.book.Salvage(t.Context(), found.ID); s.State != situation.SalvageOpen {
+				t.Fatal("one person was enough")
+			}
+			if err := x.Tell(t.Context(), id, executor.Request{Kind: run.Approved, By: person}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := <-end; err != nil {
+			t.Fatal(err)
+		}
+		h.closedWith(id, "done")
+		s, _ := h.book.Salvage(t.Context(), found.ID)
+		if s.State != situation.SalvageDiscarded || !slices.Equal(s.By, []string{"kim", "lee"}) {
+			t.Errorf("%+v", s)
+		}
+		if again := found.Over(s); again.State != situation.SalvageDiscarded {
+			t.Errorf("%+v", again)
+		}
 	})
 }

@@ -152,7 +152,7 @@ func (x *Executor) replace(ctx context.Context, term uint64, wound []*carrier, p
 // again is a new carrier of the same run, where that one has nothing in flight.
 func (c *carrier) again() *carrier {
 	next := c.x.carrier(c.term, c.estate)
-	next.r, next.stores, next.salvages = c.r, maps.Clone(c.stores), maps.Clone(c.salvages)
+	next.r, next.stores, next.agreed, next.salvages = c.r, maps.Clone(c.stores), maps.Clone(c.agreed), maps.Clone(c.salvages)
 	return next
 }
 

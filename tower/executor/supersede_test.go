@@ -270,6 +270,58 @@ func TestSupersedeARunThatNobodyCarries(t *testing.T) {
 	})
 }
 
+// The tower dies when a run is wound up and before its successor is open. Whoever drives next carries the run, which lets go
+// of its store, and winds it up once more: at no time are two runs open.
+func TestCrashWhileSupersedingLeavesOneRunOpen(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, "talk-db")
+		first := h.tower("tower-ansan")
+		old, end := blockedAt(h, first, "choose")
+		next := executor.Successor{Takes: []string{"talk-db", "talk.example."}, Plan: func(context.Context) (executor.Opening, error) {
+			h.book.Depose(2)
+			return h.opening(plan.LoseSite, "pangyo"), nil
+		}}
+		if _, err := first.Supersede(t.Context(), 1, []run.ID{old}, next); !errors.Is(err, executor.ErrDeposed) {
+			t.Fatalf("err = %v", err)
+		}
+		<-end
+
+		letting := make(chan struct{})
+		h.on(string(plan.Unseal), func(context.Context, driver.Task) (driver.Result, error) {
+			close(letting)
+			time.Sleep(300 * time.Millisecond)
+			return driver.Result{}, nil
+		})
+		x := h.tower("tower-anyang")
+		carried := background(t.Context(), x, old, 2)
+		<-letting
+		id, err := x.Supersede(t.Context(), 2, []run.ID{old}, next)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := <-carried; err != nil {
+			t.Fatal(err)
+		}
+		if err := x.Carry(t.Context(), id, 2); err != nil {
+			t.Fatal(err)
+		}
+		h.closedWith(old, "superseded")
+		h.closedWith(id, "done")
+		open := map[run.ID]bool{}
+		for _, ev := range h.book.Events() {
+			switch ev.Kind {
+			case run.Opened:
+				open[ev.Run] = true
+			case run.Closed:
+				delete(open, ev.Run)
+			}
+			if len(open) > 1 {
+				t.Fatalf("two runs are open at once: %v", open)
+			}
+		}
+	})
+}
+
 // Whoever carries all open runs finds the old one open until its successor is: that must
 // not claim it in between.
 func TestNobodyClaimsARunThatIsHandedOver(t *testing.T) {

@@ -62,6 +62,10 @@ func knock(ctx context.Context, address string) (map[string]string, error) {
 type member struct {
 	spare[session]
 	plain atomic.Bool // it was last signed in to without TLS, where the connection string allows it
+
+	mu     sync.Mutex // guards what follows
+	canary string     // as it was read last; empty: there is none that may be read
+	due    time.Time  // when it is read next
 }
 
 // session is a connection that was signed in.
@@ -85,7 +89,7 @@ const inRecovery = "SELECT pg_is_in_recovery()"
 func (m *member) askRole(ctx context.Context, address, conninfo string) (map[string]string, error) {
 	if s, ok := m.take(); ok {
 		facts, err := s.role(ctx)
-		m.back(s, err == nil)
+		m.back(s, err == nil && m.addCanary(ctx, s, facts))
 		if err == nil || late(ctx, err) {
 			return facts, err
 		}
@@ -94,19 +98,91 @@ func (m *member) askRole(ctx context.Context, address, conninfo string) (map[str
 }
 
 func (s session) role(ctx context.Context) (map[string]string, error) {
-	if err := until(ctx, s.Conn()); err != nil {
-		return nil, err
-	}
-	// The deadline ends it; watching the context as well would cost more than the question.
-	results, err := s.Exec(context.WithoutCancel(ctx), inRecovery).ReadAll()
+	rows, err := s.rows(ctx, inRecovery)
 	if err != nil {
 		return nil, err
 	}
 	role := situation.RolePrimary
-	if len(results) == 1 && len(results[0].Rows) == 1 && string(results[0].Rows[0][0]) == "t" {
+	if len(rows) == 1 && len(rows[0]) == 1 && rows[0][0] == "t" {
 		role = "follower"
 	}
 	return map[string]string{situation.FactRole: role}, nil
+}
+
+// How often a member's canary is read, and how often it is looked for where there is none, and how long
+// that may take: what was seen of the member counts without it.
+const (
+	canaryEvery  = time.Second
+	canarySeldom = 10 * time.Second
+	canaryTime   = 100 * time.Millisecond
+)
+
+// The canary is looked for before it is read: a question about a table that is not there, or may not be
+// read, would stand in the server's log as an error, again and again.
+const (
+	canaryThere = `SELECT 1 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+  WHERE n.nspname = 'haechi' AND c.relname = 'canary' AND has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT')`
+	canaryNow = `SELECT seq, (extract(epoch FROM at) * 1000)::bigint FROM haechi.canary ORDER BY at DESC LIMIT 1`
+)
+
+// addCanary adds the canary that the member holds, a second old at most, and says whether the session
+// is still good.
+func (m *member) addCanary(ctx context.Context, s session, facts map[string]string) (good bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	good = true
+	if now := time.Now(); !now.Before(m.due) {
+		ctx, cancel := context.WithTimeout(ctx, canaryTime)
+		defer cancel()
+		var err error
+		m.canary, err = s.canary(ctx, m.canary != "")
+		m.due = now.Add(canaryEvery)
+		if m.canary == "" {
+			m.due = now.Add(canarySeldom)
+		}
+		_, answered := errors.AsType[*pgconn.PgError](err)
+		good = err == nil || answered
+	}
+	if m.canary != "" {
+		facts[situation.FactCanary] = m.canary
+	}
+	return good
+}
+
+// canary reads it where it is there; empty: it is not.
+func (s session) canary(ctx context.Context, there bool) (string, error) {
+	if !there {
+		rows, err := s.rows(ctx, canaryThere)
+		if err != nil || len(rows) == 0 {
+			return "", err
+		}
+	}
+	rows, err := s.rows(ctx, canaryNow)
+	if err != nil || len(rows) != 1 || len(rows[0]) != 2 {
+		return "", err
+	}
+	return rows[0][0] + " " + rows[0][1], nil
+}
+
+// rows asks, within ctx's deadline. That ends it; watching the context as well would cost more than
+// the question.
+func (s session) rows(ctx context.Context, sql string) ([][]string, error) {
+	if err := until(ctx, s.Conn()); err != nil {
+		return nil, err
+	}
+	results, err := s.Exec(context.WithoutCancel(ctx), sql).ReadAll()
+	if err != nil || len(results) != 1 {
+		return nil, err
+	}
+	var out [][]string
+	for _, row := range results[0].Rows {
+		var texts []string
+		for _, v := range row {
+			texts = append(texts, string(v))
+		}
+		out = append(out, texts)
+	}
+	return out, nil
 }
 
 // signIn connects, and returns as soon as the server has said anything. The

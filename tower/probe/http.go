@@ -5,8 +5,10 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/url"
@@ -25,6 +27,7 @@ type page struct {
 	address string // host:port
 	tls     *tls.Config
 	request []byte
+	says    bool // its answer is a JSON object of facts, or empty
 	idle    spare[*httpConn]
 }
 
@@ -55,7 +58,11 @@ func Tower(conf func(tower string) (*tls.Config, error)) Looker {
 		if err != nil {
 			return nil, err
 		}
-		return newPage("https://"+t.Address+Alive, c)
+		p, err := newPage("https://"+t.Address+Alive, c)
+		if err == nil {
+			p.says = true
+		}
+		return p, err
 	})
 }
 
@@ -139,7 +146,13 @@ func (p *page) get(ctx context.Context, c *httpConn) (used, error) {
 	defer resp.Body.Close()
 	heard, facts := time.Now(), map[string]string{}
 	if resp.StatusCode >= http.StatusBadRequest {
-		facts["status"] = strconv.Itoa(resp.StatusCode)
+		facts[situation.FactStatus] = strconv.Itoa(resp.StatusCode)
+	}
+	if p.says && resp.StatusCode == http.StatusOK {
+		var said map[string]string
+		if json.NewDecoder(resp.Body).Decode(&said) == nil { // that it answers counts, whether or not what it says can be read
+			maps.Copy(facts, said)
+		}
 	}
 	if _, err = io.Copy(io.Discard, resp.Body); err != nil && late(ctx, err) {
 		return used{}, &Partly{heard, facts, err}

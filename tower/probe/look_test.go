@@ -109,6 +109,18 @@ func TestTower(t *testing.T) {
 	}
 }
 
+// What a tower says of itself beside that it lives is heard; what cannot be read says no more than that.
+func TestTowerSaysWhatItIs(t *testing.T) {
+	for body, facts := range map[string]map[string]string{
+		`{"seat":"waits"}`: {"seat": "waits"}, `{}`: {}, `nonsense`: {}, `{"seat":1}`: {}, `["x"]`: {},
+	} {
+		s := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(body)) }))
+		l := probe.Tower(func(string) (*tls.Config, error) { return s.Client().Transport.(*http.Transport).TLSClientConfig, nil })
+		want(t, l, situation.Target{Component: "tower-ansan", Address: strings.TrimPrefix(s.URL, "https://")}, facts)
+		s.Close()
+	}
+}
+
 func TestDNS(t *testing.T) {
 	pc, err := net.ListenPacket("udp", "127.0.0.1:0")
 	if err != nil {

@@ -26,9 +26,10 @@ type row struct {
 	refused bool
 	why     string
 	facts   map[string]string
-	asked   uint64    // number of the look that facts are of
-	said    time.Time // when they were asked for
-	told    int       // how many limits the silence had crossed when it was last told
+	asked   uint64        // number of the look that facts are of
+	said    time.Time     // when they were asked for
+	took    time.Duration // by the last answer of what users use
+	told    int           // how many limits the silence had crossed when it was last told
 }
 
 // stall is how late the loop was, and when.
@@ -58,6 +59,9 @@ func (s *sheet) note(r result) (now bool) {
 		w.ever, w.told = true, 0
 		if r.at.After(w.last) {
 			w.last = r.at
+			if r.target.Kind == situation.KindGateway {
+				w.took = r.at.Sub(r.began)
+			}
 		}
 		if r.facts != nil && r.number >= w.asked {
 			w.facts, w.asked, w.said = r.facts, r.number, r.began
@@ -170,7 +174,7 @@ func (s *sheet) looks(now time.Time) []situation.Look {
 		if w.ever {
 			waived = max(0, from.Sub(w.last))
 		}
-		l := situation.Look{Target: id, Silent: max(0, now.Sub(from)), Waived: waived, Ever: w.ever, Refused: w.refused, Why: w.why, Facts: w.facts}
+		l := situation.Look{Target: id, Silent: max(0, now.Sub(from)), Waived: waived, Ever: w.ever, Refused: w.refused, Why: w.why, Facts: w.facts, Took: w.took}
 		if w.facts != nil {
 			l.Said = max(0, now.Sub(w.said))
 		}

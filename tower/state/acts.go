@@ -11,18 +11,23 @@ import (
 	"github.com/haechi/haechi/core/run"
 )
 
-// maxEstate bounds the bytes of one version of the estate: etcd takes no larger request.
+// maxEstate bounds the bytes of one version of the estate, as it is stored.
 const maxEstate = 1 << 20
 
 // act writes what a person did, from any tower that has the quorum. build gets
 // the key's record and the term that holds.
 func (s *Store) act(ctx context.Context, key string, build func(have record, e journal.Entry, w *writing) (journal.Entry, error)) ([]journal.Entry, error) {
-	return s.commit(ctx, compactKeys([]string{keyDrive, key}), func(have records) (w writing, err error) {
+	return s.actOn(ctx, []string{key}, func(have records, e journal.Entry, w *writing) (journal.Entry, error) { return build(have[key], e, w) })
+}
+
+// actOn is act about several keys.
+func (s *Store) actOn(ctx context.Context, keys []string, build func(have records, e journal.Entry, w *writing) (journal.Entry, error)) ([]journal.Entry, error) {
+	return s.commit(ctx, compactKeys(append([]string{keyDrive}, keys...)), func(have records) (w writing, err error) {
 		d, err := decode[Drive](keyDrive, have[keyDrive].value)
 		if err != nil {
 			return w, err
 		}
-		e, err := build(have[key], s.entry(d.Term, "", "", ""), &w)
+		e, err := build(have, s.entry(d.Term, "", "", ""), &w)
 		if err != nil {
 			return w, err
 		}
@@ -33,19 +38,24 @@ func (s *Store) act(ctx context.Context, key string, build func(have record, e j
 
 // Apply stores raw as the next version of the estate if the version that holds
 // is still ifVersion (0: none yet), else it fails with [ErrConflict]. The bytes were
-// checked by the caller; notes are added to the journal's text.
-func (s *Store) Apply(ctx context.Context, raw []byte, by string, ifVersion uint64, notes ...string) (EstateVersion, error) {
+// checked by the caller against a snapshot, of which ifOpened is [Snapshot.Opened]: has a run been opened since, which
+// goes by the version before and may have changed any record, nothing is written and the error is [ErrStale]. Notes are
+// added to the journal's text.
+func (s *Store) Apply(ctx context.Context, raw []byte, by string, ifVersion uint64, ifOpened int64, notes ...string) (EstateVersion, error) {
 	if len(raw) > maxEstate {
 		return EstateVersion{}, fmt.Errorf("state: apply estate: it has %d KB, %d KB at most can be stored", len(raw)>>10, maxEstate>>10)
 	}
 	var v EstateVersion
-	_, err := s.act(ctx, keyEstate, func(have record, e journal.Entry, w *writing) (journal.Entry, error) {
-		now, err := decode[EstateVersion](keyEstate, have.value)
+	_, err := s.actOn(ctx, []string{keyEstate, keyNextRun}, func(have records, e journal.Entry, w *writing) (journal.Entry, error) {
+		now, err := decode[EstateVersion](keyEstate, have[keyEstate].value)
 		if err != nil {
 			return e, err
 		}
 		if now.Version != ifVersion {
 			return e, fmt.Errorf("state: apply estate over version %d: %w: version %d of %s holds", ifVersion, ErrConflict, now.Version, now.By)
+		}
+		if have[keyNextRun].mod != ifOpened {
+			return e, fmt.Errorf("state: apply estate: a run was opened meanwhile: %w", ErrStale)
 		}
 		v = EstateVersion{Version: now.Version + 1, By: by, At: e.At, Bytes: len(raw)}
 		e.Kind, e.Subject = "estate", fmt.Sprint(v.Version)

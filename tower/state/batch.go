@@ -29,20 +29,30 @@ type Batch struct {
 // errWritten says that every event of a batch is there already.
 var errWritten = errors.New("it was written before")
 
-// NextRun returns the ID that the next run to be opened will have.
+// NextRun returns the ID that the next run to be opened will have. No run of other records has it: see [Line].
 func (s *Store) NextRun(ctx context.Context) (run.ID, error) {
-	have, err := s.read(ctx, []string{keyNextRun})
+	have, err := s.read(ctx, []string{keyNextRun, keyLine})
 	if err != nil {
 		return "", fmt.Errorf("next run: %w", err)
 	}
+	id, _, err := nextRun(have)
+	return id, err
+}
+
+// nextRun is the next run's ID, and its number.
+func nextRun(have records) (run.ID, uint64, error) {
 	last, err := decode[uint64](keyNextRun, have[keyNextRun].value)
-	return runID(last + 1), err
+	if err != nil {
+		return "", 0, err
+	}
+	l, err := decode[Line](keyLine, have[keyLine].value)
+	return l.runID(last + 1), last + 1, err
 }
 
 // AppendBatch writes a batch, if d still drives. Nothing may rest on its events
 // before this returns. The same batch again writes nothing twice and is no error.
 func (s *Store) AppendBatch(ctx context.Context, d Drive, b Batch) error {
-	keys := append(keysOf(b.Changes), keyDrive, keyActs, keyNextRun)
+	keys := append(keysOf(b.Changes), keyDrive, keyActs, keyNextRun, keyLine)
 	for _, ev := range b.Events {
 		keys = append(keys, indexKey(ev.Run))
 	}
@@ -108,14 +118,14 @@ func (s *Store) addBatch(b Batch, d Drive, infos map[run.ID]RunInfo, have record
 		info := infos[ev.Run]
 		switch {
 		case ev.Kind == run.Opened:
-			last, err := decode[uint64](keyNextRun, have[keyNextRun].value)
+			next, number, err := nextRun(have)
 			if err != nil {
 				return err
 			}
-			if ev.Run != runID(last+1) || ev.Plan == nil {
-				return fmt.Errorf("state: run %s: %w: the next run is %s", ev.Run, ErrConflict, runID(last+1))
+			if ev.Run != next || ev.Plan == nil {
+				return fmt.Errorf("state: run %s: %w: the next run is %s", ev.Run, ErrConflict, next)
 			}
-			if err := w.put(keyNextRun, last+1); err != nil {
+			if err := w.put(keyNextRun, number); err != nil {
 				return err
 			}
 			info = RunInfo{ID: ev.Run, Kind: ev.Plan.Kind, Subject: ev.Plan.Subject, Opened: ev.At}
@@ -177,22 +187,41 @@ type AnswerPut struct {
 func (c AnswerPut) key() string { return withdrawnKey(c.Name) }
 
 func (c AnswerPut) apply(have record, w *writing) error {
+	return listSite(c.key(), c.Site, c.Out, have, w)
+}
+
+// ReturningPut says whether some name servers may give a site's answers, though they count as out
+// of the name: a run brings them back.
+type ReturningPut struct {
+	Name estate.NameID
+	Site estate.SiteID
+	On   bool
+}
+
+func (c ReturningPut) key() string { return returningKey(c.Name) }
+
+func (c ReturningPut) apply(have record, w *writing) error {
+	return listSite(c.key(), c.Site, c.On, have, w)
+}
+
+// listSite puts a site on the list under key, or takes it off.
+func listSite(key string, site estate.SiteID, on bool, have record, w *writing) error {
 	value := have.value
-	if changed, ok := w.puts[c.key()]; ok {
+	if changed, ok := w.puts[key]; ok {
 		value = []byte(changed)
 	}
-	out, err := decode[[]estate.SiteID](c.key(), value)
+	sites, err := decode[[]estate.SiteID](key, value)
 	if err != nil {
 		return err
 	}
 	kept := []estate.SiteID{}
-	for _, site := range out {
-		if site != c.Site {
-			kept = append(kept, site)
+	for _, s := range sites {
+		if s != site {
+			kept = append(kept, s)
 		}
 	}
-	if c.Out {
-		kept = append(kept, c.Site)
+	if on {
+		kept = append(kept, site)
 	}
-	return w.put(c.key(), kept)
+	return w.put(key, kept)
 }

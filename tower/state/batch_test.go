@@ -1,11 +1,8 @@
 package state_test
 
 import (
-	"fmt"
 	"testing"
 
-	"github.com/haechi/haechi/core/estate"
-	"github.com/haechi/haechi/core/plan"
 	"github.com/haechi/haechi/core/run"
 	"github.com/haechi/haechi/core/situation"
 	"github.com/haechi/haechi/tower/state"
@@ -48,25 +45,4 @@ func TestABatchIsWrittenWholeAndOnce(t *testing.T) {
 	if len(whole(t, s)) != n {
 		t.Fatal("a refused batch left something behind")
 	}
-}
-
-// A site holds a part of every store: a run over hundreds of them is opened, and begins with all, at once.
-func TestHundredsOfStores(t *testing.T) {
-	const stores = 500
-	m := etcdtest.Start(t, etcdtest.Config(t))
-	s := open(t, m.Client(), "tower-a")
-	d := claimed(t, s)
-	id, err := s.NextRun(ctx(t))
-	must(t, err)
-	p := &plan.Plan{Version: 1, Kind: plan.LoseSite, Subject: "pangyo"}
-	b := state.Batch{Events: []run.Event{{Run: id, Seq: 1, Kind: run.Opened, Plan: p}}}
-	for i := range stores {
-		store := estate.StoreID(fmt.Sprintf("db-%03d", i))
-		p.Steps = append(p.Steps, plan.Step{ID: i + 1, Verb: plan.Seal, Driver: "postgres", Component: string(store), Members: []string{"b", "c"}})
-		b.Events = append(b.Events, run.Event{Run: id, Seq: i + 2, Kind: run.Began, Step: i + 1, Why: "seal " + string(store)})
-		rec := situation.Store{Epoch: 3, Primary: "a", Sync: []estate.MemberID{"b", "c"}, Any: 1}
-		b.Changes = append(b.Changes, state.StorePut{ID: store, Store: rec}, state.NextPut{ID: store, Next: 4})
-	}
-	must(t, s.AppendBatch(ctx(t), d, b))
-	until(t, s, func(s state.Snapshot) bool { return len(s.Runs[id]) == stores+1 && len(s.Stores) == stores })
 }

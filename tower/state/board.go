@@ -28,7 +28,7 @@ func newBoard() *board {
 		snap: Snapshot{
 			Stores: map[estate.StoreID]situation.Store{}, Index: map[run.ID]RunInfo{}, Runs: map[run.ID][]run.Event{},
 			Armed: map[string]Mark{}, Holds: map[string]Hold{}, Intents: map[estate.SiteID]situation.Intent{},
-			Withdrawn: map[estate.NameID][]estate.SiteID{}, Salvages: map[string]situation.Salvage{},
+			Withdrawn: map[estate.NameID][]estate.SiteID{}, Returning: map[estate.NameID][]estate.SiteID{}, Salvages: map[string]situation.Salvage{},
 		},
 	}
 }
@@ -51,12 +51,17 @@ func (b *board) apply(kv *mvccpb.KeyValue, gone bool) error {
 	switch key {
 	case keyDrive:
 		return into(&b.snap.Drive, key, value)
+	case keyLine:
+		return into(&b.snap.Line, key, value)
 	case keyHead:
 		return into(&b.head, key, value)
 	case keyEstate:
 		return into(&b.snap.Estate, key, value)
 	case keyActs:
 		b.snap.Acts = kv.ModRevision
+		return nil
+	case keyNextRun:
+		b.snap.Opened = kv.ModRevision
 		return nil
 	}
 	switch {
@@ -75,6 +80,7 @@ func (b *board) apply(kv *mvccpb.KeyValue, gone bool) error {
 		keyHolds:     keep(b.snap.Holds),
 		keyIntents:   keep(b.snap.Intents),
 		keyWithdrawn: keep(b.snap.Withdrawn),
+		keyReturning: keep(b.snap.Returning),
 		keyAsks:      keep(b.asks),
 		keySalvages:  keep(b.snap.Salvages),
 	} {
@@ -147,7 +153,7 @@ func (b *board) snapshot() Snapshot {
 	s.Revision = max(b.rev, 1)
 	s.Stores, s.Index, s.Runs = maps.Clone(s.Stores), maps.Clone(s.Index), maps.Clone(s.Runs)
 	s.Armed, s.Holds, s.Intents, s.Withdrawn = maps.Clone(s.Armed), maps.Clone(s.Holds), maps.Clone(s.Intents), maps.Clone(s.Withdrawn)
-	s.Salvages, s.Asks = maps.Clone(s.Salvages), nil
+	s.Returning, s.Salvages, s.Asks = maps.Clone(s.Returning), maps.Clone(s.Salvages), nil
 	for _, id := range sortedKeys(b.asks) {
 		s.Asks = append(s.Asks, b.asks[id])
 	}

@@ -1,6 +1,7 @@
 package state
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/haechi/haechi/core/estate"
@@ -16,10 +17,11 @@ type Change interface {
 }
 
 // StorePut says what the towers agree about a store from now on. Next never
-// falls, and a lower Epoch than the recorded one is refused with [ErrOldEpoch].
+// falls, and a lower Epoch than the recorded one is refused with [ErrOldEpoch]. Where the record is
+// not what it Was any more, but for Next, nothing is written and the error is [ErrConflict].
 type StorePut struct {
-	ID    estate.StoreID
-	Store situation.Store
+	ID         estate.StoreID
+	Was, Store situation.Store
 }
 
 func (c StorePut) key() string { return storeKey(c.ID) }
@@ -36,8 +38,22 @@ func (c StorePut) apply(have record, w *writing) error {
 	if c.Store.Epoch < old.Epoch {
 		return fmt.Errorf("state: store %s: epoch %d: %w (%d)", c.ID, c.Store.Epoch, ErrOldEpoch, old.Epoch)
 	}
+	if same, err := sameStore(c.Was, old); err != nil || !same {
+		return errors.Join(err, fmt.Errorf("state: store %s: %w: another run has changed its record since", c.ID, ErrConflict))
+	}
 	c.Store.Next = max(c.Store.Next, old.Next, c.Store.Epoch)
 	return w.put(c.key(), c.Store)
+}
+
+// sameStore says whether two records are the same, but for the highest epoch that was handed out.
+func sameStore(a, b situation.Store) (bool, error) {
+	a.Next, b.Next = 0, 0
+	as, err := encode(a)
+	if err != nil {
+		return false, err
+	}
+	bs, err := encode(b)
+	return as == bs, err
 }
 
 // IntentPut says what is wanted of a site from now on.
@@ -49,12 +65,17 @@ type IntentPut struct {
 func (c IntentPut) key() string                      { return "" }
 func (c IntentPut) apply(_ record, w *writing) error { return w.put(intentKey(c.Site), c.Intent) }
 
-// SalvagePut is a salvage as it is from now on.
+// SalvagePut is a salvage as it is from now on; see [situation.Salvage.Over] for what stays of before.
 type SalvagePut struct{ Salvage situation.Salvage }
 
-func (c SalvagePut) key() string { return "" }
-func (c SalvagePut) apply(_ record, w *writing) error {
-	return w.put(salvageKey(c.Salvage.ID), c.Salvage)
+func (c SalvagePut) key() string { return salvageKey(c.Salvage.ID) }
+
+func (c SalvagePut) apply(have record, w *writing) error {
+	before, err := decode[situation.Salvage](c.key(), have.value)
+	if err != nil {
+		return err
+	}
+	return w.put(c.key(), c.Salvage.Over(before))
 }
 
 // AskDone takes a person's wish off the list. The entries that go with it say

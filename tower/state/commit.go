@@ -181,6 +181,7 @@ func (s *Store) read(ctx context.Context, keys []string, opts ...clientv3.OpOpti
 	if err != nil {
 		return nil, err
 	}
+	s.cluster.Store(resp.Header.GetClusterId())
 	return found(keys, resp.Responses), nil
 }
 

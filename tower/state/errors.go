@@ -18,6 +18,8 @@ var (
 	ErrNoQuorum = errors.New("no quorum of towers answered in time")
 	// ErrConflict: somebody changed it first; read it again, then retry.
 	ErrConflict = errors.New("somebody changed it first")
+	// ErrOutOfLine: the records are an older copy's, or one tower's alone, and what agents have seen since is not known yet.
+	ErrOutOfLine = errors.New("nobody may drive yet")
 	// ErrStale: people's settings have changed since the decision; decide again.
 	ErrStale = errors.New("settings changed since this was decided")
 	// ErrOldEpoch: a store's record would go back to a lower epoch.

@@ -60,6 +60,7 @@ func (s *Store) readAll(ctx context.Context) (*board, error) {
 		return nil, err
 	}
 	b.rev = small.Header.Revision
+	s.cluster.Store(small.Header.GetClusterId())
 	if err := b.applyAll(small.Kvs); err != nil {
 		return nil, err
 	}
@@ -100,6 +101,7 @@ func (s *Store) list(ctx context.Context, key string, opts ...clientv3.OpOption)
 // not taken yet is replaced.
 func (s *Store) publish(snap Snapshot) {
 	first := s.latest.Load().Revision == 0
+	snap.Cluster = s.Cluster()
 	s.latest.Store(&snap)
 	if first {
 		close(s.ready)

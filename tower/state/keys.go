@@ -24,9 +24,10 @@ const (
 
 	keyNow       = root + "now/"
 	keyDrive     = keyNow + "drive"
+	keyLine      = keyNow + "line"
 	keyHead      = keyNow + "head"     // end of the journal
 	keyActs      = keyNow + "acts"     // written with each act of a person
-	keyNextRun   = keyNow + "next-run" // highest number given
+	keyNextRun   = keyNow + "next-run" // highest number given, see Line.runID
 	keyEstate    = keyNow + "estate"
 	keyIndex     = keyNow + "index/"
 	keyStores    = keyNow + "stores/"
@@ -34,6 +35,7 @@ const (
 	keyHolds     = keyNow + "holds/"
 	keyIntents   = keyNow + "intents/"
 	keyWithdrawn = keyNow + "withdrawn/"
+	keyReturning = keyNow + "returning/"
 	keyAsks      = keyNow + "asks/"
 	keySalvages  = keyNow + "salvages/"
 )
@@ -47,7 +49,7 @@ func storeKey(id estate.StoreID) string    { return keyStores + string(id) }
 func salvageKey(id string) string          { return keySalvages + id }
 func intentKey(s estate.SiteID) string     { return keyIntents + string(s) }
 func withdrawnKey(n estate.NameID) string  { return keyWithdrawn + string(n) }
-func runID(n uint64) run.ID                { return run.ID(fmt.Sprintf("r-%06d", n)) }
+func returningKey(n estate.NameID) string  { return keyReturning + string(n) }
 func runOfEvent(key string) (run.ID, bool) { return cutRun(strings.TrimPrefix(key, keyRuns)) }
 
 func cutRun(rest string) (run.ID, bool) {

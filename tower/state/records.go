@@ -81,7 +81,10 @@ func (r RunInfo) Open() bool { return r.Closed.IsZero() }
 type Snapshot struct {
 	Revision    int64 // 0: nothing was read yet
 	Acts        int64 // changes with each act of a person; see [Batch.Basis]
+	Opened      int64 // changes with each run that is opened; see [Store.Apply]
 	Drive       Drive
+	Line        Line
+	Cluster     string // that the records were read from, as Line names it
 	Estate      EstateVersion
 	EstateRaw   []byte
 	Stores      map[estate.StoreID]situation.Store
@@ -91,8 +94,9 @@ type Snapshot struct {
 	Holds       map[string]Hold        // by ID
 	Intents     map[estate.SiteID]situation.Intent
 	Withdrawn   map[estate.NameID][]estate.SiteID
-	Asks        []Ask                        // oldest first
-	Salvages    map[string]situation.Salvage // by ID
+	Returning   map[estate.NameID][]estate.SiteID // of these, the ones that some name servers may give
+	Asks        []Ask                             // oldest first
+	Salvages    map[string]situation.Salvage      // by ID
 	LastJournal journal.Entry
 }
 

@@ -25,7 +25,7 @@ import (
 func furnish(t *testing.T, s *state.Store) journal.Entry {
 	t.Helper()
 	d := claimed(t, s)
-	_, err := s.Apply(ctx(t), []byte("estate"), "operator", 0)
+	_, err := s.Apply(ctx(t), []byte("estate"), "operator", 0, 0)
 	must(t, err)
 	must(t, s.Arm(ctx(t), "pangyo", "operator"))
 	must(t, s.Arm(ctx(t), "tier-0", "operator"))
@@ -44,7 +44,8 @@ func furnish(t *testing.T, s *state.Store) journal.Entry {
 		state.IntentPut{Site: "pangyo", Intent: situation.Draining},
 		state.AnswerPut{Name: "talk.example.", Site: "ansan", Out: true},
 		state.AnswerPut{Name: "talk.example.", Site: "pangyo", Out: true},
-		state.AnswerPut{Name: "talk.example.", Site: "ansan"})
+		state.AnswerPut{Name: "talk.example.", Site: "ansan"},
+		state.ReturningPut{Name: "talk.example.", Site: "pangyo", On: true})
 	must(t, err)
 	return written[0]
 }
@@ -65,7 +66,7 @@ func TestSnapshotHoldsEverything(t *testing.T) {
 	if kept.Drive.Tower != "tower-a" || string(kept.EstateRaw) != "estate" || len(kept.Armed) != 1 || kept.Armed["pangyo"].By != "operator" {
 		t.Fatalf("snapshot = %+v", kept)
 	}
-	if len(kept.Holds) != 1 || kept.Intents["pangyo"] != situation.Draining || !slices.Equal(kept.Withdrawn["talk.example."], []estate.SiteID{"pangyo"}) || len(kept.Asks) != 1 {
+	if len(kept.Holds) != 1 || kept.Intents["pangyo"] != situation.Draining || !slices.Equal(kept.Withdrawn["talk.example."], []estate.SiteID{"pangyo"}) || !slices.Equal(kept.Returning["talk.example."], []estate.SiteID{"pangyo"}) || len(kept.Asks) != 1 {
 		t.Fatalf("snapshot = %+v", kept)
 	}
 	if want := (situation.Store{Epoch: 1, Primary: "a", Any: 1, Next: 1}); !cmp.Equal(kept.Stores["talk-db"], want) {
@@ -108,7 +109,7 @@ func TestOldRunsLeaveTheSnapshot(t *testing.T) {
 	if diff := cmp.Diff(kept, read); diff != "" {
 		t.Fatal(diff)
 	}
-	if len(kept.Runs) != state.RecentRuns+1 || len(kept.Runs["r-000001"]) != 1 || len(kept.Index) != state.RecentRuns+5 {
+	if len(kept.Runs) != state.RecentRuns+1 || len(kept.Runs[nth(t, s, 1)]) != 1 || len(kept.Index) != state.RecentRuns+5 {
 		t.Fatalf("%d runs of %d", len(kept.Runs), len(kept.Index))
 	}
 }

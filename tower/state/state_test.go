@@ -41,8 +41,8 @@ func ctx(t testing.TB) context.Context {
 	return c
 }
 
-func open(t testing.TB, c *clientv3.Client, tower string) *state.Store {
-	s := state.Open(c, tower)
+func open(t testing.TB, c *clientv3.Client, tower string, opts ...state.Option) *state.Store {
+	s := state.Open(c, tower, opts...)
 	t.Cleanup(s.Close)
 	return s
 }
@@ -93,6 +93,14 @@ func opened(t testing.TB, s *state.Store, d state.Drive, stores ...estate.StoreI
 	b := opening(t, s, id, stores...)
 	must(t, s.AppendBatch(ctx(t), d, b))
 	return b.Events[0]
+}
+
+// nth is the ID of the n-th run of s's records.
+func nth(t testing.TB, s *state.Store, n int) run.ID {
+	t.Helper()
+	id, err := s.NextRun(ctx(t))
+	must(t, err)
+	return run.ID(fmt.Sprintf("r-%06d%s", n, string(id)[len("r-000000"):]))
 }
 
 // event is a batch of one event.
@@ -168,7 +176,7 @@ func TestTheDeposedWriteNothing(t *testing.T) {
 	_, err = a.Append(ctx(t), old, []journal.Entry{note("late")}, state.StorePut{ID: "talk-db", Store: situation.Store{Epoch: 9}})
 	wantIs(t, err, state.ErrDeposed)
 	wantIs(t, a.AppendBatch(ctx(t), old, event(run.Event{Run: ev.Run, Seq: 2, Kind: run.Began, Step: 1}, state.IntentPut{Site: "pangyo", Intent: situation.Draining})), state.ErrDeposed)
-	wantIs(t, a.AppendBatch(ctx(t), old, opening(t, a, "r-000002", "talk-db")), state.ErrDeposed)
+	wantIs(t, a.AppendBatch(ctx(t), old, opening(t, a, nth(t, a, 2), "talk-db")), state.ErrDeposed)
 	_, err = a.Claim(ctx(t), old)
 	wantIs(t, err, state.ErrDeposed)
 
@@ -230,10 +238,11 @@ func TestEpochsAreNeverGivenTwice(t *testing.T) {
 	// A step that read the record before the second run was opened must not bring Next back.
 	stale, err := s.StoreRecord(ctx(t), "talk-db")
 	must(t, err)
-	late := opening(t, s, "r-000003", "talk-db")
+	late := opening(t, s, nth(t, s, 3), "talk-db")
 	second := opened(t, s, d, "talk-db")
+	was := stale
 	stale.Epoch = first.Epochs["talk-db"]
-	must(t, s.AppendBatch(ctx(t), d, event(run.Event{Run: first.Run, Seq: 2, Kind: run.Ended, Step: 1, Outcome: run.Done}, state.StorePut{ID: "talk-db", Store: stale})))
+	must(t, s.AppendBatch(ctx(t), d, event(run.Event{Run: first.Run, Seq: 2, Kind: run.Ended, Step: 1, Outcome: run.Done}, state.StorePut{ID: "talk-db", Was: was, Store: stale})))
 	// Nor can a run be opened with an epoch that was read before another run got it.
 	wantIs(t, s.AppendBatch(ctx(t), d, late), state.ErrConflict)
 	third := opened(t, s, d, "talk-db")
@@ -241,11 +250,56 @@ func TestEpochsAreNeverGivenTwice(t *testing.T) {
 	if diff := cmp.Diff([]uint64{1, 2, 3}, got); diff != "" {
 		t.Fatal(diff)
 	}
-	if diff := cmp.Diff([]run.ID{"r-000001", "r-000002", "r-000003"}, []run.ID{first.Run, second.Run, third.Run}); diff != "" {
+	if diff := cmp.Diff([]run.ID{nth(t, s, 1), nth(t, s, 2), nth(t, s, 3)}, []run.ID{first.Run, second.Run, third.Run}); diff != "" {
 		t.Fatal(diff)
 	}
 	_, err = s.Append(ctx(t), d, []journal.Entry{note("back")}, state.StorePut{ID: "talk-db", Store: situation.Store{Epoch: 0}})
 	wantIs(t, err, state.ErrOldEpoch)
+}
+
+// Two runs about one store: what the one has written since the other read the record is not lost.
+func TestARecordThatAnotherChangedIsNotOverwritten(t *testing.T) {
+	s := open(t, etcdtest.Client(t), "tower-a")
+	d := claimed(t, s)
+	old := situation.Store{Epoch: 2, Primary: "b", Sync: []estate.MemberID{"c"}, Former: []estate.MemberID{"a"}, Any: 1, LeastAny: 1}
+	put := func(was, next situation.Store) error {
+		_, err := s.Append(ctx(t), d, []journal.Entry{note("a step has ended")}, state.StorePut{ID: "talk-db", Was: was, Store: next})
+		return err
+	}
+	must(t, put(situation.Store{}, old))
+	back := old
+	back.Sync, back.Former = []estate.MemberID{"a", "c"}, []estate.MemberID{}
+	must(t, put(old, back))
+	compared := old
+	compared.Verified = time.Unix(1, 0).UTC()
+	wantIs(t, put(old, compared), state.ErrConflict)
+	have, err := s.StoreRecord(ctx(t), "talk-db")
+	must(t, err)
+	back.Next = 2
+	if diff := cmp.Diff(back, have); diff != "" {
+		t.Fatal(diff)
+	}
+	compared = have
+	compared.Verified = time.Unix(1, 0).UTC()
+	must(t, put(have, compared))
+	compared.Differs = "one row"
+	have.Verified, have.Next = compared.Verified, 0 // an epoch that was handed out meanwhile is no conflict
+	must(t, put(have, compared))
+}
+
+func TestAnEstateCheckedBeforeARunWasOpenedIsNotApplied(t *testing.T) {
+	s := open(t, etcdtest.Client(t), "tower-a")
+	d := claimed(t, s)
+	checked := until(t, s, func(s state.Snapshot) bool { return s.Drive == d })
+	ev := opened(t, s, d, "talk-db")
+	_, err := s.Apply(ctx(t), []byte("one"), "operator", 0, checked.Opened)
+	wantIs(t, err, state.ErrStale)
+	snap := until(t, s, func(s state.Snapshot) bool { return s.Index[ev.Run].Open() })
+	if snap.Estate.Version != 0 {
+		t.Fatalf("version %d holds", snap.Estate.Version)
+	}
+	_, err = s.Apply(ctx(t), []byte("one"), "operator", 0, snap.Opened)
+	must(t, err)
 }
 
 func TestAHoldStopsARunThatWasDecidedBefore(t *testing.T) {
@@ -255,7 +309,7 @@ func TestAHoldStopsARunThatWasDecidedBefore(t *testing.T) {
 	snap := until(t, s, func(s state.Snapshot) bool { return s.Acts > 0 })
 	_, err := s.Hold(ctx(t), state.Hold{By: "operator", Why: "maintenance"})
 	must(t, err)
-	b := opening(t, s, "r-000001")
+	b := opening(t, s, nth(t, s, 1))
 	b.Basis = snap.Acts
 	wantIs(t, s.AppendBatch(ctx(t), d, b), state.ErrStale)
 	b.Basis = until(t, s, func(s state.Snapshot) bool { return len(s.Holds) == 1 }).Acts
@@ -296,11 +350,11 @@ func TestARunIsReadBackAsItWasWritten(t *testing.T) {
 func TestEstateIsAppliedOverTheVersionThatWasSeen(t *testing.T) {
 	c := etcdtest.Client(t)
 	a, b := open(t, c, "tower-a"), open(t, c, "tower-b")
-	v, err := a.Apply(ctx(t), []byte("one"), "operator", 0)
+	v, err := a.Apply(ctx(t), []byte("one"), "operator", 0, 0)
 	must(t, err)
-	_, err = b.Apply(ctx(t), []byte("other"), "operator-2", 0)
+	_, err = b.Apply(ctx(t), []byte("other"), "operator-2", 0, 0)
 	wantIs(t, err, state.ErrConflict)
-	_, err = b.Apply(ctx(t), []byte("two"), "operator-2", v.Version, "any: 1 -> 2")
+	_, err = b.Apply(ctx(t), []byte("two"), "operator-2", v.Version, 0, "any: 1 -> 2")
 	must(t, err)
 	snap := until(t, a, func(s state.Snapshot) bool { return s.Estate.Version == 2 })
 	if string(snap.EstateRaw) != "two" || snap.Estate.By != "operator-2" {
@@ -313,10 +367,10 @@ func TestEstateIsAppliedOverTheVersionThatWasSeen(t *testing.T) {
 	}
 	_, err = b.EstateAt(ctx(t), 7)
 	wantIs(t, err, state.ErrNotFound)
-	if _, err := a.Apply(ctx(t), make([]byte, 2<<20), "operator", 2); err == nil {
+	if _, err := a.Apply(ctx(t), make([]byte, 2<<20), "operator", 2, 0); err == nil {
 		t.Fatal("2 MB were stored")
 	}
-	if err := func() error { _, err := a.Apply(ctx(t), make([]byte, 1<<20), "operator", 2); return err }(); err != nil {
+	if err := func() error { _, err := a.Apply(ctx(t), make([]byte, 1<<20), "operator", 2, 0); return err }(); err != nil {
 		t.Fatalf("1 MB: %v", err)
 	}
 }

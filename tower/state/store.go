@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -30,6 +31,8 @@ type Store struct {
 	stopped chan struct{} // closed when the watch has ended
 	ready   chan struct{} // closed when the first snapshot is there
 	latest  atomic.Pointer[Snapshot]
+	cluster atomic.Uint64 // that answered last
+	copied  bool          // see [OfCopy]
 
 	mu       sync.Mutex // guards what follows
 	watchers map[chan Snapshot]struct{}
@@ -40,6 +43,10 @@ type Option func(*Store)
 
 // WithLog sets where the watch says that it had to start over.
 func WithLog(l *slog.Logger) Option { return func(s *Store) { s.log = l } }
+
+// OfCopy says that the records were made of a copy. They need not say so themselves: those of the release before
+// do not tell whose they are.
+func OfCopy() Option { return func(s *Store) { s.copied = true } }
 
 // Open begins to follow the records through client, in the name of tower. It
 // does not wait; [Store.Ready] says when the first snapshot is there. Close it before client.
@@ -83,7 +90,7 @@ func (s *Store) Drive(ctx context.Context) (Drive, error) {
 
 // Claim takes the drive over from whoever holds from, under the next term. It
 // fails with [ErrDeposed] if somebody else was faster; the Drive returned is
-// then the one that holds.
+// then the one that holds. It fails with [ErrOutOfLine] while nobody may drive; see [Line].
 func (s *Store) Claim(ctx context.Context, from Drive) (Drive, error) {
 	nonce := make([]byte, 8)
 	if _, err := rand.Read(nonce); err != nil {
@@ -91,8 +98,11 @@ func (s *Store) Claim(ctx context.Context, from Drive) (Drive, error) {
 	}
 	mine := Drive{Tower: s.tower, Term: from.Term + 1, Claim: hex.EncodeToString(nonce)}
 	var holds Drive
-	_, err := s.commit(ctx, []string{keyDrive}, func(have records) (w writing, err error) {
+	_, err := s.commit(ctx, []string{keyDrive, keyLine}, func(have records) (w writing, err error) {
 		if holds, err = decode[Drive](keyDrive, have[keyDrive].value); err != nil {
+			return w, err
+		}
+		if err := s.inLine(have, &w); err != nil {
 			return w, err
 		}
 		if holds != from {
@@ -155,38 +165,52 @@ func (s *Store) Salvage(ctx context.Context, id string) (situation.Salvage, erro
 	return decode[situation.Salvage](salvageKey(id), have[salvageKey(id)].value)
 }
 
-// Agreed returns what the towers have agreed about stores, and which sites' answers are out of
-// names, confirmed by the quorum and at one revision.
-func (s *Store) Agreed(ctx context.Context, stores []estate.StoreID, names []estate.NameID) (map[estate.StoreID]situation.Store, map[estate.NameID][]estate.SiteID, error) {
-	recs, out := map[estate.StoreID]situation.Store{}, map[estate.NameID][]estate.SiteID{}
+// Agreement is what plans rest on.
+type Agreement struct {
+	Stores    map[estate.StoreID]situation.Store
+	Withdrawn map[estate.NameID][]estate.SiteID // whose answers are out of a name
+	Returning map[estate.NameID][]estate.SiteID // of these, the ones that some name servers may give
+}
+
+// Agreed returns what the towers have agreed about stores and names, confirmed by the quorum and
+// at one revision.
+func (s *Store) Agreed(ctx context.Context, stores []estate.StoreID, names []estate.NameID) (Agreement, error) {
+	out := Agreement{map[estate.StoreID]situation.Store{}, map[estate.NameID][]estate.SiteID{}, map[estate.NameID][]estate.SiteID{}}
 	var keys []string
 	for _, id := range stores {
 		keys = append(keys, storeKey(id))
 	}
 	for _, id := range names {
-		keys = append(keys, withdrawnKey(id))
+		keys = append(keys, withdrawnKey(id), returningKey(id))
 	}
 	for some := range slices.Chunk(keys, readAtOnce) {
 		have, err := s.read(ctx, some)
 		if err != nil {
-			return nil, nil, fmt.Errorf("what was agreed: %w", err)
+			return out, fmt.Errorf("what was agreed: %w", err)
 		}
 		for _, id := range stores {
-			if r, ok := have[storeKey(id)]; ok {
-				if recs[id], err = decode[situation.Store](storeKey(id), r.value); err != nil {
-					return nil, nil, err
-				}
+			if err := agreed(out.Stores, id, storeKey(id), have); err != nil {
+				return out, err
 			}
 		}
 		for _, id := range names {
-			if r, ok := have[withdrawnKey(id)]; ok {
-				if out[id], err = decode[[]estate.SiteID](withdrawnKey(id), r.value); err != nil {
-					return nil, nil, err
-				}
+			if err := errors.Join(agreed(out.Withdrawn, id, withdrawnKey(id), have), agreed(out.Returning, id, returningKey(id), have)); err != nil {
+				return out, err
 			}
 		}
 	}
-	return recs, out, nil
+	return out, nil
+}
+
+// agreed takes one record over, if it was read.
+func agreed[K comparable, V any](into map[K]V, k K, key string, have records) error {
+	r, ok := have[key]
+	if !ok {
+		return nil
+	}
+	v, err := decode[V](key, r.value)
+	into[k] = v
+	return err
 }
 
 // drives fails unless d is the drive in have.

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/haechi/haechi/core/estate"
 	"github.com/haechi/haechi/core/plan"
 	"github.com/haechi/haechi/core/run"
 	"github.com/haechi/haechi/pki"
@@ -42,18 +43,23 @@ func api(d Desk, log *slog.Logger, who func(*http.Request) (pki.Identity, error)
 	for route, t := range map[string]task{
 		"GET now": a.getNow, "GET estate": a.getEstate, "GET plan": a.getPlan, "GET runs": a.getRuns,
 		"GET runs/{id}": a.getRun, "GET journal": a.getJournal, "GET journal/head": a.getJournalHead, "GET doctor": a.getDoctor,
-		"GET audit": a.getAudit, "GET if": a.getIf,
+		"GET audit": a.getAudit, "GET failback": a.getFailback, "GET if": a.getIf,
+		"GET salvages": a.getSalvages, "GET stores/{id}/history": a.getHistory,
 	} {
 		mux.Handle(at(route), a.allow(t, pki.Viewer, pki.Operator, pki.Approver))
 	}
 	for route, t := range map[string]task{
 		"POST estate": a.postEstate, "POST evacuate": a.postEvacuate, "POST failover": a.postFailover, "POST adopt": a.postAdopt,
-		"POST serve": a.postServe,
-		"POST arm":   a.postArm, "DELETE arm": a.deleteArm, "POST hold": a.postHold, "DELETE hold": a.deleteHold,
+		"POST serve": a.postServe, "POST failback": a.postFailback, "POST rejoin": a.postRejoin, "POST count-out": a.postCountOut, "POST verify": a.postVerify,
+		"POST salvages/{id}/apply": a.postApply, "POST salvages/{id}/discard": a.postDiscard,
+		"POST reseat": a.postReseat, "POST waive": a.postWaive, "GET snapshot": a.getSnapshot,
+		"POST arm": a.postArm, "DELETE arm": a.deleteArm, "POST hold": a.postHold, "DELETE hold": a.deleteHold,
 		"POST runs/{id}/pause": a.steer(Pause), "POST runs/{id}/resume": a.steer(Resume), "POST runs/{id}/abort": a.steer(Abort),
 	} {
 		mux.Handle(at(route), a.allow(t, pki.Operator))
 	}
+	// Rows are users' data: whoever only looks after machines has no business with them.
+	mux.Handle(at("GET salvages/{id}"), a.allow(a.getSalvage, pki.Operator, pki.Approver))
 	mux.Handle(at("POST runs/{id}/approve"), a.allow(a.steer(Approve), pki.Approver))
 	mux.HandleFunc("/api/v1/", func(w http.ResponseWriter, r *http.Request) {
 		a.fail(w, r, &Refused{Code: NotFound, Why: r.Method + " " + r.URL.Path + " is not part of this API"})
@@ -130,12 +136,12 @@ func (a desk) getNow(http.ResponseWriter, *http.Request, string) (any, error) {
 
 func (a desk) getPlan(_ http.ResponseWriter, r *http.Request, _ string) (any, error) {
 	q := r.URL.Query()
-	for key, kind := range map[string]plan.Kind{"lose": plan.LoseSite, "evacuate": plan.Evacuate, "failover": plan.Failover, "adopt": plan.AdoptNew} {
+	for key, kind := range map[string]plan.Kind{"lose": plan.LoseSite, "evacuate": plan.Evacuate, "failover": plan.Failover, "adopt": plan.AdoptNew, "reseat": plan.Reseat} {
 		if subject := q.Get(key); subject != "" && len(q) == 1+btoi(q.Has("to")) {
 			return a.Plan(r.Context(), Ask{Kind: kind, Subject: subject, To: q.Get("to")})
 		}
 	}
-	return nil, &Refused{Code: BadRequest, Why: "it is not clear what to plan", Do: "ask with exactly one of lose=SITE, evacuate=SITE, failover=STORE (then also to=MEMBER), adopt=STORE"}
+	return nil, &Refused{Code: BadRequest, Why: "it is not clear what to plan", Do: "ask with exactly one of lose=SITE, evacuate=SITE, failover=STORE (then also to=MEMBER), adopt=STORE, reseat=towers"}
 }
 
 func btoi(b bool) int {
@@ -155,6 +161,10 @@ func (a desk) getRuns(_ http.ResponseWriter, r *http.Request, _ string) (any, er
 
 func (a desk) getRun(_ http.ResponseWriter, r *http.Request, _ string) (any, error) {
 	return a.Run(r.Context(), run.ID(r.PathValue("id")))
+}
+
+func (a desk) getHistory(_ http.ResponseWriter, r *http.Request, _ string) (any, error) {
+	return a.History(r.Context(), estate.StoreID(r.PathValue("id")))
 }
 
 func (a desk) getDoctor(_ http.ResponseWriter, r *http.Request, _ string) (any, error) {

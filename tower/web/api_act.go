@@ -50,6 +50,83 @@ func (a desk) postServe(w http.ResponseWriter, r *http.Request, by string) (any,
 	return a.start(r, by, Ask{Kind: plan.Serve, Subject: in.Site}, "site")
 }
 
+func (a desk) postVerify(w http.ResponseWriter, r *http.Request, by string) (any, error) {
+	var in struct{ Store string }
+	if err := body(w, r, &in); err != nil {
+		return nil, err
+	}
+	return a.start(r, by, Ask{Kind: plan.VerifyAll, Subject: in.Store}, "store")
+}
+
+func (a desk) postRejoin(w http.ResponseWriter, r *http.Request, by string) (any, error) {
+	var in struct {
+		Store, Member string
+		Anew          bool
+	}
+	if err := body(w, r, &in); err != nil {
+		return nil, err
+	}
+	if in.Member == "" {
+		return nil, missing("member")
+	}
+	return a.start(r, by, Ask{Kind: plan.BringBack, Subject: in.Store, To: in.Member, Anew: in.Anew}, "store")
+}
+
+func (a desk) postCountOut(w http.ResponseWriter, r *http.Request, by string) (any, error) {
+	var in struct{ Store, Member string }
+	if err := body(w, r, &in); err != nil {
+		return nil, err
+	}
+	if in.Member == "" {
+		return nil, missing("member")
+	}
+	return a.start(r, by, Ask{Kind: plan.Uncount, Subject: in.Store, To: in.Member}, "store")
+}
+
+func (a desk) getFailback(_ http.ResponseWriter, r *http.Request, _ string) (any, error) {
+	store := r.URL.Query().Get("store")
+	if store == "" {
+		return nil, missing("store")
+	}
+	return a.Failback(r.Context(), store)
+}
+
+func (a desk) postFailback(w http.ResponseWriter, r *http.Request, by string) (any, error) {
+	var in struct{ Store string }
+	if err := body(w, r, &in); err != nil {
+		return nil, err
+	}
+	if in.Store == "" {
+		return nil, missing("store")
+	}
+	ctx, cancel := acting(r)
+	defer cancel()
+	id, err := a.Home(ctx, by, in.Store)
+	if err != nil {
+		return nil, err
+	}
+	return Started{id}, nil
+}
+
+func (a desk) postReseat(_ http.ResponseWriter, r *http.Request, by string) (any, error) {
+	return a.start(r, by, Ask{Kind: plan.Reseat, Subject: plan.Towers}, "towers")
+}
+
+func (a desk) postWaive(w http.ResponseWriter, r *http.Request, by string) (any, error) {
+	var in struct{ Host, Why string }
+	if err := body(w, r, &in); err != nil {
+		return nil, err
+	}
+	for field, value := range map[string]string{"host": in.Host, "why": in.Why} {
+		if value == "" {
+			return nil, missing(field)
+		}
+	}
+	ctx, cancel := acting(r)
+	defer cancel()
+	return accepted(a.Waive(ctx, by, in.Host, in.Why))
+}
+
 func (a desk) start(r *http.Request, by string, ask Ask, field string) (any, error) {
 	if ask.Subject == "" {
 		return nil, missing(field)

@@ -45,6 +45,33 @@ func (a desk) getJournalHead(_ http.ResponseWriter, r *http.Request, _ string) (
 	return a.JournalHead(ctx)
 }
 
+// getSnapshot answers with the towers' records as a file. Once it has begun an error ends the connection, and
+// the file lacks its last line.
+func (a desk) getSnapshot(w http.ResponseWriter, r *http.Request, by string) (any, error) {
+	out := &begun{ResponseWriter: w}
+	err := a.Snapshot(r.Context(), by, out)
+	if err != nil && out.yes {
+		a.log.Error("a snapshot was cut off", "by", by, "error", err)
+		panic(http.ErrAbortHandler)
+	}
+	return nil, err
+}
+
+// begun is an answer that says what it is with its first byte.
+type begun struct {
+	http.ResponseWriter
+	yes bool
+}
+
+func (b *begun) Write(p []byte) (int, error) {
+	if !b.yes {
+		b.yes = true
+		b.Header().Set("Content-Type", "application/octet-stream")
+		b.Header().Set("Cache-Control", "no-store")
+	}
+	return b.ResponseWriter.Write(p)
+}
+
 // follow sends what is written from seq on, until the reader or the tower goes.
 func (a desk) follow(w http.ResponseWriter, r *http.Request, seq uint64) {
 	tick := time.NewTicker(followEvery)

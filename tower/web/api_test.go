@@ -19,8 +19,10 @@ import (
 	"time"
 
 	"github.com/haechi/haechi/core/estate"
+	"github.com/haechi/haechi/core/history"
 	"github.com/haechi/haechi/core/journal"
 	"github.com/haechi/haechi/core/plan"
+	"github.com/haechi/haechi/core/response"
 	"github.com/haechi/haechi/core/run"
 	"github.com/haechi/haechi/pki"
 )
@@ -81,6 +83,9 @@ func TestRolesAreRefused(t *testing.T) {
 		{person("viewer"), "POST hold"},
 		{person("viewer"), "DELETE hold"},
 		{person("viewer"), "POST runs/r-1/abort"},
+		{person("viewer"), "GET salvages/r-1-a"},
+		{person("viewer"), "POST salvages/r-1-a/apply"},
+		{person("viewer", "approver"), "POST salvages/r-1-a/discard"},
 		{person("viewer", "operator"), "POST runs/r-1/approve"},
 		{person("approver"), "POST evacuate"},
 		{pki.Identity{Kind: pki.Tower, Name: "t"}, "GET now"},
@@ -163,7 +168,11 @@ func TestOrdersReachTheDesk(t *testing.T) {
 	var got []string
 	d := fakeDesk{
 		StartFunc: func(by string, ask Ask) (run.ID, error) {
-			got = append(got, fmt.Sprintf("%s: %s %s %s", by, ask.Kind, ask.Subject, ask.To))
+			said := fmt.Sprintf("%s: %s %s %s", by, ask.Kind, ask.Subject, ask.To)
+			if ask.Anew {
+				said += " anew"
+			}
+			got = append(got, said)
 			return "r-000007", nil
 		},
 		ArmFunc: func(by, what string) error { got = append(got, by+": arm "+what); return nil },
@@ -171,10 +180,19 @@ func TestOrdersReachTheDesk(t *testing.T) {
 			got = append(got, fmt.Sprintf("%s: %s %s", by, how, id))
 			return nil
 		},
+		HistoryFunc: func(id estate.StoreID) (history.Life, error) {
+			got = append(got, "history "+string(id))
+			return history.Life{Store: id}, nil
+		},
 		PlanFunc: func(ask Ask) (plan.Plan, error) {
 			got = append(got, fmt.Sprintf("plan %s %s %s", ask.Kind, ask.Subject, ask.To))
 			return plan.Plan{Hash: "abc"}, nil
 		},
+		WeighFunc: func(store string) (response.Failback, error) {
+			got = append(got, "weigh "+store)
+			return response.Failback{Store: "talk-db"}, nil
+		},
+		HomeFunc: func(by, store string) (run.ID, error) { got = append(got, by+": home "+store); return "r-000008", nil },
 	}
 	srv := office(t, d, person("operator", "approver"))
 	for _, c := range [][3]string{
@@ -182,18 +200,25 @@ func TestOrdersReachTheDesk(t *testing.T) {
 		{"POST", "failover", `{"store":"talk-db","to":"ansan"}`},
 		{"POST", "adopt", `{"store":"talk-db"}`},
 		{"POST", "serve", `{"site":"pangyo"}`},
+		{"POST", "rejoin", `{"store":"talk-db","member":"pangyo"}`},
+		{"POST", "rejoin", `{"store":"talk-db","member":"anyang","anew":true}`},
+		{"POST", "count-out", `{"store":"talk-db","member":"anyang"}`},
+		{"GET", "failback?store=talk-db", ``},
+		{"POST", "failback", `{"store":"talk-db"}`},
+		{"POST", "verify", `{"store":"talk-db"}`},
 		{"POST", "arm", `{"what":"*"}`},
 		{"POST", "runs/r-000007/approve", ``},
 		{"GET", "plan?lose=pangyo", ``},
 		{"GET", "plan?failover=talk-db&to=ansan", ``},
+		{"GET", "stores/talk-db/history", ``},
 	} {
 		if status, say := call(t, srv, c[0], c[1], c[2]); status != http.StatusOK {
 			t.Errorf("%v: %d %s", c, status, say)
 		}
 	}
 	want := []string{
-		"kim: evacuate pangyo ", "kim: failover talk-db ansan", "kim: adopt talk-db ", "kim: serve pangyo ", "kim: arm *",
-		"kim: approve r-000007", "plan lose-site pangyo ", "plan failover talk-db ansan",
+		"kim: evacuate pangyo ", "kim: failover talk-db ansan", "kim: adopt talk-db ", "kim: serve pangyo ", "kim: rejoin talk-db pangyo", "kim: rejoin talk-db anyang anew", "kim: count-out talk-db anyang", "weigh talk-db", "kim: home talk-db", "kim: verify talk-db ", "kim: arm *",
+		"kim: approve r-000007", "plan lose-site pangyo ", "plan failover talk-db ansan", "history talk-db",
 	}
 	if strings.Join(got, "|") != strings.Join(want, "|") {
 		t.Errorf("got  %q\nwant %q", got, want)
@@ -366,5 +391,29 @@ func TestActsAreBounded(t *testing.T) {
 	defer cancel()
 	if until, ok := ctx.Deadline(); !ok || time.Until(until) > actWithin {
 		t.Error("no deadline")
+	}
+}
+
+// Rows are chosen, or all of them are meant: nothing is written back by leaving a word out.
+func TestRowsOfASalvageAreChosen(t *testing.T) {
+	var asks []Ask
+	d := fakeDesk{StartFunc: func(_ string, ask Ask) (run.ID, error) { asks = append(asks, ask); return "r-9", nil }}
+	srv := office(t, d, person(pki.Operator))
+	for body, want := range map[string]int{
+		`{}`: 400, `{"rows":"1","all":true}`: 400, `{"rows":"x"}`: 400, `{"row":"1"}`: 400, `{"rows":"1,3-5","overwrite":true}`: 200, `{"all":true}`: 200,
+	} {
+		if status, say := call(t, srv, "POST", "salvages/r-1-a/apply", body); status != want {
+			t.Errorf("%s: %d %s", body, status, say)
+		}
+	}
+	if status, say := call(t, srv, "POST", "salvages/r-1-a/discard", `{}`); status != 200 || !strings.Contains(say, "r-9") {
+		t.Errorf("discard: %d %s", status, say)
+	}
+	rows := map[string]bool{}
+	for _, a := range asks {
+		rows[string(a.Kind)+a.Subject+a.Rows] = a.Overwrite
+	}
+	if len(asks) != 3 || !rows["apply-salvager-1-a1,3-5"] || rows["apply-salvager-1-a"] || rows["discard-salvager-1-a"] {
+		t.Errorf("%+v", asks)
 	}
 }

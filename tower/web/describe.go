@@ -24,7 +24,7 @@ func badness(l Level) int { return slices.Index([]Level{Fine, Acting, Warn, Bad}
 // headline picks the one thing that a person has to know first.
 func headline(n Now) Headline {
 	for _, say := range []func(Now) (Headline, bool){
-		sayQuorum, sayAsking, sayRunning, sayWrites, saySites, sayAlone, sayDead, sayHeld, sayDisarmed,
+		sayQuorum, sayAsking, sayRunning, sayWrites, saySites, sayAlone, sayDead, sayHeld, sayDisarmed, sayComparing,
 	} {
 		if h, yes := say(n); yes {
 			return h
@@ -62,8 +62,18 @@ func sayAsking(n Now) (Headline, bool) {
 
 func sayRunning(n Now) (Headline, bool) {
 	for _, r := range n.Runs {
-		if r.Open() {
+		if r.Open() && plan.Kind(r.Kind) != plan.VerifyAll {
 			return Headline{urgency(n, r), cause(n, r), join("haechi acts", runStatus(r), progress(r))}, true
+		}
+	}
+	return Headline{}, false
+}
+
+// sayComparing comes last: a comparison takes hours, changes nothing, and must hide nothing.
+func sayComparing(n Now) (Headline, bool) {
+	for _, r := range n.Runs {
+		if r.Open() {
+			return Headline{Acting, allUp(n), join("comparing "+r.Subject, runStatus(r), progress(r))}, true
 		}
 	}
 	return Headline{}, false
@@ -122,6 +132,22 @@ func cause(n Now, r Run) string {
 		return subject + ": A MEMBER WAS LEFT SEALED"
 	case plan.AdoptNew:
 		return "ADOPTING " + subject
+	case plan.Serve:
+		return subject + ": USERS COME BACK"
+	case plan.Recover:
+		return subject + " COMES BACK"
+	case plan.BringBack:
+		return subject + ": A MEMBER COMES BACK"
+	case plan.Uncount:
+		return subject + ": A MEMBER IS COUNTED OUT"
+	case plan.VerifyAll:
+		return "COMPARING THE MEMBERS OF " + subject
+	case plan.Restore:
+		return subject + ": SALVAGED ROWS ARE WRITTEN"
+	case plan.GiveUp:
+		return subject + ": A SALVAGE IS GIVEN UP"
+	case plan.Reseat:
+		return "RE-SEATING THE TOWERS"
 	}
 	return strings.ToUpper(r.Kind) + " " + subject
 }
@@ -272,8 +298,15 @@ func storeWarnings(n Now) (out []Warning) {
 		for _, u := range s.Unmet {
 			out = append(out, Warning{Severity: Warn, Text: s.ID + ": " + u})
 		}
+		if s.Differs != "" {
+			out = append(out, Warning{Severity: Bad, Text: s.ID + ": its members do not hold the same: " + s.Differs,
+				Do: Mend(s.ID)})
+		}
+		if n := openSalvages(s); n > 0 {
+			out = append(out, Warning{Severity: Warn, Text: fmt.Sprintf("%s: salvages that nobody has looked at yet: %d", s.ID, n), Do: "haechi salvage list"})
+		}
 		for _, m := range s.Members {
-			if m.LagBytes >= farBehind {
+			if m.LagBytes >= situation.FarBehind {
 				out = append(out, Warning{Severity: Warn, Text: fmt.Sprintf("%s: %s is %s behind %s: until it has caught up one copy less is whole", s.ID, m.ID, size(m.LagBytes), s.Primary),
 					Do: "see what holds it up: the link, its disk, or a reader"})
 			}
@@ -282,9 +315,20 @@ func storeWarnings(n Now) (out []Warning) {
 	return out
 }
 
-// farBehind is how many bytes a member may be behind before people are told: some seconds of
-// a busy store, so that a burst of writes is none of their business.
-const farBehind = 64 << 20
+// Mend is what to do about a store whose members do not hold the same.
+func Mend(store string) string {
+	return fmt.Sprintf("who is right a person decides, and mends it on the primary, or has the follower copied: haechi rejoin %s MEMBER --anew; then haechi verify %s", store, store)
+}
+
+// openSalvages counts those that people have to look at.
+func openSalvages(s Store) (n int) {
+	for _, x := range s.Salvages {
+		if x.State == situation.SalvageOpen {
+			n++
+		}
+	}
+	return n
+}
 
 // observerSilence is how long an observer may say nothing before people are told.
 const observerSilence = 10 * time.Second

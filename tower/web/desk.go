@@ -2,10 +2,15 @@ package web
 
 import (
 	"context"
+	"io"
 
+	"github.com/haechi/haechi/core/estate"
+	"github.com/haechi/haechi/core/history"
 	"github.com/haechi/haechi/core/journal"
 	"github.com/haechi/haechi/core/plan"
+	"github.com/haechi/haechi/core/response"
 	"github.com/haechi/haechi/core/run"
+	"github.com/haechi/haechi/core/situation"
 	"github.com/haechi/haechi/pki"
 )
 
@@ -31,6 +36,17 @@ type Desk interface {
 	// Start opens a run for it; another tower may carry it.
 	Start(ctx context.Context, by string, ask Ask) (run.ID, error)
 
+	// Failback says what speaks for and against moving a store's primary to where the estate
+	// declares it.
+	Failback(ctx context.Context, store string) (response.Failback, error)
+	// Home opens the run that moves it there; refused while anything speaks against it.
+	Home(ctx context.Context, by, store string) (run.ID, error)
+	// Salvages lists what was found on members that went another way than their primary, newest first.
+	Salvages(ctx context.Context) ([]situation.Salvage, error)
+	// Salvage returns one, with its rows from a number on, as many as go into one answer, and what stands
+	// in their places on the primary now.
+	Salvage(ctx context.Context, id string, from int) (SalvageRows, error)
+
 	// Arm lets haechi act by itself on what: a site, "tier-N" or "*".
 	Arm(ctx context.Context, by, what string) error
 	// Disarm takes that back.
@@ -53,6 +69,14 @@ type Desk interface {
 	// only against it does what is missing at the end show.
 	JournalHead(ctx context.Context) (journal.Head, error)
 
+	// History tells the life of a store; Life.Gap says where some of it cannot be read now.
+	History(ctx context.Context, id estate.StoreID) (history.Life, error)
+	// Snapshot writes the towers' records to w as a file that can be restored.
+	Snapshot(ctx context.Context, by string, w io.Writer) error
+	// Waive goes on without asking the agent of a host what it has seen, where that is waited for after the
+	// records were restored.
+	Waive(ctx context.Context, by, host, why string) error
+
 	// Doctor says what is missing or unsafe, of this tower and of all that it sees.
 	Doctor(ctx context.Context) ([]Finding, error)
 }
@@ -71,9 +95,13 @@ type Applied struct {
 
 // Ask is what a person wants planned or done.
 type Ask struct {
-	Kind    plan.Kind `json:"kind"`         // LoseSite (Plan only), Evacuate, Failover or AdoptNew
-	Subject string    `json:"subject"`      // the site or the store
-	To      string    `json:"to,omitempty"` // Failover: the member that becomes primary; empty: the best one
+	Kind    plan.Kind `json:"kind"`           // LoseSite (Plan only), Evacuate, Failover, AdoptNew, Serve, Reseat, BringBack, Uncount, Restore or GiveUp
+	Subject string    `json:"subject"`        // the site, the store or the salvage; "towers" of Reseat
+	To      string    `json:"to,omitempty"`   // Failover: the member that becomes primary; empty: the best one. BringBack: the one that comes back. Uncount: the one that is gone
+	Anew    bool      `json:"anew,omitempty"` // BringBack: it is copied from its primary, also where it follows and counts
+	// Restore: which rows, "1,3-5"; empty: all of them. Overwrite: also where the primary has others.
+	Rows      string `json:"rows,omitempty"`
+	Overwrite bool   `json:"overwrite,omitempty"`
 }
 
 // Steering is what a person may tell an open run.

@@ -8,8 +8,11 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/haechi/haechi/core/estate"
+	"github.com/haechi/haechi/core/history"
 	"github.com/haechi/haechi/core/journal"
 	"github.com/haechi/haechi/core/plan"
+	"github.com/haechi/haechi/core/response"
 	"github.com/haechi/haechi/core/run"
 	"github.com/haechi/haechi/pki"
 )
@@ -27,6 +30,21 @@ type fakeDesk struct {
 	EstateFunc  func() ([]byte, uint64, error)
 	AuditFunc   func() Audit
 	IfFunc      func(lose []string) (If, error)
+	WeighFunc   func(store string) (response.Failback, error)
+	HomeFunc    func(by, store string) (run.ID, error)
+	HistoryFunc func(id estate.StoreID) (history.Life, error)
+}
+
+func (d fakeDesk) Failback(_ context.Context, store string) (response.Failback, error) {
+	return d.WeighFunc(store)
+}
+
+func (d fakeDesk) Home(_ context.Context, by, store string) (run.ID, error) {
+	return d.HomeFunc(by, store)
+}
+
+func (d fakeDesk) History(_ context.Context, id estate.StoreID) (history.Life, error) {
+	return d.HistoryFunc(id)
 }
 
 func (d fakeDesk) Estate(context.Context) ([]byte, uint64, error) { return d.EstateFunc() }

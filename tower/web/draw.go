@@ -14,7 +14,7 @@ func tone(state string) string {
 	switch state {
 	case string(situation.Up), RolePrimary, RoleFollower, StepDone, WritesAcknowledged, string(Fine), string(situation.Serving), sentServing:
 		return "ok"
-	case StepRunning, RunPaused, string(run.StatusUndoing), string(run.StatusHanding), string(situation.Draining), string(Acting):
+	case StepRunning, RunPaused, string(run.StatusUndoing), string(run.StatusHanding), string(situation.Draining), string(Acting), sentPartly:
 		return "act"
 	case string(situation.Suspect), string(situation.CutOff), string(situation.Drained), RoleSealed, RoleFormer, StepUnknown, StepUndone,
 		WritesAlone, string(Warn), "old", string(run.StatusTaken):
@@ -99,9 +99,23 @@ func lag(m Member) string {
 	return size(m.LagBytes) + ", " + short(m.LagMS)
 }
 
-// memberState says what else there is to know of a member.
+// memberState says what else there is to know of a member, where that is all that is said of it.
 func memberState(m Member) string {
 	var parts []string
+	if m.CanaryMS > 0 {
+		parts = append(parts, "canary "+short(m.CanaryMS)+" behind")
+	}
+	for _, j := range m.Jobs {
+		parts = append(parts, j.What+": "+j.Phase)
+		if how := doing(j); how != "" {
+			parts = append(parts, how)
+		}
+	}
+	return list(append(parts, memberWords(m)...))
+}
+
+// memberWords are those that no number and no job says.
+func memberWords(m Member) (parts []string) {
 	if m.ReplayBlocked {
 		parts = append(parts, "replay blocked by a reader")
 	}
@@ -111,12 +125,12 @@ func memberState(m Member) string {
 	case m.Role == RoleFollower:
 		parts = append(parts, "not streaming")
 	case m.Role == RoleFormer:
-		parts = append(parts, "not counted before it is rewound")
+		parts = append(parts, "not counted before it has come back")
 	}
 	if m.Note != "" {
 		parts = append(parts, m.Note)
 	}
-	return list(parts)
+	return parts
 }
 
 // current is the newest known point of the rate.
@@ -156,12 +170,16 @@ func writesWords(writes string) string {
 const (
 	sentServing = "users are sent there"
 	sentNowhere = "withdrawn"
+	sentPartly  = "some users are sent there"
 	sentWrong   = "users are still sent there"
 )
 
 // sent says whether users are sent to a site, and whether they should be.
 func sent(n Now, a Answer) string {
-	if !a.Serving {
+	switch {
+	case a.Part:
+		return sentPartly
+	case !a.Serving:
 		return sentNowhere
 	}
 	for _, s := range n.Sites {

@@ -9,6 +9,8 @@ import (
 
 	"github.com/haechi/haechi/core/run"
 	"github.com/haechi/haechi/core/simulate"
+	"github.com/haechi/haechi/core/situation"
+	"github.com/haechi/haechi/core/verify"
 )
 
 // Now is everything that the page shows, at one instant of one tower. The tower
@@ -28,6 +30,7 @@ type Now struct {
 	Observers []Observer `json:"observers"`
 	Stores    []Store    `json:"stores"`
 	Names     []Name     `json:"names"`
+	Missing   []Lack     `json:"missing"` // until the estate is as redundant as declared
 	Runs      []Run      `json:"runs"`    // open ones first, then the newest
 	Journal   []Line     `json:"journal"` // the last 50, oldest first
 	Rate      Rate       `json:"rate"`
@@ -98,6 +101,7 @@ type Target struct {
 	SilentMS  int64  `json:"silent_ms"` // since any observer heard it; -1: never
 	Why       string `json:"why,omitempty"`
 	Held      bool   `json:"held,omitempty"` // an agent whose hold file is there
+	Seat      string `json:"seat,omitempty"` // a tower that does not simply vote: what it is instead
 }
 
 // Observer is one that looks from where users are.
@@ -126,7 +130,17 @@ type Store struct {
 	Writes  string   `json:"writes"`
 	Unmet   []string `json:"unmet"` // premises that do not hold, in words, and whether they forbid a promotion by itself
 	Members []Member `json:"members"`
+	Home    string   `json:"home,omitempty"` // that and why its primary could go home; people decide
+
+	Canary string `json:"canary,omitempty"` // after a loss: whether the last that was acknowledged before it is there; and why none is written, or for how long one waits
+	// Verified is when all members were last found to hold the same, and Differs what differed last.
+	Verified time.Time           `json:"verified,omitzero"`
+	Differs  string              `json:"differs,omitempty"`
+	Salvages []situation.Salvage `json:"salvages,omitempty"` // those that people have to look at first, then the newest
 }
+
+// Lack is one thing that is missing until the estate is as redundant as declared.
+type Lack = situation.Lack
 
 // The values of Member.Role.
 const (
@@ -147,8 +161,19 @@ type Member struct {
 	Sync          bool   `json:"sync"`      // may acknowledge
 	LagBytes      int64  `json:"lag_bytes"` // behind the primary; -1: not known
 	LagMS         int64  `json:"lag_ms"`    // behind the primary; -1: not known
+	CanaryMS      int64  `json:"canary_ms"` // how far what it holds of the canary is behind what the primary holds; -1: not known
 	ReplayBlocked bool   `json:"replay_blocked"`
 	Note          string `json:"note,omitempty"`
+	Jobs          []Job  `json:"jobs,omitempty"` // what its agent is at
+}
+
+// Job is something long that an agent does on a member.
+type Job struct {
+	What  string  `json:"what"`  // "salvage", "rejoin", "check"
+	Phase string  `json:"phase"` // in the agent's words
+	Bytes int64   `json:"bytes"` // done
+	Of    int64   `json:"of"`    // of so many; 0: not known
+	ETAS  float64 `json:"eta_s"` // until it ends; -1: not known
 }
 
 // Name is what users resolve.
@@ -162,7 +187,8 @@ type Name struct {
 type Answer struct {
 	Site      string   `json:"site"`
 	Addresses []string `json:"addresses"`
-	Serving   bool     `json:"serving"` // users are sent there
+	Serving   bool     `json:"serving"`        // users are sent there
+	Part      bool     `json:"part,omitempty"` // of one that is not: some are, it is on its way back
 }
 
 // NameServer is one authoritative server of a name.
@@ -232,6 +258,8 @@ type Step struct {
 	Started   time.Time `json:"started,omitzero"`
 	Seconds   float64   `json:"seconds"` // so far, while it runs
 	Note      string    `json:"note,omitempty"`
+	// Report is what a comparison came to; nil for other steps.
+	Report *verify.Summary `json:"report,omitempty"`
 }
 
 // Line is one entry of the journal, for people.

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -20,13 +21,14 @@ import (
 var assets embed.FS
 
 // Page returns the page Now at "/", its stream at "/stream", the same as one
-// JSON object at "/now.json", the page If at "/if", and the page Graph at "/graph". It only reads, so it needs no certificate. Open
+// JSON object at "/now.json", and the pages Stores at "/stores", If at "/if" and Graph at "/graph". It only reads, so it needs no certificate. Open
 // streams end when ctx does.
 func Page(ctx context.Context, desk Desk, log *slog.Logger) http.Handler {
 	p := &page{desk: desk, log: log, templates: parse()}
 	h := newHub(ctx, desk.Now, p.sections)
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /{$}", p.now)
+	mux.HandleFunc("GET /stores", p.stores)
 	mux.HandleFunc("GET /if", p.what)
 	mux.HandleFunc("GET /graph", p.graph)
 	mux.HandleFunc("GET /now.json", func(w http.ResponseWriter, _ *http.Request) { reply(w, http.StatusOK, Describe(desk.Now())) })
@@ -44,7 +46,7 @@ type page struct {
 // columns are the parts of the page that change by themselves, each a template, by
 // where they stand.
 var columns = []column{
-	{"top", []string{"band", "clock", "sites", "warnings", "audited"}},
+	{"top", []string{"band", "clock", "sites", "warnings", "missing", "audited"}},
 	{"left", []string{"run", "stores"}},
 	{"right", []string{"rate", "names", "journal"}},
 }
@@ -68,15 +70,20 @@ func (p *page) now(w http.ResponseWriter, _ *http.Request) {
 }
 
 func (p *page) write(w http.ResponseWriter, n Now, sections map[string]string) error {
-	trusted := map[string]template.HTML{}
-	for id, text := range sections {
-		trusted[id] = template.HTML(text) //nolint:gosec // made by html/template just now
-	}
 	return p.send(w, http.StatusOK, "page", struct {
 		Now      Now
 		Columns  []column
 		Sections map[string]template.HTML
-	}{n, columns, trusted})
+	}{n, columns, trusted(sections)})
+}
+
+// trusted are sections as a template takes them over.
+func trusted(sections map[string]string) map[string]template.HTML {
+	out := map[string]template.HTML{}
+	for id, text := range sections {
+		out[id] = template.HTML(text) //nolint:gosec // made by html/template just now
+	}
+	return out
 }
 
 // send draws a template whole before it answers with it.
@@ -94,17 +101,19 @@ func (p *page) send(w http.ResponseWriter, status int, name string, v any) error
 	return nil
 }
 
-// sections draws the parts of the page.
+// sections draws the parts of the pages that change by themselves. A page takes those that it has.
 func (p *page) sections(n Now) (map[string]string, error) {
-	out := map[string]string{}
+	names := slices.Clone(kept)
 	for _, c := range columns {
-		for _, name := range c.Sections {
-			var b strings.Builder
-			if err := p.templates.ExecuteTemplate(&b, name, n); err != nil {
-				return nil, err
-			}
-			out[name] = b.String()
+		names = append(names, c.Sections...)
+	}
+	out := map[string]string{}
+	for _, name := range names {
+		var b strings.Builder
+		if err := p.templates.ExecuteTemplate(&b, name, n); err != nil {
+			return nil, err
 		}
+		out[name] = b.String()
 	}
 	return out, nil
 }
@@ -143,16 +152,19 @@ func (f filtered) Open(name string) (fs.File, error) {
 
 func parse() *template.Template {
 	return template.Must(template.New("").Funcs(template.FuncMap{
-		"upper": strings.ToUpper, "words": stateWords, "list": list, "armed": armed, "lag": lag, "memberState": memberState, "writes": writesWords, "sent": sent,
+		"upper": strings.ToUpper, "words": stateWords, "list": list, "armed": armed, "lag": lag, "memberState": memberState, "memberWords": memberWords, "writes": writesWords, "sent": sent,
 		"mark": func(state any) string { return mark(fmt.Sprint(state)) }, "tone": func(state any) string { return tone(fmt.Sprint(state)) },
-		"iso":    func(at time.Time) string { return at.Format(time.RFC3339Nano) },
-		"moment": func(n Now, at time.Time) string { return at.In(n.At.Location()).Format("15:04:05 MST") },
-		"clock":  func(n Now, at time.Time) string { return at.In(n.At.Location()).Format("15:04:05") },
-		"fine":   func(n Now, at time.Time) string { return at.In(n.At.Location()).Format("15:04:05.000") },
-		"ago":    func(n Now, at time.Time) string { return span(n.At.Sub(at)) },
-		"took":   func(n Now, r Run) string { return span(took(n, r)) },
-		"ms":     func(ms int64) string { return span(time.Duration(ms) * time.Millisecond) },
-		"told":   report.Told, "day": func(a *estate.Accepted) string { return a.Until.Format(time.DateOnly) }, "badge": badge, "foretold": foretold, "losses": losses,
+		"iso":       func(at time.Time) string { return at.Format(time.RFC3339Nano) },
+		"moment":    func(n Now, at time.Time) string { return at.In(n.At.Location()).Format("15:04:05 MST") },
+		"clock":     func(n Now, at time.Time) string { return at.In(n.At.Location()).Format("15:04:05") },
+		"fine":      func(n Now, at time.Time) string { return at.In(n.At.Location()).Format("15:04:05.000") },
+		"day_clock": func(n Now, at time.Time) string { return at.In(n.At.Location()).Format("2006-01-02 15:04:05") },
+		"reigns":    newestReigns, "events": newestEvents, "compared": compared, "comparedTone": comparedTone, "doing": doing, "canaryLag": canaryLag,
+		"salvageTone": salvageTone, "salvageWords": salvageWords, "happened": happened, "happenedTone": whatTone, "sign": sign,
+		"ago":  func(n Now, at time.Time) string { return span(n.At.Sub(at)) },
+		"took": func(n Now, r Run) string { return span(took(n, r)) },
+		"ms":   func(ms int64) string { return span(time.Duration(ms) * time.Millisecond) },
+		"told": report.Told, "day": func(a *estate.Accepted) string { return a.Until.Format(time.DateOnly) }, "badge": badge, "foretold": foretold, "losses": losses,
 		"seconds": seconds, "current": current, "chart": chart, "first": firstRun, "rest": restRuns, "newest": newest,
 	}).ParseFS(assets, "assets/*.html"))
 }

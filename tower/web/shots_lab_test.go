@@ -36,16 +36,27 @@ func TestScreenshots(t *testing.T) {
 			return n
 		}}
 		for scheme, setting := range map[string]string{"light": "1", "dark": "0"} {
-			shoot(t, living, filepath.Join(out, name+"-"+scheme+".png"), setting, 0)
+			shoot(t, living, "/", filepath.Join(out, name+"-"+scheme+".png"), setting, wide, 0)
+			if name == "done" || name == "returning" || name == "returned" { // before, during and after a return
+				kept := living.living(name == "returned")
+				shoot(t, kept, "/stores", filepath.Join(out, "stores-"+name+"-"+scheme+".png"), setting, wide, 0)
+				shoot(t, kept, "/stores", filepath.Join(out, "stores-"+name+"-"+scheme+"-phone.png"), setting, phone, 0)
+			}
 		}
 	}
 	// A tower that is gone: the same page, a little later, must say that it is old.
 	gone := fakeDesk{NowFunc: func() Now { return story(t, "peace") }}
-	shoot(t, gone, filepath.Join(out, "stale-light.png"), "1", 7*time.Second)
+	shoot(t, gone, "/", filepath.Join(out, "stale-light.png"), "1", wide, 7*time.Second)
 }
 
+// Sizes of windows.
+const (
+	wide  = "1600,1500"
+	phone = "420,2400"
+)
+
 // shoot has a browser load the page, wait, and draw it.
-func shoot(t *testing.T, d Desk, file, scheme string, wait time.Duration) {
+func shoot(t *testing.T, d Desk, path, file, scheme, window string, wait time.Duration) {
 	t.Helper()
 	page := Page(t.Context(), d, slog.New(slog.DiscardHandler))
 	var srv *httptest.Server
@@ -60,13 +71,13 @@ func shoot(t *testing.T, d Desk, file, scheme string, wait time.Duration) {
 	defer cancel()
 	args := []string{
 		"--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--hide-scrollbars",
-		"--user-data-dir=" + t.TempDir(), "--window-size=1600,1500", "--blink-settings=preferredColorScheme=" + scheme, "--screenshot=" + file,
+		"--user-data-dir=" + t.TempDir(), "--window-size=" + window, "--blink-settings=preferredColorScheme=" + scheme, "--screenshot=" + file,
 	}
 	if wait > 0 {
 		args = append(args, fmt.Sprintf("--virtual-time-budget=%d", wait.Milliseconds()))
 	}
 	_ = os.Remove(file)
-	said, err := exec.CommandContext(ctx, "chromium", append(args, srv.URL+"/")...).CombinedOutput()
+	said, err := exec.CommandContext(ctx, "chromium", append(args, srv.URL+path)...).CombinedOutput()
 	if info, missing := os.Stat(file); err != nil || missing != nil || info.Size() < 10_000 {
 		t.Fatalf("%s: %v %v\n%s", file, err, missing, said)
 	}

@@ -2,8 +2,11 @@
 package etcdtest
 
 import (
+	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"net"
+	"sync"
 	"testing"
 	"time"
 
@@ -13,12 +16,15 @@ import (
 )
 
 // Config returns the configuration of the only member of a cluster, with its
-// data in a temporary directory.
+// data in a temporary directory that is prepared for a first start.
 func Config(t testing.TB) etcd.Config {
 	t.Helper()
-	addr := FreeAddr(t)
+	addr, dir := FreeAddr(t), t.TempDir()
+	if err := etcd.Prepare(dir); err != nil {
+		t.Fatal(err)
+	}
 	return etcd.Config{
-		Name: "tower-test", DataDir: t.TempDir(), PeerListen: addr,
+		Name: "tower-test", DataDir: dir, PeerListen: addr,
 		InitialCluster: map[string]string{"tower-test": addr},
 		Heartbeat:      10 * time.Millisecond, Election: 100 * time.Millisecond,
 		Log: slog.New(slog.DiscardHandler),
@@ -46,13 +52,23 @@ func Client(t testing.TB) *clientv3.Client {
 	return Start(t, Config(t)).Client()
 }
 
-// FreeAddr returns a loopback address that nobody listens on.
+// handed are the addresses that this process has handed out.
+var handed sync.Map
+
+// FreeAddr returns a loopback address that nobody listens on, each only once. Its port lies below those that the
+// kernel gives to outgoing connections, so whoever listens there finds it free again after a restart.
 func FreeAddr(t testing.TB) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for range 1000 {
+		addr := fmt.Sprintf("127.0.0.1:%d", 10000+rand.IntN(20000))
+		if _, twice := handed.LoadOrStore(addr, true); twice {
+			continue
+		}
+		if l, err := net.Listen("tcp", addr); err == nil {
+			l.Close()
+			return addr
+		}
 	}
-	defer l.Close()
-	return l.Addr().String()
+	t.Fatal("no port is free")
+	return ""
 }

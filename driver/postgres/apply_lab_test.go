@@ -1,0 +1,140 @@
+//go:build lab
+
+package postgres
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/haechi/haechi/core/estate"
+	"github.com/haechi/haechi/core/plan"
+	"github.com/haechi/haechi/core/run"
+	"github.com/haechi/haechi/core/situation"
+	"github.com/haechi/haechi/driver/postgres/salvage"
+)
+
+// writesBack writes the salvage of [planted] back, row by row and all at once, and checks what is refused.
+func (c *cluster) writesBack(t *testing.T, s situation.Salvage) {
+	p := c.primary()
+	apply := func(rows string, overwrite bool) (string, error) {
+		r := c.home()
+		r.args = map[string]string{plan.ArgSalvage: s.ID, plan.ArgRows: rows, plan.ArgBy: "kim"}
+		if overwrite {
+			r.args[plan.ArgOverwrite] = "true"
+		}
+		task := r.task(plan.Apply, string(c.record.Primary))
+		task.Salvage = s
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		res, err := c.driver.Do(ctx, task)
+		if err == nil {
+			s = *res.Salvage
+			if l, err := c.driver.Look(ctx, task); err != nil || l.Outcome != run.Done {
+				t.Errorf("look after apply %s: %+v, %v", rows, l, err)
+			}
+		}
+		return res.Note, err
+	}
+	refused := func(rows, says string) {
+		t.Helper()
+		before := p.sql("SELECT string_agg(i::text, ',' ORDER BY id) FROM public.item AS i")
+		if _, err := apply(rows, false); err == nil || !strings.Contains(err.Error(), says) || !strings.Contains(err.Error(), "nothing was written") {
+			t.Errorf("rows %q: %v, want %q in it", rows, err, says)
+		}
+		if diff := cmp.Diff(before, p.sql("SELECT string_agg(i::text, ',' ORDER BY id) FROM public.item AS i")); diff != "" {
+			t.Errorf("rows %q: %s", rows, diff)
+		}
+	}
+	refused("", "has no key")
+	refused("9", "violates foreign key") // its item is not there yet
+	p.sql("UPDATE public.item SET name = 'theirs' WHERE id = 3")
+	refused("1,3", "somebody has changed the row since")
+	p.sql("ALTER TABLE public.item DROP COLUMN mood")
+	refused("1", `column "mood"`)
+	p.sql(`ALTER TABLE public.item ADD COLUMN mood public."기분 ]", ADD COLUMN fresh int DEFAULT 5`)
+	if note, err := apply("1-2", false); err != nil {
+		t.Fatalf("%s, %v", note, err)
+	}
+	if got := fmt.Sprint(p.sql("SELECT twice, nr, raw, tags, doc, mood, fresh FROM public.item WHERE id = 100")); got != `[[200 21 \x00ff27 {a,"b\"c",NULL} {"x": [1, "y'z"]} it's ok 5]]` {
+		t.Error(got)
+	}
+	// Triggers run as for any client: this one's row has the next number, since what was refused had taken 1.
+	if got := fmt.Sprint(p.sql("SELECT * FROM public.seen ORDER BY id")); got != "[[1 INSERTnew] [2 INSERTnew]]" {
+		t.Errorf("beside the salvaged row the trigger wrote one: %s", got)
+	}
+	if note, err := apply("3", true); err != nil {
+		t.Errorf("overwrite: %s, %v", note, err)
+	}
+	if note, err := apply("4-7,9-11", false); err != nil {
+		t.Errorf("%s, %v", note, err)
+	}
+	if note, err := apply("1-7,9-11", false); err != nil || !strings.HasPrefix(note, "0 of") {
+		t.Errorf("a second time: %s, %v", note, err)
+	}
+	if s.State != situation.SalvageOpen || s.Written != "1-7,9-11" {
+		t.Errorf("%+v", s)
+	}
+	for _, m := range c.record.Sync {
+		eventually(t, "the rows are on "+string(m), func() bool {
+			return fmt.Sprint(c.members[string(m)].sql(`SELECT (SELECT name FROM public.item WHERE id = 3), (SELECT count(*) FROM public.item WHERE id IN (4, 5)), (SELECT v FROM "한글 스키마"."a""b." WHERE n = 1)`)) == "[[changed 0 new]]"
+		})
+	}
+	// Somebody edits the file on the primary's host.
+	raw, err := os.ReadFile(p.salvagePath(s.ID))
+	must(t, err)
+	must(t, os.WriteFile(p.salvagePath(s.ID), []byte(strings.Replace(string(raw), `"text":"7"`, `"text":"8"`, 1)), 0o600))
+	if _, err := apply("1", false); err == nil || !strings.Contains(err.Error(), "edited") {
+		t.Errorf("an edited file: %v", err)
+	}
+	// A file of another cluster, in the right place, with the right sum.
+	s = c.foreign(t, p, s)
+	if _, err := apply("1", false); err == nil || !strings.Contains(err.Error(), "system identifier 42") {
+		t.Errorf("another cluster's: %v", err)
+	}
+}
+
+// foreign puts a salvage of another cluster where one of this store is expected.
+func (c *cluster) foreign(t *testing.T, p *member, s situation.Salvage) situation.Salvage {
+	t.Helper()
+	head, rows, _ := c.members["pangyo"].fileOf(s.ID)
+	head.System, head.ID = "42", "r-9-pangyo"
+	var b strings.Builder
+	w, err := salvage.NewWriter(&b, head)
+	must(t, err)
+	must(t, w.Add(rows[0]))
+	_, err = w.Close(nil)
+	must(t, err)
+	must(t, os.WriteFile(p.salvagePath(head.ID), []byte(b.String()), 0o600))
+	sum := sha256.Sum256([]byte(b.String()))
+	s.ID, s.Rows, s.Bytes, s.SHA256, s.Written, s.Applied, s.State = head.ID, 1, int64(b.Len()), hex.EncodeToString(sum[:]), "", 0, situation.SalvageOpen
+	s.Holders = []estate.MemberID{c.record.Primary}
+	return s
+}
+
+// A value of 100 MB is salvaged and written back.
+func TestALargeValueIsSalvaged(t *testing.T) {
+	c := parted(t, func(p *member) {
+		p.sql("SET synchronous_commit = local; SET statement_timeout = 60000; INSERT INTO public.item (id, name, raw) SELECT 100, 'large', decode(repeat('0123456789abcdef', 13107200), 'hex')")
+	})
+	s := *c.home().must(plan.Salvage, "pangyo").Salvage
+	r := c.home()
+	r.args = map[string]string{plan.ArgSalvage: s.ID, plan.ArgRows: "1"}
+	task := r.task(plan.Apply, string(c.record.Primary))
+	task.Salvage = s
+	ctx, cancel := context.WithTimeout(t.Context(), 90*time.Second)
+	defer cancel()
+	if res, err := c.driver.Do(ctx, task); err != nil || res.Outcome != run.Done {
+		t.Fatalf("%+v, %v", res, err)
+	}
+	if got := fmt.Sprint(c.primary().sql("SET statement_timeout = 60000; SELECT length(raw), md5(raw) = md5(decode(repeat('0123456789abcdef', 13107200), 'hex')) FROM public.item WHERE id = 100")); got != "[[104857600 t]]" {
+		t.Error(got)
+	}
+}
