@@ -177,6 +177,9 @@ func (h *asked) end(l line, began, now time.Time, status bool, facts map[string]
 	return facts, nil
 }
 
+// chances are how many looks a caller has that never worked.
+const chances = 6
+
 // giveUp drops a caller that worked and does not any more, since a connection from before
 // a cut may hang long after it has healed. One that never did gets a second
 // chance, since behind a slow link it takes longer to connect than a look may take.
@@ -185,7 +188,7 @@ func (h *asked) giveUp(l line, began time.Time, err error) {
 		return
 	}
 	h.timeouts++
-	if h.heard.IsZero() && h.timeouts < 2*outstanding && errors.Is(err, context.DeadlineExceeded) {
+	if h.heard.IsZero() && h.timeouts < chances && errors.Is(err, context.DeadlineExceeded) {
 		return
 	}
 	if c, ok := l.Caller.(interface{ Close() }); ok {

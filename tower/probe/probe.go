@@ -60,9 +60,9 @@ type Config struct {
 	Log      *slog.Logger
 }
 
-// outstanding is how many looks at one target may be under way. While a target is
-// silent a new one begins at least each Timeout / outstanding.
-const outstanding = 3
+// outstanding is how many looks at one target may be under way: as many as begin until the first of them is given
+// up. With fewer a target that is heard again would be silent for longer than it was.
+func outstanding(p situation.Profile) int { return int((p.Timeout + p.Every - 1) / p.Every) }
 
 // pulse is how long the loop sleeps at most. What it oversleeps is its lateness. Looks at the targets
 // of one site are as far apart, where there are enough: closer would be more even, and wake the machine more often.
@@ -184,7 +184,7 @@ func (p *Prober) advance(ctx context.Context, wake, now time.Time) (situation.Vi
 
 // lookLocked begins a look that is due, unless too many are under way.
 func (p *Prober) lookLocked(ctx context.Context, s *schedule, now time.Time) {
-	if now.Before(s.next) || s.flying >= outstanding {
+	if now.Before(s.next) || s.flying >= outstanding(p.c.Profile) {
 		return
 	}
 	s.next = next(now, min(p.c.Profile.Every, p.rest(s.target)), s.phase)
@@ -223,7 +223,7 @@ func (p *Prober) note(r result) bool {
 	if r.err == nil && s.flying == 0 {
 		s.next = next(r.began, p.rest(s.target), s.phase)
 	}
-	return p.sheet.note(r) || s.flying == outstanding-1
+	return p.sheet.note(r) || s.flying == outstanding(p.c.Profile)-1
 }
 
 // rest is the time between two looks at a target that answers.
@@ -242,7 +242,7 @@ func (p *Prober) wake(now time.Time) time.Time {
 	}
 	sooner(p.tell)
 	for _, s := range p.due {
-		if s.flying < outstanding {
+		if s.flying < outstanding(p.c.Profile) {
 			sooner(s.next)
 		}
 	}

@@ -20,8 +20,9 @@ type world struct {
 	err     map[string]error
 	hangs   map[string]bool
 	slow    time.Duration
-	nothing bool // looks bring no news
-	half    bool // of one more answer only the beginning comes, and then nothing
+	nothing bool        // looks bring no news
+	heard   []time.Time // answers of the first target
+	half    bool        // of one more answer only the beginning comes, and then nothing
 	begun   map[string]int
 	flying  map[string]int
 	most    int
@@ -61,6 +62,9 @@ func (w *world) Look(ctx context.Context, t situation.Target) (map[string]string
 	}
 	select {
 	case <-time.After(slow):
+		if t.ID == two[0].ID {
+			w.set(func() { w.heard = append(w.heard, time.Now()) })
+		}
 		return map[string]string{"look": fmt.Sprint(number)}, err
 	case <-ctx.Done():
 		return nil, ctx.Err()
@@ -123,10 +127,17 @@ var two = []situation.Target{
 
 // within runs a prober in fake time and lets play act while it runs.
 func within(t *testing.T, targets func() []situation.Target, play func(w *world)) {
+	t.Helper()
+	by(t, "fast", targets, play)
+}
+
+// by is within by a profile.
+func by(t *testing.T, profile string, targets func() []situation.Target, play func(w *world)) {
+	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		w := &world{err: map[string]error{}, hangs: map[string]bool{}, begun: map[string]int{}, flying: map[string]int{}, slow: 2 * time.Millisecond}
 		p, err := probe.New(probe.Config{
-			Observer: "tower-anyang", Site: "anyang", Boot: "1", Profile: situation.Profiles()["fast"],
+			Observer: "tower-anyang", Site: "anyang", Boot: "1", Profile: situation.Profiles()[profile],
 			Targets: targets, Lookers: map[situation.Kind]probe.Looker{situation.KindGateway: w}, Out: w.out,
 		})
 		if err != nil {
@@ -208,6 +219,30 @@ func TestLooksDoNotWaitForEachOtherButAreFew(t *testing.T) {
 			t.Errorf("%d looks under way at one target, want 3", most)
 		}
 	})
+}
+
+// A look that begins in the dark is lost. However the dark lies to the looks, the next one after it is there in time.
+func TestTheDarkThatAProfileBearsIsNoSilence(t *testing.T) {
+	const dark, slack = 1500 * time.Millisecond, 180 * time.Millisecond
+	profile := situation.Profiles()["default"]
+	for phase := time.Duration(0); phase < profile.Every; phase += 10 * time.Millisecond {
+		by(t, "default", both, func(w *world) {
+			time.Sleep(phase)
+			w.set(func() { w.hangs[two[0].ID] = true })
+			time.Sleep(dark)
+			w.set(func() { w.hangs[two[0].ID] = false })
+			time.Sleep(time.Second)
+			var longest time.Duration
+			w.set(func() {
+				for i := range w.heard[1:] {
+					longest = max(longest, w.heard[i+1].Sub(w.heard[i]))
+				}
+			})
+			if longest > profile.Silence-slack || longest < dark {
+				t.Errorf("dark for %v, and silent for up to %v: the profile calls somebody dead after %v", dark, longest, profile.Silence)
+			}
+		})
+	}
 }
 
 func TestSilenceAndReturnAreToldAtOnce(t *testing.T) {
