@@ -294,7 +294,7 @@ func TestAnEstateCheckedBeforeARunWasOpenedIsNotApplied(t *testing.T) {
 	ev := opened(t, s, d, "talk-db")
 	_, err := s.Apply(ctx(t), []byte("one"), "operator", 0, checked.Opened)
 	wantIs(t, err, state.ErrStale)
-	snap := until(t, s, func(s state.Snapshot) bool { return s.Index[ev.Run].Open() })
+	snap := until(t, s, func(s state.Snapshot) bool { return s.Index[ev.Run].ID == ev.Run })
 	if snap.Estate.Version != 0 {
 		t.Fatalf("version %d holds", snap.Estate.Version)
 	}
