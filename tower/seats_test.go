@@ -56,13 +56,7 @@ func (w *town) states(n *Node) string {
 func TestATowerThatLostItsDiskIsSeatedAnew(t *testing.T) {
 	for name, drove := range map[string]bool{"ThatDrove": true, "AnotherThanTheDriver": false} {
 		t.Run(name, func(t *testing.T) {
-			w := newTown(t, "a", "b", "c")
-			for _, s := range []string{"a", "b", "c"} {
-				w.up(s)
-			}
-			d := w.driver()
-			w.apply(d, w.estate())
-			must(t, d.Arm(within(t), "kim", "*"))
+			w, d := threeUp(t)
 			lost := string(d.cfg.Site)
 			for s, n := range w.nodes {
 				if !drove && n != d {
@@ -324,13 +318,7 @@ func TestRestoreOfAllTowers(t *testing.T) {
 // One is left and goes on alone. The two that were given up come back together, a majority of the old
 // cluster, and start nothing.
 func TestOneTowerGoesOnAlone(t *testing.T) {
-	w := newTown(t, "a", "b", "c")
-	for _, s := range []string{"a", "b", "c"} {
-		w.up(s)
-	}
-	d := w.driver()
-	w.apply(d, w.estate())
-	must(t, d.Arm(within(t), "kim", "*"))
+	w, d := threeUp(t)
 	term, _ := d.driving()
 	if _, err := Recover(t.Context(), w.cfg["a"], kim("a test"), nil, time.Now()); err == nil || !strings.Contains(err.Error(), "stop it first") {
 		t.Fatalf("while it runs: %v", err)

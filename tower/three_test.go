@@ -13,17 +13,24 @@ import (
 	"github.com/haechi/haechi/tower/web"
 )
 
-// One of three towers drives. Where another claims, the first can write nothing any more; where the
-// one that drives is gone, another claims by itself, and a run goes on.
-func TestThreeTowersHaveOneDriver(t *testing.T) {
-	leavesNothing(t)
+// threeUp is a town of three towers that run and are armed, and the one that drives.
+func threeUp(t *testing.T) (*town, *Node) {
+	t.Helper()
 	w := newTown(t, "a", "b", "c")
 	for _, s := range []string{"a", "b", "c"} {
 		w.up(s)
 	}
-	first := w.driver()
-	w.apply(first, w.estate())
-	must(t, first.Arm(within(t), "operator", "*"))
+	d := w.driver()
+	w.apply(d, w.estate())
+	must(t, d.Arm(within(t), "operator", "*"))
+	return w, d
+}
+
+// One of three towers drives. Where another claims, the first can write nothing any more; where the
+// one that drives is gone, another claims by itself, and a run goes on.
+func TestThreeTowersHaveOneDriver(t *testing.T) {
+	leavesNothing(t)
+	w, first := threeUp(t)
 
 	old, _ := first.driving()
 	var second *Node

@@ -85,7 +85,7 @@ func TestWhatIsMissing(t *testing.T) {
 		},
 		"streaming talk-db anyang: talk-db: anyang is 70 MB behind pangyo":                                             fact(primary, "client/anyang", fmt.Sprintf("streaming quorum bytes=%d", 70<<20)),
 		"streaming talk-db anyang: talk-db: anyang is sealed":                                                          fact("anyang/database/talk-db/anyang", situation.FactSealed, "begun"),
-		"differs talk-db : talk-db: its members differ: 1 row of messages":                                            record(func(r *situation.Store) { r.Differs = "1 row of messages" }),
+		"differs talk-db : talk-db: its members differ: 1 row of messages":                                             record(func(r *situation.Store) { r.Differs = "1 row of messages" }),
 		"verified talk-db : talk-db: its members were not compared since one of them came back: haechi verify talk-db": record(func(r *situation.Store) { r.Verified = time.Time{} }),
 		"verified talk-db : talk-db: its members were compared, but for ansan, anyang: haechi verify talk-db": record(func(r *situation.Store) {
 			r.Verified, r.LeftOut = time.Time{}, []estate.MemberID{"ansan", "anyang"}
