@@ -245,10 +245,10 @@ func (c cursor) String() string {
 
 // parseCursor reads what String writes; nothing is the beginning.
 func parseCursor(s string) (cursor, error) {
-	if s == "" {
+	words := strings.Fields(s)
+	if len(words) == 0 {
 		return cursor{phase: verify.PhasePages}, nil
 	}
-	words := strings.Fields(s)
 	c := cursor{phase: words[0]}
 	if len(words) == 3 {
 		c.at = words[1]

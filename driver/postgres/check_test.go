@@ -15,6 +15,11 @@ func TestACursorIsReadAsItWasWritten(t *testing.T) {
 			t.Errorf("%q: %+v %v", c.String(), got, err)
 		}
 	}
+	for _, start := range []string{"", " ", "\n"} {
+		if c, err := parseCursor(start); err != nil || c != (cursor{phase: "pages"}) {
+			t.Errorf("%q is no beginning: %+v %v", start, c, err)
+		}
+	}
 	for _, bad := range []string{"tables", "pages base/5", "pages base/5 x", "pages ../../etc 1", "pages a b c", "indexes 5 1 2"} {
 		if c, err := parseCursor(bad); err == nil {
 			t.Errorf("%q was taken as %+v", bad, c)
