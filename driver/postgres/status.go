@@ -20,19 +20,26 @@ const (
 
 // status shares looks between those who ask at the same time.
 type status struct {
-	mu    sync.Mutex // guards what follows; held for the length of a look
+	mu    sync.Mutex // guards what follows
 	at    time.Time
 	facts map[string]string
+	now   *looking // the one under way that is not about a past state; nil: none
 
 	rare sync.Mutex // guards what follows
 	when time.Time
 	slow [][]string
 }
 
+// looking is a look under way.
+type looking struct {
+	done  chan struct{}
+	facts map[string]string // once done is closed
+}
+
 // forget makes the next look a fresh one.
 func (s *status) forget() {
 	s.mu.Lock()
-	s.at = time.Time{}
+	s.at, s.now = time.Time{}, nil
 	s.mu.Unlock()
 	s.rare.Lock()
 	s.when = time.Time{}
@@ -42,27 +49,63 @@ func (s *status) forget() {
 // look says all that others may want to know of the member. What it cannot learn is missing;
 // "running" and "answers" say why.
 func (u *Unit) look(ctx context.Context, o agent.Order, mem memory, epoch uint64) map[string]string {
-	s := &u.status
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if o.Run != "" || s.facts == nil || time.Since(s.at) > looked {
-		patience := lookFor
-		if o.Run != "" {
-			patience = lookForStep
-		}
-		ctx, cancel := context.WithTimeout(ctx, patience)
+	fresh := func(ctx context.Context) map[string]string {
+		ctx, cancel := context.WithTimeout(ctx, lookForStep)
 		defer cancel()
-		s.facts = u.lookNow(ctx, o, mem, epoch)
-		s.at = time.Now()
+		return u.lookNow(ctx, o, mem, epoch)
 	}
-	out := make(map[string]string, len(s.facts)+8)
-	for k, v := range s.facts {
+	var facts map[string]string
+	if o.Run != "" {
+		facts = fresh(ctx)
+	} else {
+		facts = u.status.shared(ctx, fresh)
+	}
+	if facts == nil {
+		facts = map[string]string{"running": yes(u.postmaster() != 0), "answers": "false", "error": "no answer within " + lookFor.String()}
+	}
+	out := make(map[string]string, len(facts)+8)
+	for k, v := range facts {
 		out[k] = v
 	}
 	out["epoch"] = number(epoch)
 	out["member"] = u.set.Member
 	mem.facts(out)
 	return out
+}
+
+// shared is what a look says that is under way or was just made, or else a new one; nil: it has not ended in time.
+// It goes on then for whoever asks next: to end it ends its connection, and on a busy host a new one costs
+// the server more than the answer, again and again.
+func (s *status) shared(ctx context.Context, look func(context.Context) map[string]string) map[string]string {
+	s.mu.Lock()
+	if s.facts != nil && time.Since(s.at) <= looked {
+		defer s.mu.Unlock()
+		return s.facts
+	}
+	l := s.now
+	if l == nil {
+		l = &looking{done: make(chan struct{})}
+		s.now = l
+		go func() {
+			l.facts = look(context.WithoutCancel(ctx))
+			close(l.done)
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			if s.now == l {
+				s.facts, s.at, s.now = l.facts, time.Now(), nil
+			}
+		}()
+	}
+	s.mu.Unlock()
+	patience := time.NewTimer(lookFor)
+	defer patience.Stop()
+	select {
+	case <-l.done:
+		return l.facts
+	case <-ctx.Done():
+	case <-patience.C:
+	}
+	return nil
 }
 
 func (u *Unit) lookNow(ctx context.Context, o agent.Order, mem memory, epoch uint64) map[string]string {

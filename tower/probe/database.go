@@ -6,9 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -22,15 +22,16 @@ import (
 // Where it is empty each look connects and asks for TLS: that needs no account, but costs
 // the server a process. Whatever the server answers shows life, also that it is only starting.
 func Database(login func(component string) string) Looker {
-	members := keyed(func(situation.Target) (*member, error) { return &member{}, nil })
+	type key struct{ id, address, conninfo string }
+	members := keyed(func(k key) (*member, error) { return &member{address: k.address, conninfo: k.conninfo}, nil })
 	return LookFunc(func(ctx context.Context, t situation.Target) (map[string]string, error) {
 		var facts map[string]string
 		var err error
 		if conninfo := login(t.Component); conninfo == "" {
 			facts, err = knock(ctx, t.Address)
 		} else {
-			m, _ := members(t)
-			facts, err = m.askRole(ctx, t.Address, conninfo)
+			m, _ := members(key{t.ID, t.Address, conninfo})
+			facts, err = m.askRole(ctx)
 		}
 		if err != nil {
 			return nil, fmt.Errorf("look at %s: %w", t.ID, err)
@@ -58,14 +59,79 @@ func knock(ctx context.Context, address string) (map[string]string, error) {
 	return map[string]string{}, nil
 }
 
-// member is what is known of one target from the looks before.
+// member is what is known of one target from the looks before. Of each thing that costs the server a process
+// at most one is under way, however many look: when a host is busy more of them would keep it busy.
 type member struct {
-	spare[session]
-	plain atomic.Bool // it was last signed in to without TLS, where the connection string allows it
+	address, conninfo string
 
-	mu     sync.Mutex // guards what follows
-	canary string     // as it was read last; empty: there is none that may be read
-	due    time.Time  // when it is read next
+	mu       sync.Mutex // guards what follows
+	question *inquiry   // over the one session, which is made first where there is none; nil: none is under way
+	knocking *inquiry   // nil: nobody knocks
+
+	// Belongs to the question that is under way.
+	idle   *session
+	plain  bool      // it was last signed in to without TLS, where the connection string allows it
+	canary string    // as it was read last; empty: there is none that may be read
+	due    time.Time // when it is read next
+}
+
+// Once a question was without any answer for so long looks knock beside it; and where a knock is answered
+// and the question then is not for longer than that, it hangs on a connection from before a cut, and is begun anew.
+const (
+	quiet = 300 * time.Millisecond
+	stuck = time.Second
+)
+
+// inquiry is something under way with a member. Several looks may wait for it.
+type inquiry struct {
+	cancel context.CancelFunc
+	done   chan struct{}
+	facts  map[string]string // once done is closed
+	err    error
+
+	mu   sync.Mutex // guards what follows
+	last time.Time  // anything was heard, or it began
+	next chan struct{}
+}
+
+func newInquiry(cancel context.CancelFunc) *inquiry {
+	return &inquiry{cancel: cancel, done: make(chan struct{}), last: time.Now(), next: make(chan struct{})}
+}
+
+// end is called once.
+func (t *inquiry) end(facts map[string]string, err error) {
+	t.facts, t.err = facts, err
+	close(t.done)
+}
+
+// heard tells all who wait that the member has said something.
+func (t *inquiry) heard() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.last = time.Now()
+	close(t.next)
+	t.next = make(chan struct{})
+}
+
+func (t *inquiry) silent() time.Duration {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return time.Since(t.last)
+}
+
+// wait returns with the next that is heard, or the end.
+func (t *inquiry) wait(ctx context.Context) (map[string]string, error) {
+	t.mu.Lock()
+	next := t.next
+	t.mu.Unlock()
+	select {
+	case <-t.done:
+		return t.facts, t.err
+	case <-next:
+		return map[string]string{}, nil
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
 }
 
 // session is a connection that was signed in.
@@ -84,17 +150,109 @@ const loginTime = 5 * time.Second
 
 const inRecovery = "SELECT pg_is_in_recovery()"
 
-// askRole uses the idle session. Where there is none it opens one for the next look, and is
-// content with the first that the server says.
-func (m *member) askRole(ctx context.Context, address, conninfo string) (map[string]string, error) {
-	if s, ok := m.take(); ok {
-		facts, err := s.role(ctx)
-		m.back(s, err == nil && m.addCanary(ctx, s, facts))
-		if err == nil || late(ctx, err) {
-			return facts, err
+// askRole waits for what the member says first: to the question that is under way, or to a knock beside it. A
+// question goes on when nobody waits any more, for those who look next: to end it ends its session, and a new one
+// costs the server more than the answer.
+func (m *member) askRole(ctx context.Context) (map[string]string, error) {
+	m.mu.Lock()
+	t := m.question
+	switch {
+	case t == nil:
+		within, cancel := context.WithTimeout(context.WithoutCancel(ctx), loginTime)
+		t = newInquiry(cancel)
+		m.question = t
+		go m.ask(within, t)
+	case t.silent() >= quiet:
+		if t = m.knocking; t == nil {
+			within, cancel := context.WithTimeout(context.WithoutCancel(ctx), stuck)
+			t = newInquiry(cancel)
+			m.knocking = t
+			go m.knock(within, t)
 		}
 	}
-	return m.signIn(ctx, address, conninfo)
+	m.mu.Unlock()
+	return t.wait(ctx)
+}
+
+func (m *member) knock(ctx context.Context, t *inquiry) {
+	defer t.cancel()
+	facts, err := knock(ctx, m.address)
+	m.mu.Lock()
+	m.knocking = nil
+	if q := m.question; err == nil && q != nil && q.silent() >= stuck {
+		q.cancel()
+	}
+	m.mu.Unlock()
+	t.end(facts, err)
+}
+
+// ask asks over the idle session, or signs in for the next question where there is none or the other side has
+// ended it.
+func (m *member) ask(ctx context.Context, t *inquiry) {
+	defer t.cancel()
+	if s := m.idle; s != nil {
+		m.idle = nil
+		facts, err := s.role(ctx)
+		if err == nil {
+			m.answered(ctx, t, s, facts)
+			return
+		}
+		go func() { _ = s.Close() }()
+		if late(ctx, err) {
+			m.over(t, nil, err)
+			return
+		}
+	}
+	s, err := m.signIn(ctx, t)
+	if _, said := errors.AsType[*pgconn.PgError](err); said {
+		err = nil
+	}
+	m.idle = s
+	m.over(t, map[string]string{}, err)
+}
+
+// over ends a question, and lets the next begin.
+func (m *member) over(t *inquiry, facts map[string]string, err error) {
+	m.mu.Lock()
+	m.question = nil
+	m.mu.Unlock()
+	t.end(facts, err)
+}
+
+// answered tells the role, and reads the canary after that where it is due. That is a question of its own: its table
+// may be locked, and what was seen of the member counts without it.
+func (m *member) answered(ctx context.Context, t *inquiry, s *session, role map[string]string) {
+	facts := func() map[string]string {
+		out := maps.Clone(role)
+		if m.canary != "" {
+			out[situation.FactCanary] = m.canary
+		}
+		return out
+	}
+	now := time.Now()
+	if now.Before(m.due) {
+		m.idle = s
+		m.over(t, facts(), nil)
+		return
+	}
+	next := newInquiry(t.cancel)
+	m.mu.Lock()
+	m.question = next
+	m.mu.Unlock()
+	t.end(facts(), nil)
+	var err error
+	m.canary, err = s.canary(ctx, m.canary != "")
+	m.due = now.Add(canaryEvery)
+	if m.canary == "" {
+		m.due = now.Add(canarySeldom)
+	}
+	if _, said := errors.AsType[*pgconn.PgError](err); err == nil || said {
+		m.idle = s
+		m.over(next, facts(), nil)
+		return
+	}
+	go func() { _ = s.Close() }()
+	m.over(next, nil, err)
 }
 
 func (s session) role(ctx context.Context) (map[string]string, error) {
@@ -109,12 +267,12 @@ func (s session) role(ctx context.Context) (map[string]string, error) {
 	return map[string]string{situation.FactRole: role}, nil
 }
 
-// How often a member's canary is read, and how often it is looked for where there is none, and how long
-// that may take: what was seen of the member counts without it.
+// How often a member's canary is read, and how often it is looked for where there is none. Where somebody holds
+// a lock on its table that is given up after canaryLock.
 const (
 	canaryEvery  = time.Second
 	canarySeldom = 10 * time.Second
-	canaryTime   = 100 * time.Millisecond
+	canaryLock   = "100" // ms
 )
 
 // The canary is looked for before it is read: a question about a table that is not there, or may not be
@@ -124,30 +282,6 @@ const (
   WHERE n.nspname = 'haechi' AND c.relname = 'canary' AND has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT')`
 	canaryNow = `SELECT seq, (extract(epoch FROM at) * 1000)::bigint FROM haechi.canary ORDER BY at DESC LIMIT 1`
 )
-
-// addCanary adds the canary that the member holds, a second old at most, and says whether the session
-// is still good.
-func (m *member) addCanary(ctx context.Context, s session, facts map[string]string) (good bool) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	good = true
-	if now := time.Now(); !now.Before(m.due) {
-		ctx, cancel := context.WithTimeout(ctx, canaryTime)
-		defer cancel()
-		var err error
-		m.canary, err = s.canary(ctx, m.canary != "")
-		m.due = now.Add(canaryEvery)
-		if m.canary == "" {
-			m.due = now.Add(canarySeldom)
-		}
-		_, answered := errors.AsType[*pgconn.PgError](err)
-		good = err == nil || answered
-	}
-	if m.canary != "" {
-		facts[situation.FactCanary] = m.canary
-	}
-	return good
-}
 
 // canary reads it where it is there; empty: it is not.
 func (s session) canary(ctx context.Context, there bool) (string, error) {
@@ -185,73 +319,49 @@ func (s session) rows(ctx context.Context, sql string) ([][]string, error) {
 	return out, nil
 }
 
-// signIn connects, and returns as soon as the server has said anything. The
-// connection goes on to become ready.
-func (m *member) signIn(ctx context.Context, address, conninfo string) (map[string]string, error) {
-	host, port, err := net.SplitHostPort(address)
+// signIn connects. Whatever the server says meanwhile is heard.
+func (m *member) signIn(ctx context.Context, t *inquiry) (*session, error) {
+	host, port, err := net.SplitHostPort(m.address)
 	if err != nil {
 		return nil, err
 	}
-	conf, err := pgconn.ParseConfig(fmt.Sprintf("%s host=%s port=%s", conninfo, host, port))
+	conf, err := pgconn.ParseConfig(fmt.Sprintf("%s host=%s port=%s", m.conninfo, host, port))
 	if err != nil {
 		return nil, err
 	}
-	if m.plain.Load() && len(conf.Fallbacks) > 0 { // to be refused TLS first costs the server a process
+	if m.plain && len(conf.Fallbacks) > 0 { // to be refused TLS first costs the server a process
 		conf.TLSConfig, conf.Fallbacks = nil, nil
 	}
-	spoke := make(chan struct{})
-	once := sync.OnceFunc(func() { close(spoke) }) // a server without TLS is dialled a second time
 	conf.DialFunc = func(ctx context.Context, network, addr string) (net.Conn, error) {
 		c, err := (&net.Dialer{}).DialContext(ctx, network, addr)
 		if err != nil {
 			return nil, err
 		}
-		return &listening{Conn: c, spoke: once}, nil
+		return &listening{Conn: c, heard: t.heard}, nil
 	}
 	conf.ConnectTimeout = loginTime
 	conf.RuntimeParams["application_name"] = "haechi probe"
-	return m.connect(ctx, conf, spoke)
-}
-
-func (m *member) connect(ctx context.Context, conf *pgconn.Config, spoke <-chan struct{}) (map[string]string, error) {
-	failed := make(chan error, 1)
-	dial, cancel := context.WithTimeout(context.WithoutCancel(ctx), loginTime)
-	go func() {
-		defer cancel()
-		c, err := pgconn.ConnectConfig(dial, conf)
-		plain := false
-		if err == nil {
-			_, tls := c.Conn().(*tls.Conn)
-			plain = !tls
-			m.back(session{c}, true)
-		}
-		m.plain.Store(plain)
-		failed <- err
-	}()
-	select {
-	case <-spoke:
-		return map[string]string{}, nil
-	case err := <-failed:
-		if _, ok := errors.AsType[*pgconn.PgError](err); ok || err == nil {
-			return map[string]string{}, nil
-		}
+	conf.RuntimeParams["lock_timeout"] = canaryLock
+	c, err := pgconn.ConnectConfig(ctx, conf)
+	m.plain = false
+	if err != nil {
 		return nil, err
-	case <-ctx.Done():
-		cancel() // nothing was heard; a connection that begins later has better chances
-		return nil, context.Cause(ctx)
 	}
+	_, tls := c.Conn().(*tls.Conn)
+	m.plain = !tls
+	return &session{c}, nil
 }
 
-// listening tells when the first byte has come.
+// listening tells what it reads.
 type listening struct {
 	net.Conn
-	spoke func()
+	heard func()
 }
 
 func (l *listening) Read(b []byte) (int, error) {
 	n, err := l.Conn.Read(b)
 	if n > 0 {
-		l.spoke()
+		l.heard()
 	}
 	return n, err
 }

@@ -2,9 +2,11 @@ package probe_test
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -237,6 +239,74 @@ func TestDatabase(t *testing.T) {
 			t.Errorf("%s where nobody listens: %v", component, err)
 		}
 	}
+}
+
+// A server that takes long to let anybody in is not made slower by more who sign in: one does, and others wait for
+// what it hears, or knock.
+func TestDatabaseThatIsSlowToLetIn(t *testing.T) {
+	const slow = 800 * time.Millisecond
+	l := listen(t)
+	var signing, most, knocks atomic.Int32
+	var never atomic.Bool
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				b := make([]byte, 8)
+				if _, err := io.ReadFull(c, b); err != nil {
+					return
+				}
+				if bytes.Equal(b, []byte{0, 0, 0, 8, 4, 210, 22, 47}) {
+					knocks.Add(1)
+					_, _ = c.Write([]byte("N"))
+					_ = c.Close()
+					return
+				}
+				most.Store(max(most.Load(), signing.Add(1)))
+				time.Sleep(slow)
+				signing.Add(-1)
+				session(&replayed{Conn: c, first: b}, &never)
+			}()
+		}
+	}()
+	look := probe.Database(func(string) string { return "user=haechi_monitor dbname=postgres sslmode=disable" })
+	x := situation.Target{ID: "a", Component: "talk-db/ansan", Address: l.Addr().String()}
+	for began := time.Now(); ; {
+		if time.Since(began) > 20*slow {
+			t.Fatalf("not let in for %v; %d signed in at once, %d knocked", time.Since(began), most.Load(), knocks.Load())
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+		facts, err := look.Look(ctx, x)
+		cancel()
+		if facts["role"] == "follower" {
+			break
+		}
+		if since := time.Since(began); err != nil && since > slow/2 && since < slow {
+			t.Errorf("%v: %v, and a knock would have been answered", since, err)
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	if most.Load() != 1 || knocks.Load() == 0 {
+		t.Errorf("%d signed in at once, %d knocked", most.Load(), knocks.Load())
+	}
+}
+
+// replayed is a connection of which the first bytes were read already.
+type replayed struct {
+	net.Conn
+	first []byte
+}
+
+func (r *replayed) Read(b []byte) (int, error) {
+	if len(r.first) == 0 {
+		return r.Conn.Read(b)
+	}
+	n := copy(b, r.first)
+	r.first = r.first[n:]
+	return n, nil
 }
 
 // A server that is stopped accepts connections and says nothing.
