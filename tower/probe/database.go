@@ -47,16 +47,18 @@ func knock(ctx context.Context, address string) (map[string]string, error) {
 		return nil, err
 	}
 	defer c.Close()
+	return map[string]string{}, knockOn(ctx, c)
+}
+
+func knockOn(ctx context.Context, c net.Conn) error {
 	if err := until(ctx, c); err != nil {
-		return nil, err
+		return err
 	}
 	if _, err := c.Write([]byte{0, 0, 0, 8, 4, 210, 22, 47}); err != nil {
-		return nil, err
+		return err
 	}
-	if _, err := io.ReadFull(c, make([]byte, 1)); err != nil {
-		return nil, err
-	}
-	return map[string]string{}, nil
+	_, err := io.ReadFull(c, make([]byte, 1))
+	return err
 }
 
 // member is what is known of one target from the looks before. Of each thing that costs the server a process
@@ -66,7 +68,7 @@ type member struct {
 
 	mu       sync.Mutex // guards what follows
 	question *inquiry   // over the one session, which is made first where there is none; nil: none is under way
-	knocking *inquiry   // nil: nobody knocks
+	knocking *inquiry   // over a connection that stands; nil: nobody knocks
 
 	// Belongs to the question that is under way.
 	idle   *session
@@ -75,8 +77,9 @@ type member struct {
 	due    time.Time // when it is read next
 }
 
-// Once a question was without any answer for so long looks knock beside it; and where a knock is answered
-// and the question then is not for longer than that, it hangs on a connection from before a cut, and is begun anew.
+// Once a question was without any answer for so long looks knock beside it, and a knock that was not answered for so
+// long is given up. Where one is answered, and the question then was not for longer than stuck, that hangs on a
+// connection from before a cut, and is begun anew.
 const (
 	quiet = 300 * time.Millisecond
 	stuck = time.Second
@@ -150,40 +153,93 @@ const loginTime = 5 * time.Second
 
 const inRecovery = "SELECT pg_is_in_recovery()"
 
-// askRole waits for what the member says first: to the question that is under way, or to a knock beside it. A
-// question goes on when nobody waits any more, for those who look next: to end it ends its session, and a new one
-// costs the server more than the answer.
+// askRole waits for what the member says first: to the question that is under way or, once that is quiet, to a
+// knock. A question goes on when nobody waits any more, for those who look next: to end it ends its session, and
+// a new one costs the server more than the answer.
 func (m *member) askRole(ctx context.Context) (map[string]string, error) {
 	m.mu.Lock()
 	t := m.question
-	switch {
-	case t == nil:
+	if t == nil {
 		within, cancel := context.WithTimeout(context.WithoutCancel(ctx), loginTime)
 		t = newInquiry(cancel)
 		m.question = t
 		go m.ask(within, t)
-	case t.silent() >= quiet:
-		if t = m.knocking; t == nil {
-			within, cancel := context.WithTimeout(context.WithoutCancel(ctx), stuck)
-			t = newInquiry(cancel)
-			m.knocking = t
-			go m.knock(within, t)
+	}
+	m.mu.Unlock()
+	if left := quiet - t.silent(); left > 0 {
+		patient, cancel := context.WithTimeout(ctx, left)
+		defer cancel()
+		facts, err := t.wait(patient)
+		if err == nil || patient.Err() == nil || ctx.Err() != nil {
+			return facts, err
 		}
+	}
+	return first(ctx, t.wait, m.knock)
+}
+
+// first is the first answer of two, or, where there is none, why a connection was refused, if it was.
+func first(ctx context.Context, ways ...func(context.Context) (map[string]string, error)) (map[string]string, error) {
+	type answer struct {
+		facts map[string]string
+		err   error
+	}
+	answers := make(chan answer, len(ways))
+	for _, way := range ways {
+		go func() {
+			facts, err := way(ctx)
+			answers <- answer{facts, err}
+		}()
+	}
+	var failed error
+	for range ways {
+		a := <-answers
+		if a.err == nil {
+			return a.facts, nil
+		}
+		if failed == nil || refused(a.err) {
+			failed = a.err
+		}
+	}
+	return nil, failed
+}
+
+// knock waits for an answer to the knock that is under way, or to its own. To connect costs the server nothing, so
+// each look does; only then, when it takes a process, it stands back if another was faster.
+func (m *member) knock(ctx context.Context) (map[string]string, error) {
+	m.mu.Lock()
+	t := m.knocking
+	m.mu.Unlock()
+	if t != nil {
+		return t.wait(ctx)
+	}
+	c, err := new(net.Dialer).DialContext(ctx, "tcp", m.address)
+	if err != nil {
+		return nil, err
+	}
+	m.mu.Lock()
+	if t = m.knocking; t == nil {
+		within, cancel := context.WithTimeout(context.WithoutCancel(ctx), quiet)
+		t = newInquiry(cancel)
+		m.knocking = t
+		go m.knockOn(within, t, c)
+	} else {
+		defer c.Close()
 	}
 	m.mu.Unlock()
 	return t.wait(ctx)
 }
 
-func (m *member) knock(ctx context.Context, t *inquiry) {
+func (m *member) knockOn(ctx context.Context, t *inquiry, c net.Conn) {
 	defer t.cancel()
-	facts, err := knock(ctx, m.address)
+	defer c.Close()
+	err := knockOn(ctx, c)
 	m.mu.Lock()
 	m.knocking = nil
 	if q := m.question; err == nil && q != nil && q.silent() >= stuck {
 		q.cancel()
 	}
 	m.mu.Unlock()
-	t.end(facts, err)
+	t.end(map[string]string{}, err)
 }
 
 // ask asks over the idle session, or signs in for the next question where there is none or the other side has
@@ -298,12 +354,13 @@ func (s session) canary(ctx context.Context, there bool) (string, error) {
 	return rows[0][0] + " " + rows[0][1], nil
 }
 
-// rows asks, within ctx's deadline. That ends it; watching the context as well would cost more than
-// the question.
+// rows asks, within ctx's deadline, or until it is cancelled. Both end the connection's own; to have it watch the
+// context would cost more than the question.
 func (s session) rows(ctx context.Context, sql string) ([][]string, error) {
 	if err := until(ctx, s.Conn()); err != nil {
 		return nil, err
 	}
+	defer context.AfterFunc(ctx, func() { _ = s.Conn().SetDeadline(time.Unix(1, 0)) })()
 	results, err := s.Exec(context.WithoutCancel(ctx), sql).ReadAll()
 	if err != nil || len(results) != 1 {
 		return nil, err

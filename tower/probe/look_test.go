@@ -294,6 +294,60 @@ func TestDatabaseThatIsSlowToLetIn(t *testing.T) {
 	}
 }
 
+// A session from before a cut hangs, and new ones work: the member is heard by a knock at once, and by a new session soon.
+func TestDatabaseWhoseSessionHangs(t *testing.T) {
+	l := listen(t)
+	var cut atomic.Bool
+	var never atomic.Bool
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			before := !cut.Load()
+			go session(deaf{c, func() bool { return before && cut.Load() }}, &never)
+		}
+	}()
+	d := probe.Database(func(string) string { return "user=haechi_monitor dbname=postgres sslmode=disable" })
+	x := situation.Target{ID: "a", Component: "talk-db/ansan", Address: l.Addr().String()}
+	role := func() (string, error) {
+		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+		defer cancel()
+		facts, err := d.Look(ctx, x)
+		return facts["role"], err
+	}
+	for got := ""; got == ""; {
+		got, _ = role()
+	}
+	cut.Store(true)
+	began := time.Now()
+	if got, err := role(); got != "" || err != nil {
+		t.Errorf("beside a session that hangs: %q %v", got, err)
+	}
+	for got := ""; got == "" && time.Since(began) < 20*time.Second; time.Sleep(10 * time.Millisecond) {
+		got, _ = role()
+	}
+	if took := time.Since(began); took > 4*time.Second { // loginTime is 5 s: it was not waited for
+		t.Errorf("a new session only after %v", took)
+	}
+}
+
+// deaf is a connection that hears nothing any more once it is cut.
+type deaf struct {
+	net.Conn
+	cut func() bool
+}
+
+func (d deaf) Read(b []byte) (int, error) {
+	for {
+		n, err := d.Conn.Read(b)
+		if err != nil || !d.cut() {
+			return n, err
+		}
+	}
+}
+
 // replayed is a connection of which the first bytes were read already.
 type replayed struct {
 	net.Conn
