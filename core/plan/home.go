@@ -3,6 +3,7 @@ package plan
 import (
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/haechi/haechi/core/estate"
@@ -37,7 +38,9 @@ func (m *maker) home(site estate.SiteID, after ...int) (last []int) {
 			continue
 		}
 		all.Undo = Withdraw
+		also := strings.Join(m.serversAway(n), ",")
 		if len(situation.Gateways(m.in.Estate, n.Service, site)) == 0 {
+			all.arg(ArgAlso, also)
 			last = append(last, m.add(all, after...))
 			continue
 		}
@@ -45,11 +48,26 @@ func (m *maker) home(site estate.SiteID, after ...int) (last []int) {
 		for _, servers := range stages(m.in.Estate, all.Members, site) {
 			part := all
 			part.Members = servers
+			if len(servers) == len(all.Members) {
+				part.arg(ArgAlso, also)
+			}
 			wait = []int{m.add(m.watch(id, n, site, r), m.add(part, wait...))}
 		}
 		last = append(last, wait...)
 	}
 	return last
+}
+
+// serversAway are the name servers of a name that stand in sites out of reach. One of them may come back while users
+// come home, and be brought level with others that do not send them there yet; the last stage has to reach it, too.
+func (m *maker) serversAway(n estate.Name) (out []string) {
+	for _, host := range n.Servers {
+		if m.gone[m.in.Estate.Hosts[host].Site] {
+			out = append(out, string(host))
+		}
+	}
+	slices.Sort(out)
+	return out
 }
 
 // stages are the name servers of each stage, each with those of the one before, so that the last

@@ -129,6 +129,7 @@ const (
 	ArgPrefer    = "prefer"    // choose: this member, where it holds as much as any other
 	ArgAny       = "any"       // promote: how many members besides the primary hold a write before the client hears of it
 	ArgSalvage   = "salvage"   // apply, discard: the salvage's ID
+	ArgAlso      = "also"      // announce: name servers in sites that were out of reach, joined by ","; who answers by then is changed, too, and the step needs none
 	ArgTTL       = "ttl"       // watch: how long resolvers may go by what they were told before
 	ArgFor       = "for"       // watch: how long users have to fare well after that
 	ArgRows      = "rows"      // apply: the numbers of its rows, "1,3-5"; none: all of them

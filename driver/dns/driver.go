@@ -73,11 +73,25 @@ func (d *Driver) Do(ctx context.Context, t driver.Task) (driver.Result, error) {
 	case plan.Withdraw:
 		return d.each(ctx, t, d.withdraw)
 	case plan.Announce:
-		return d.each(ctx, t, d.announce)
+		return d.announceAll(ctx, t)
 	case plan.Level:
 		return d.level(ctx, t)
 	}
 	return unknownVerb(t)
+}
+
+// announceAll looks once more at all that took the change: a level step beside this one writes what the others
+// answered a moment ago.
+func (d *Driver) announceAll(ctx context.Context, t driver.Task) (driver.Result, error) {
+	out, err := d.each(ctx, t, d.announce)
+	if err != nil || out.Outcome != run.Done {
+		return out, err
+	}
+	t.Step.Members, t.Step.Args = strings.Split(out.Facts[FactDone], ","), nil
+	if again, err := d.each(ctx, t, d.lookBack); err != nil || again.Outcome != run.Done {
+		return again, err
+	}
+	return out, nil
 }
 
 // Undo takes back a withdrawal by an announcement and the other way round. A server
@@ -126,9 +140,13 @@ func (d *Driver) each(ctx context.Context, t driver.Task, do act) (driver.Result
 	if err != nil {
 		return driver.Result{Outcome: run.NotDone}, err
 	}
-	reports := make([]report, len(t.Step.Members))
+	members := t.Step.Members
+	if also := t.Step.Args[plan.ArgAlso]; also != "" {
+		members = slices.Concat(members, strings.Split(also, ","))
+	}
+	reports := make([]report, len(members))
 	var all sync.WaitGroup
-	for i, host := range t.Step.Members {
+	for i, host := range members {
 		all.Go(func() {
 			at := target{server: d.server(t.Estate, estate.HostID(host), n, secret), id: id, name: n, site: t.Step.Site}
 			ok, now, err := do(ctx, at)
@@ -137,6 +155,8 @@ func (d *Driver) each(ctx context.Context, t driver.Task, do act) (driver.Result
 		})
 	}
 	all.Wait()
+	// Nobody waits for those that the step does not need; a level step brings them back.
+	reports = slices.DeleteFunc(reports, func(r report) bool { return errors.Is(r.err, ErrSilent) && !slices.Contains(t.Step.Members, r.host) })
 	return sum(t, reports)
 }
 

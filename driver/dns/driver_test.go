@@ -192,6 +192,54 @@ func TestLevelDoesNotBringBackWhatLeavesMeanwhile(t *testing.T) {
 	}
 }
 
+// Users come home at the others while a server is opened: it sends them there, too.
+func TestLevelSeesWhatCameWhileItOpened(t *testing.T) {
+	back, other := startFake(t, "10.0.0.1"), startFake(t, "10.0.0.2")
+	d := quick()
+	d.conf.Agents = func(estate.HostID, string) (agent.Caller, error) {
+		return caller(func(agent.Order) (agent.Answer, error) {
+			other.mu.Lock()
+			defer other.mu.Unlock()
+			other.addrs = parse([]string{"10.0.0.1", "10.0.0.2"})
+			return agent.Answer{}, nil
+		}), nil
+	}
+	task := taskOf(small(back, other), plan.Level, "")
+	task.Step.Component = "ns-0"
+	if got, err := d.Do(t.Context(), task); err != nil || got.Outcome != run.Done || back.now().String() != "10.0.0.1, 10.0.0.2" {
+		t.Errorf("outcome %v, it answers %s: %v", got.Outcome, back.now(), err)
+	}
+}
+
+// Servers that were away when the step was planned get the answer if they are back, and hold nothing up if they are not.
+func TestAnnouncementReachesServersThatCameBack(t *testing.T) {
+	here, back, away := startFake(t, "10.0.0.2"), startFake(t, "10.0.0.2"), startFake(t, "10.0.0.2")
+	away.dropping(func(string, *dns.Msg) bool { return true })
+	task := taskOf(small(here, back, away), plan.Announce, "pangyo")
+	task.Step.Members, task.Step.Args = []string{"ns-0"}, map[string]string{plan.ArgAlso: "ns-1,ns-2"}
+	got, err := quick().Do(t.Context(), task)
+	if err != nil || got.Outcome != run.Done || got.Facts[FactDone] != "ns-0,ns-1" || back.now().String() != "10.0.0.1, 10.0.0.2" {
+		t.Errorf("outcome %v, %v, ns-1 answers %s: %v", got.Outcome, got.Facts, back.now(), err)
+	}
+}
+
+// A level step that read before users came home writes what it read: the announcement sees that, and is not done.
+func TestAnnouncementIsComparedOnceMore(t *testing.T) {
+	a, b := startFake(t, "10.0.0.2"), startFake(t, "10.0.0.2")
+	updates := 0
+	b.changing(func(m, _ *dns.Msg) {
+		if m.Opcode == dns.OpcodeUpdate {
+			updates++
+		} else if updates == 1 && m.Question[0].Qtype == dns.TypeAAAA { // the query that shows that it took the change is over
+			updates++
+			b.addrs = parse([]string{"10.0.0.2"})
+		}
+	})
+	if got, err := quick().Do(t.Context(), taskOf(small(a, b), plan.Announce, "pangyo")); got.Outcome != run.NotDone {
+		t.Errorf("outcome %v, ns-1 answers %s: %v", got.Outcome, b.now(), err)
+	}
+}
+
 // A server whose agent does not take the order stays locked, and the step is not done.
 func TestLevelNeedsTheAgent(t *testing.T) {
 	f := startFake(t, "10.0.0.1", "10.0.0.2")

@@ -54,7 +54,8 @@ func (d *Driver) bringLevel(ctx context.Context, t driver.Task, host estate.Host
 }
 
 // level brings every name at one server to what it should answer, sees by signed
-// queries that it does, and only then has its agent open it.
+// queries that it does, and only then has its agent open it. What the others answer may have changed while that took
+// its time, so it is compared once more.
 func (d *Driver) level(ctx context.Context, t driver.Task) (driver.Result, error) {
 	host := estate.HostID(t.Step.Component)
 	out, err := d.bringLevel(ctx, t, host)
@@ -68,8 +69,11 @@ func (d *Driver) level(ctx context.Context, t driver.Task) (driver.Result, error
 		}
 		return out, fmt.Errorf("dns: open %s: %w", host, err)
 	}
+	if out, err = d.levelNames(ctx, t, host, isLevel); err == nil && out.Outcome != run.Done {
+		out, err = d.bringLevel(ctx, t, host)
+	}
 	out.Note += "; open"
-	return out, nil
+	return out, err
 }
 
 // levelNames does one act for each name of the server, one after the other.
