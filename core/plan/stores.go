@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"time"
 
 	"github.com/haechi/haechi/core/estate"
 	"github.com/haechi/haechi/core/situation"
@@ -60,6 +61,10 @@ func (m *maker) declared(id estate.StoreID) *Stuck {
 		"the stores are " + list(slices.Sorted(maps.Keys(m.in.Estate.Stores)))}
 }
 
+// sealHalted bounds the seal of a planned move: its primary was halted, so no write waits to be let go, and to start it
+// again costs more than a member that is slow.
+const sealHalted = 3 * time.Second
+
 // move plans seal, choose, follow, promote for one store; between halt and return where
 // the move is planned and the primary can still be halted.
 func (m *maker) move(s ranked, r Reason, planned bool) *Stuck {
@@ -85,6 +90,9 @@ func (m *maker) move(s ranked, r Reason, planned bool) *Stuck {
 	}
 	seal := m.storeStep(Seal, s.id, r, sealable)
 	seal.Args = map[string]string{ArgNeed: strconv.Itoa(needed(rec)), ArgOf: strconv.Itoa(len(helpers(rec)))}
+	if halts {
+		seal.Limit = estate.Duration(sealHalted)
+	}
 	choose := m.storeStep(Choose, s.id, r, candidates)
 	if m.in.Target != "" {
 		choose.Args = map[string]string{ArgPrefer: string(m.in.Target)}
