@@ -50,7 +50,7 @@ type Executor struct {
 	mu       sync.Mutex
 	fresh    map[run.ID]*carrier      // opened here and not carried yet
 	carriers map[run.ID]*carrier      // carried now
-	handing  map[run.ID]chan struct{} // superseded now; closed when that is over
+	handing  map[run.ID]chan struct{} // opened or superseded now; closed when that is over
 }
 
 // New returns an executor.
@@ -84,10 +84,9 @@ func (x *Executor) Open(ctx context.Context, term uint64, o Opening) (run.ID, er
 	if err != nil {
 		return "", fmt.Errorf("open %s %s: %w", o.Plan.Kind, o.Plan.Subject, err)
 	}
-	if err := c.flush(ctx); err != nil {
+	if err := x.publish(ctx, c); err != nil {
 		return "", fmt.Errorf("open %s %s: %w", o.Plan.Kind, o.Plan.Subject, err)
 	}
-	x.keep(c)
 	return c.r.ID, nil
 }
 
@@ -146,11 +145,22 @@ func set[K comparable, V any](m *map[K]V, k K, v V) {
 	(*m)[k] = v
 }
 
-// keep remembers a carrier between Open and Carry.
-func (x *Executor) keep(c *carrier) {
+// publish writes what a new run begins with, and keeps its carrier for Carry. Others see the run as soon as it is
+// written, and whoever carries it then has to find this carrier: one that came later would claim the run, and this one,
+// left over, would begin it once more when that has closed it.
+func (x *Executor) publish(ctx context.Context, c *carrier) error {
+	over, err := x.hand([]run.ID{c.r.ID})
+	if err != nil {
+		return err
+	}
+	defer over()
+	if err := c.flush(ctx); err != nil {
+		return err
+	}
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.fresh[c.r.ID] = c
+	return nil
 }
 
 // Carry drives a run until it closes or is handed over, which is nil, or until ctx ends
@@ -172,8 +182,8 @@ func (x *Executor) Carry(ctx context.Context, id run.ID, term uint64) error {
 	return nil
 }
 
-// afterHandover waits while a run is being superseded: until its successor is open the
-// run looks open, and whoever claimed it then would undo what the successor counts on.
+// afterHandover waits while a run is being opened or superseded. Until its successor is open a run looks open, and
+// whoever claimed it then would undo what the successor counts on.
 func (x *Executor) afterHandover(ctx context.Context, id run.ID) error {
 	x.mu.Lock()
 	over, handing := x.handing[id]

@@ -113,6 +113,36 @@ func background(ctx context.Context, x *executor.Executor, id run.ID, term uint6
 	return end
 }
 
+// Others see a run as soon as it is written, before Open has returned. Whoever carries it then goes on with what Open
+// began: were it claimed, Open's carrier would be left over, and begin the run once more when it has ended.
+func TestARunIsCarriedByOneAlsoWhileItIsOpened(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, "talk-db")
+		x := h.tower("tower-ansan")
+		var end <-chan error
+		h.book.AfterFunc = func(events []run.Event) error {
+			if events[0].Kind == run.Opened {
+				end = background(t.Context(), x, events[0].Run, 1)
+				synctest.Wait()
+			}
+			return nil
+		}
+		id := h.open(x, 1, plan.LoseSite, "pangyo")
+		if err := <-end; err != nil {
+			t.Fatal(err)
+		}
+		h.closedWith(id, "done")
+		if err := x.Carry(t.Context(), id, 1); err != nil {
+			t.Fatal(err)
+		}
+		h.noActTwice()
+		events, _ := h.book.Load(t.Context(), id)
+		if slices.ContainsFunc(events, func(ev run.Event) bool { return ev.Kind == run.Claimed }) {
+			t.Error("it was claimed by the tower that opened it")
+		}
+	})
+}
+
 func TestCarryLosesSite(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t, "talk-db")

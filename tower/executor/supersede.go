@@ -51,13 +51,13 @@ func (x *Executor) Supersede(ctx context.Context, term uint64, old []run.ID, nex
 	return id, nil
 }
 
-// hand marks runs as being superseded; over ends that.
+// hand marks runs as being opened or superseded; over ends that.
 func (x *Executor) hand(old []run.ID) (over func(), err error) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	for _, id := range old {
 		if _, ok := x.handing[id]; ok {
-			return nil, fmt.Errorf("%s is being superseded already", id)
+			return nil, fmt.Errorf("%s is being opened or superseded already", id)
 		}
 	}
 	done := make(chan struct{})
@@ -142,10 +142,9 @@ func (x *Executor) replace(ctx context.Context, term uint64, wound []*carrier, p
 			}
 		}
 	}
-	if err := n.flush(ctx); err != nil {
+	if err := x.publish(ctx, n); err != nil {
 		return "", err
 	}
-	x.keep(n)
 	return n.r.ID, nil
 }
 

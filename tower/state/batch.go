@@ -1,6 +1,8 @@
 package state
 
 import (
+	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -54,7 +56,7 @@ func nextRun(have records) (run.ID, uint64, error) {
 func (s *Store) AppendBatch(ctx context.Context, d Drive, b Batch) error {
 	keys := append(keysOf(b.Changes), keyDrive, keyActs, keyNextRun, keyLine)
 	for _, ev := range b.Events {
-		keys = append(keys, indexKey(ev.Run))
+		keys = append(keys, indexKey(ev.Run), eventKey(ev.Run, ev.Seq))
 	}
 	_, err := s.commit(ctx, compactKeys(keys), func(have records) (w writing, err error) {
 		if err := drives(d, have); err != nil {
@@ -64,7 +66,10 @@ func (s *Store) AppendBatch(ctx context.Context, d Drive, b Batch) error {
 		if err != nil {
 			return w, err
 		}
-		if b.written(infos) {
+		switch done, err := b.written(infos, have); {
+		case err != nil:
+			return w, err
+		case done:
 			return w, errWritten
 		}
 		if b.Basis != 0 && have[keyActs].mod != b.Basis {
@@ -94,13 +99,36 @@ func infosOf(events []run.Event, have records) (map[run.ID]RunInfo, error) {
 	return out, nil
 }
 
-func (b Batch) written(infos map[run.ID]RunInfo) bool {
+// written says whether all events are there already. That a run has as many is not enough: where others stand in
+// their place, another one carries the run, and this one must not go on.
+func (b Batch) written(infos map[run.ID]RunInfo, have records) (bool, error) {
 	for _, ev := range b.Events {
 		if infos[ev.Run].Events < ev.Seq {
-			return false
+			return false, nil
 		}
 	}
-	return len(b.Events) > 0
+	for _, ev := range b.Events {
+		key := eventKey(ev.Run, ev.Seq)
+		was, err := decode[run.Event](key, have[key].value)
+		if err != nil {
+			return false, err
+		}
+		if !same(was, ev) {
+			return false, fmt.Errorf("state: run %s: event %d: %w: it is %q", ev.Run, ev.Seq, ErrConflict, eventText(was))
+		}
+	}
+	return len(b.Events) > 0, nil
+}
+
+// same compares an event with the one that was written, which has what was empty filled.
+func same(was, ev run.Event) bool {
+	if ev.At.IsZero() {
+		ev.At = was.At
+	}
+	ev.Tower, ev.Term = cmp.Or(ev.Tower, was.Tower), cmp.Or(ev.Term, was.Term)
+	a, errA := raw(was)
+	b, errB := raw(ev)
+	return errA == nil && errB == nil && bytes.Equal(a, b)
 }
 
 // addBatch adds each event to w, in order.

@@ -2,12 +2,33 @@ package state_test
 
 import (
 	"testing"
+	"time"
 
 	"github.com/haechi/haechi/core/run"
 	"github.com/haechi/haechi/core/situation"
 	"github.com/haechi/haechi/tower/state"
 	"github.com/haechi/haechi/tower/state/etcdtest"
 )
+
+// Two in one tower carry a run: the one whose events are not those that stand there is told so, and not that all is
+// written, though the run has as many.
+func TestWhoIsBehindIsNotTakenForWritten(t *testing.T) {
+	s := open(t, etcdtest.Client(t), "tower-a")
+	d := claimed(t, s)
+	id := opened(t, s, d, "talk-db").Run
+	at := time.Now()
+	batch := func(events ...run.Event) state.Batch {
+		for i := range events {
+			events[i].Run, events[i].Seq, events[i].At = id, i+2, at
+		}
+		return state.Batch{Events: events}
+	}
+	first := batch(run.Event{Kind: run.Aborted, By: "haechi"}, run.Event{Kind: run.Closed, Why: "undone"})
+	must(t, s.AppendBatch(ctx(t), d, first))
+	must(t, s.AppendBatch(ctx(t), d, first))
+	wantIs(t, s.AppendBatch(ctx(t), d, batch(run.Event{Kind: run.Began, Step: 1})), state.ErrConflict)
+	wantIs(t, s.AppendBatch(ctx(t), d, batch(run.Event{Kind: run.Aborted, By: "haechi"}, run.Event{Kind: run.Began, Step: 1})), state.ErrConflict)
+}
 
 // A batch that opens a run and supersedes another is written whole, once, or not at all.
 func TestABatchIsWrittenWholeAndOnce(t *testing.T) {
