@@ -17,15 +17,18 @@ import (
 )
 
 const (
-	// sealFor is how long members are given to answer a seal. Writes wait meanwhile, and
-	// with the unsealing it has to fit in a second.
-	sealFor = 650 * time.Millisecond
+	// sealLeast is for a step that has a second.
+	sealLeast = 650 * time.Millisecond
 	// unsealFor is how long the way back is given before the executor looks at it again.
 	unsealFor = 300 * time.Millisecond
 	// stragglers is how much longer the rest is waited for once enough are sealed: whoever is
 	// sealed now follows the new primary from the start.
 	stragglers = 100 * time.Millisecond
 )
+
+// sealFor is how long members are given to answer a seal. With the unsealing it has to fit in the step's limit: writes
+// may wait meanwhile.
+func (s *step) sealFor() time.Duration { return max(sealLeast, time.Duration(s.Step.Limit)*65/100) }
 
 // need is how many of the record's helpers must be sealed: m - k + 1. Then every write that
 // was acknowledged is on one of them, and too few are left to acknowledge another.
@@ -93,7 +96,7 @@ func (s *step) acksAlone() (driver.Result, error) {
 // sealThem orders every member at the same time and returns when enough are sealed and
 // the rest had a moment more, when all have answered, or when the time is over.
 func (s *step) sealThem(ctx context.Context, need int) map[string]reply {
-	ctx, cancel := context.WithTimeout(ctx, sealFor)
+	ctx, cancel := context.WithTimeout(ctx, s.sealFor())
 	defer cancel()
 	members := s.sealable()
 	answers := make(chan reply, len(members))
