@@ -36,8 +36,8 @@ func demoCommand(name *string) *cobra.Command {
 	}
 	f := cmd.Flags()
 	f.StringVar((*string)(&o.Lose), "lose", string(lab.Pangyo), "the `site` that burns: pangyo, ansan or anyang")
-	f.IntVar(&o.Clients, "clients", 200, "number of clients")
-	f.Float64Var(&o.Rate, "rate", 500, "messages a second over all clients")
+	f.IntVar(&o.Clients, "clients", 0, "number of clients; 0: as many as the machine bears, 200 at most")
+	f.Float64Var(&o.Rate, "rate", 0, "messages a second over all clients; 0: as many as the machine bears, 500 at most")
 	f.Uint64Var(&o.Lab.Seed, "seed", 0, "seed of the network's and the clients' chance; 0 takes another each time")
 	f.StringVar(&o.Lab.Profile, "profile", "fast", "how quick haechi is to believe: default or fast")
 	f.StringVar(&o.Lab.Dir, "dir", lab.DefaultDir, "directory of everything, on a disk")

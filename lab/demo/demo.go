@@ -24,18 +24,21 @@ import (
 type Options struct {
 	Lab     lab.Options // Progress is set here
 	Lose    lab.Place
-	Full    bool // also what comes after: the site comes back, and its primary goes home
-	Clients int
-	Rate    float64
-	Stay    bool   // leave the lab up
-	JSON    bool   // end with one [Result] on Out; people read Err
-	Acks    string // file for one line for each acknowledgement
+	Full    bool    // also what comes after: the site comes back, and its primary goes home
+	Clients int     // 0: as many as the machine bears, 200 at most
+	Rate    float64 // messages a second; 0: as many as the machine bears, 500 at most
+	Stay    bool    // leave the lab up
+	JSON    bool    // end with one [Result] on Out; people read Err
+	Acks    string  // file for one line for each acknowledgement
 	Out     io.Writer
 	Err     io.Writer
 
 	// Raise raises the lab in a daemon that ends with this process unless Stay. What it
 	// returns takes down what it started, also after an error; nil where it started nothing.
 	Raise func(ctx context.Context, o lab.Options) (lower func(context.Context) error, err error)
+
+	slow bool          // there are fewer clients, or messages, than on another machine
+	page time.Duration // and what a page of memory costs on this one
 }
 
 // Validate says what cannot be shown.
@@ -59,6 +62,7 @@ var ErrFailed = errors.New("the demo failed: see the scoreboard")
 // Run shows it. It takes the lab that it raised down, however it ends, unless it is to
 // stay. One that somebody else has up it does not touch.
 func Run(ctx context.Context, o Options) (err error) {
+	o.fit(pageCost())
 	if err := o.Validate(); err != nil {
 		return err
 	}
@@ -131,6 +135,9 @@ func greet(to io.Writer, o Options) {
 	fmt.Fprintf(to, "  the lab         http://127.0.0.1:%d/\n\n", lab.OwnPort)
 	fmt.Fprintf(to, "  Three data centres on this machine. %s will burn. %d clients send %.0f messages a second;\n", strings.ToUpper(string(o.Lose)), o.Clients, o.Rate)
 	fmt.Fprintf(to, "  whatever one of them is told is sent must still be there afterwards.\n")
+	if o.slow {
+		fmt.Fprintf(to, "  (Fewer than elsewhere: a page of memory takes this machine %v, so new processes are slow. --clients and --rate ask for more.)\n", o.page.Round(100*time.Nanosecond))
+	}
 	if o.Full {
 		fmt.Fprintf(to, "  Then its power returns: what only its database held is salvaged, it rejoins, is compared, users come home, and so does the primary.\n")
 	}
