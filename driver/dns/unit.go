@@ -157,6 +157,11 @@ func (u *Unit) answers(ctx context.Context, shared bool) error {
 	if shared && time.Since(u.at) < looked {
 		return u.answer
 	}
+	if shared { // who has no more time is not the last to ask: what is ended now would be begun again at once
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), looked)
+		defer cancel()
+	}
 	_, u.answer = u.rndc(ctx, "status")
 	if u.at = time.Now(); ctx.Err() != nil {
 		u.at = time.Time{} // it says nothing of the server that the asker had no time

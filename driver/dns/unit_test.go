@@ -1,11 +1,13 @@
 package dns
 
 import (
+	"context"
 	"errors"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/haechi/haechi/agent"
 )
@@ -64,5 +66,28 @@ func TestUnitKnowsFourVerbs(t *testing.T) {
 	facts, err = u.Do(t.Context(), agent.Order{Verb: agent.Seal}, nil)
 	if err != nil || facts[FactLocked] != "true" {
 		t.Errorf("lock: %v %v", facts, err)
+	}
+}
+
+// A program that takes longer than who asks waits is run once for all who ask, and not again for each.
+func TestALookIsNotBegunAnewForEachWhoHasNoTime(t *testing.T) {
+	dir := t.TempDir()
+	answers, runs := filepath.Join(dir, "answers.conf"), filepath.Join(dir, "runs")
+	u, err := NewUnit(Settings{Kind: Kind, Answers: answers, Key: "haechi-key.", Rndc: []string{"/bin/sh", "-c", "echo one >>" + runs + "; sleep 0.3"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(answers, []byte(openText), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+		facts, err := u.Look(ctx, agent.Order{Verb: agent.Status}, nil)
+		if cancel(); err != nil || facts[FactAnswering] != "true" {
+			t.Errorf("%v %v", facts, err)
+		}
+	}
+	if text, err := os.ReadFile(runs); err != nil || string(text) != "one\n" {
+		t.Errorf("it ran %q: %v", text, err)
 	}
 }
