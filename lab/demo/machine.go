@@ -11,7 +11,7 @@ import (
 // What the clients do where nobody asks for something else, and where the machine cannot bear that.
 const (
 	manyClients, manyMessages = 200, 500
-	fewClients, fewMessages   = 80, 250
+	fewClients, fewMessages   = 60, 200
 	// dearPage is the cost of a page from which on a new process is so dear that three sites on one machine have
 	// no time for anything else.
 	dearPage = 4 * time.Microsecond
