@@ -10,7 +10,7 @@ import (
 )
 
 // Least is how many acknowledged messages make a demo worth believing.
-const Least = 2000
+const Least = 1500
 
 // Result is what a demo ends with, for programs.
 type Result struct {
