@@ -45,6 +45,7 @@ func (u *Unit) seal(ctx context.Context, o agent.Order, mem memory, m *agent.Mem
 		return nil, err
 	}
 	watch.lap("remember")
+	defer u.local.makeReady(ctx)() // for position
 	err := u.sealNow(ctx, mem, watch)
 	watch.lap("disk")
 	mem.Proven = true
@@ -79,7 +80,6 @@ func (u *Unit) sealNow(ctx context.Context, mem memory, watch *stopwatch) error 
 	}
 	settled := make(chan error, 1)
 	go func() { settled <- u.settle() }()
-	defer u.local.makeReady(ctx)()
 	var err error
 	if u.postmaster() != 0 {
 		if err = u.silence(ctx); err == nil && len(mem.List) > 0 {

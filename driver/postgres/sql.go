@@ -20,7 +20,7 @@ type local struct {
 
 	mu    sync.Mutex // guards what follows
 	idle  []*pgconn.PgConn
-	ident *pgconn.PgConn      // a replication connection that was made ready
+	ident chan *pgconn.PgConn // a replication connection that is being opened; nil where it cannot be
 	kept  map[string]*visitor // for looks at data, by database
 }
 
@@ -226,10 +226,7 @@ func (l *local) long(ctx context.Context, sql string) error {
 // identify asks by the replication protocol for the timeline and how far the member holds
 // it, received or replayed: the one place where PostgreSQL 15 says both of a standby.
 func (l *local) identify(ctx context.Context) (timeline uint64, at LSN, err error) {
-	l.mu.Lock()
-	c := l.ident
-	l.ident = nil
-	l.mu.Unlock()
+	c := l.takeReady()
 	if c == nil || c.CheckConn() != nil {
 		if c, err = l.dial(ctx, "replication=database"); err != nil {
 			return 0, 0, err
@@ -247,34 +244,43 @@ func (l *local) identify(ctx context.Context) (timeline uint64, at LSN, err erro
 	return toNumber(r[0][1]), at, err
 }
 
-// makeReady opens the connection for the next identify beforehand. The returned function
-// closes it where it was not used.
+// makeReady begins to open the connection for the next identify beforehand: where a process is
+// dear, to begin one takes longer than the question. The returned function closes it where it was not used.
 func (l *local) makeReady(ctx context.Context) (forget func()) {
-	done := make(chan struct{})
+	opening := make(chan *pgconn.PgConn, 1)
+	l.mu.Lock()
+	l.ident = opening
+	l.mu.Unlock()
 	go func() {
-		defer close(done)
 		c, err := l.dial(ctx, "replication=database")
 		if err != nil {
-			return
+			c = nil
 		}
-		l.mu.Lock()
-		old := l.ident
-		l.ident = c
-		l.mu.Unlock()
-		if old != nil {
-			closeSoon(old)
-		}
+		opening <- c
+		close(opening)
 	}()
 	return func() {
-		<-done
 		l.mu.Lock()
-		c := l.ident
-		l.ident = nil
+		if l.ident == opening {
+			l.ident = nil
+		}
 		l.mu.Unlock()
-		if c != nil {
+		if c := <-opening; c != nil {
 			closeSoon(c)
 		}
 	}
+}
+
+// takeReady is what [local.makeReady] opened, once it stands; nil where nothing was made ready.
+func (l *local) takeReady() *pgconn.PgConn {
+	l.mu.Lock()
+	opening := l.ident
+	l.ident = nil
+	l.mu.Unlock()
+	if opening == nil {
+		return nil
+	}
+	return <-opening
 }
 
 // quote writes a literal for SQL (standard_conforming_strings is always on for us).

@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"os"
 	"strings"
 	"syscall"
 	"testing"
@@ -46,6 +47,26 @@ func TestSealEndsAReceiverThatIsStillConnecting(t *testing.T) {
 	must(t, err)
 	if n := receivers(); n > 0 {
 		t.Errorf("%d receivers after the seal (%s)", n, a.Facts["took"])
+	}
+}
+
+// On a busy host a session costs the server more than all that a seal asks, and the time of a seal is short.
+func TestASealOpensOneReplicationSession(t *testing.T) {
+	c := newCluster(t)
+	c.adopt()
+	c.members["ansan"].sql("ALTER SYSTEM SET log_connections = on", "SELECT pg_reload_conf()")
+	eventually(t, "the server logs who connects", func() bool {
+		return c.members["ansan"].sql("SHOW log_connections")[0][0] == "on"
+	})
+	a, err := c.order("ansan", agent.Order{Verb: agent.Seal, Self: "ansan", Epoch: 2, Reign: 1, Sync: []string{"anyang"}, Any: 1})
+	must(t, err)
+	if a.Facts["lsn"] == "" {
+		t.Errorf("the seal does not say how much it holds: %v", a.Facts)
+	}
+	log, err := os.ReadFile(c.members["ansan"].set.Log)
+	must(t, err)
+	if n := strings.Count(string(log), "replication connection authorized: user=postgres"); n != 1 {
+		t.Errorf("%d replication sessions were opened for a seal", n)
 	}
 }
 

@@ -62,7 +62,7 @@ var ErrFailed = errors.New("the demo failed: see the scoreboard")
 // Run shows it. It takes the lab that it raised down, however it ends, unless it is to
 // stay. One that somebody else has up it does not touch.
 func Run(ctx context.Context, o Options) (err error) {
-	o.fit(pageCost())
+	o.fit(trial.PageCost())
 	if err := o.Validate(); err != nil {
 		return err
 	}

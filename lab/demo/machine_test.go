@@ -23,7 +23,4 @@ func TestClientsFitTheMachine(t *testing.T) {
 			t.Errorf("%+v at %v a page: %+v", c.asked, c.page, o)
 		}
 	}
-	if cost := pageCost(); cost <= 0 || cost > time.Millisecond {
-		t.Errorf("a page costs %v", cost)
-	}
 }

@@ -33,6 +33,9 @@ type world struct {
 	*testing.T
 }
 
+// slow is a machine on which a new process is dear.
+var slow = trial.PageCost() > trial.DearPage
+
 // raise brings a lab up for one test, with a profile, and takes it down afterwards. The logs of
 // a test that failed are kept in $HAECHI_LOGS, if that is set. What is of a lab's own is set by change.
 func raise(t *testing.T, profile string, change ...func(*lab.Options)) world {
@@ -409,8 +412,12 @@ func (w world) sends(server lab.Place, most time.Duration, want ...lab.Place) ti
 // row's own is set by change.
 func (w world) under(fault func() lab.Proof, change ...func(*trial.Trial)) trial.Figures {
 	w.Helper()
+	clients, rate := 60, 200.0
+	if slow {
+		clients, rate = 20, 100
+	}
 	t := trial.Trial{
-		Lab: w.Lab, System: trial.Haechi{Lab: w.Lab}, Site: lab.Pangyo, Seed: 1, Clients: 60, Rate: 200, Warm: 1500 * time.Millisecond, Patience: 40 * time.Second, Settle: time.Second,
+		Lab: w.Lab, System: trial.Haechi{Lab: w.Lab}, Site: lab.Pangyo, Seed: 1, Clients: clients, Rate: rate, Warm: 1500 * time.Millisecond, Patience: 40 * time.Second, Settle: time.Second,
 		Fault: func(context.Context) (lab.Proof, error) { return fault(), nil },
 	}
 	for _, c := range change {
