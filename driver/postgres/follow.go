@@ -77,7 +77,7 @@ func (u *Unit) mayFollow(ctx context.Context, o agent.Order, mem memory) error {
 	if mem.Halted == nil {
 		return agent.Refuse(agent.Unsafe, "diverged: %s was primary under epoch %d and was not halted cleanly; it must be rewound first", u.set.Member, mem.Reign)
 	}
-	if pid := u.postmaster(); pid != 0 && u.ready() == "stopping" {
+	if pid, state := u.pidFile(); pid != 0 && state == "stopping" {
 		if err := u.awaitGone(ctx, pid); err != nil {
 			return agent.Refuse(agent.Unsafe, "%s was halted and has not gone yet: %v", u.set.Member, err)
 		}

@@ -49,10 +49,11 @@ func (u *Unit) standDown(ctx context.Context, o agent.Order, mem memory, m *agen
 // mayStandDown refuses one that may have written since it was halted, and one that was not halted
 // by the primary's own epoch or by the move that began it.
 func (u *Unit) mayStandDown(ctx context.Context, o agent.Order, mem memory) error {
+	pid, state := u.pidFile()
 	switch {
 	case mem.Fenced:
 		return agent.Refuse(agent.Unsafe, "%s is fenced: what it holds is for salvage", u.set.Member)
-	case u.postmaster() != 0 && u.ready() != "stopping":
+	case pid != 0 && state != "stopping":
 		return agent.Refuse(agent.Unsafe, "%s was halted, and runs: something else started it", u.set.Member)
 	case o.Reign == 0 || mem.Reign != o.Reign && mem.Halted.Epoch != o.Reign:
 		return agent.Refuse(agent.Unsafe, "%s was primary under epoch %d and halted under %d; the promotion that stands is of epoch %d", u.set.Member, mem.Reign, mem.Halted.Epoch, o.Reign)

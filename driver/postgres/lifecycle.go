@@ -85,8 +85,8 @@ func (u *Unit) launchAs(ctx context.Context, mem memory, m *agent.Memory) error 
 // endStopping brings a stop that was begun and hangs to its end, the hard way if need be:
 // a server that takes no connections and does not go helps nobody.
 func (u *Unit) endStopping(ctx context.Context) error {
-	pid := u.postmaster()
-	if pid == 0 || u.ready() != "stopping" {
+	pid, state := u.pidFile()
+	if pid == 0 || state != "stopping" {
 		return nil
 	}
 	soon, cancel := context.WithTimeout(ctx, fencePatience)
@@ -130,13 +130,13 @@ func (u *Unit) stop(ctx context.Context, o agent.Order, mem memory, m *agent.Mem
 		}
 		return map[string]string{"running": "false"}, nil
 	}
-	pid := u.postmaster()
+	pid, state := u.pidFile()
 	if pid == 0 && mem.Role == asPrimary && mem.Halted == nil {
 		return nil, agent.Refuse(agent.Unsafe, "%s does not run, and nobody halted it: it is not known to have ended cleanly", u.set.Member)
 	}
 	watch := startWatch()
 	// One that was halted before, and that winds up still, has nothing more to be told.
-	if pid != 0 && (mem.Halted == nil || u.ready() != "stopping") {
+	if pid != 0 && (mem.Halted == nil || state != "stopping") {
 		if err := u.checkpointAhead(ctx); err != nil {
 			return nil, err
 		}

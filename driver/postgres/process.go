@@ -26,18 +26,29 @@ type process struct {
 	name string // command line, spaces between the words
 }
 
-// postmaster returns the server's first process, or 0. The pid file may be stale and its
-// number somebody else's: the process must be a postgres that stands in our data directory.
-func (u *Unit) postmaster() int {
+// pidFile is what the server's pid file says: its first process, 0 where that is not there, and its state: "starting",
+// "stopping", "ready", "standby". Both are of one moment: a server that starts puts a file of its own in the place of one
+// that a dead server left. The file may be stale and its number somebody else's: the process must be a postgres that stands
+// in our data directory.
+func (u *Unit) pidFile() (pid int, state string) {
 	raw, err := os.ReadFile(filepath.Join(u.set.Data, "postmaster.pid"))
 	if err != nil {
-		return 0
+		return 0, ""
 	}
-	first, _, _ := strings.Cut(string(raw), "\n")
-	pid, err := strconv.Atoi(strings.TrimSpace(first))
+	lines := strings.Split(string(raw), "\n")
+	pid, err = strconv.Atoi(strings.TrimSpace(lines[0]))
 	if err != nil || pid <= 1 || !u.ours(pid) {
-		return 0
+		pid = 0
 	}
+	if len(lines) < 8 {
+		return pid, "starting"
+	}
+	return pid, strings.TrimSpace(lines[7])
+}
+
+// postmaster is the server's first process, or 0.
+func (u *Unit) postmaster() int {
+	pid, _ := u.pidFile()
 	return pid
 }
 
@@ -53,19 +64,6 @@ func (u *Unit) ours(pid int) bool {
 	}
 	exe, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", pid))
 	return err == nil && filepath.Base(strings.TrimSuffix(exe, " (deleted)")) == "postgres"
-}
-
-// ready says what the server's pid file says of its state: "starting", "stopping", "ready", "standby".
-func (u *Unit) ready() string {
-	raw, err := os.ReadFile(filepath.Join(u.set.Data, "postmaster.pid"))
-	if err != nil {
-		return ""
-	}
-	lines := strings.Split(string(raw), "\n")
-	if len(lines) < 8 {
-		return "starting"
-	}
-	return strings.TrimSpace(lines[7])
 }
 
 // children returns the processes that the server forked.
@@ -174,8 +172,8 @@ func startPlain(cmd *exec.Cmd) error {
 
 // up says that the server takes connections, by its own word.
 func (u *Unit) up() bool {
-	state := u.ready()
-	return (state == "ready" || state == "standby") && u.postmaster() != 0
+	pid, state := u.pidFile()
+	return pid != 0 && (state == "ready" || state == "standby")
 }
 
 // awaitReady waits until the server takes connections.

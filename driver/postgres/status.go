@@ -109,14 +109,15 @@ func (s *status) shared(ctx context.Context, look func(context.Context) map[stri
 }
 
 func (u *Unit) lookNow(ctx context.Context, o agent.Order, mem memory, epoch uint64) map[string]string {
-	f := map[string]string{"running": yes(u.postmaster() != 0), "answers": "false"}
+	pid, state := u.pidFile()
+	f := map[string]string{"running": yes(pid != 0), "answers": "false"}
 	if f["running"] == "false" {
 		if u.endedCleanly() {
 			f["stopped"] = "cleanly"
 		}
 		return f
 	}
-	f["state"] = u.ready()
+	f["state"] = state
 	rows, err := u.local.planned(ctx, "look", lookSQL)
 	if err != nil {
 		f["error"] = err.Error()
