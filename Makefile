@@ -24,7 +24,6 @@ demo: deps build ## three sites, a fire, a scoreboard (DEMO='--lose ansan --stay
 test: deps vet unit lab ## every test: unit with the race detector, then the lab on real servers
 
 vet:
-	$(GO) vet $(PKGS)
 	$(GO) vet -tags lab $(PKGS)
 
 unit: ## unit tests with the race detector

@@ -248,6 +248,7 @@ func (l *local) identify(ctx context.Context) (timeline uint64, at LSN, err erro
 // dear, to begin one takes longer than the question. The returned function closes it where it was not used.
 func (l *local) makeReady(ctx context.Context) (forget func()) {
 	opening := make(chan *pgconn.PgConn, 1)
+	ctx, cancel := context.WithCancel(ctx)
 	l.mu.Lock()
 	l.ident = opening
 	l.mu.Unlock()
@@ -260,6 +261,7 @@ func (l *local) makeReady(ctx context.Context) (forget func()) {
 		close(opening)
 	}()
 	return func() {
+		cancel()
 		l.mu.Lock()
 		if l.ident == opening {
 			l.ident = nil
