@@ -27,12 +27,15 @@ type book struct {
 
 var _ executor.Book = (*book)(nil)
 
+// errUnwritten: this tower knew that it does not drive any more before it wrote anything.
+var errUnwritten = fmt.Errorf("%w, nothing was written", executor.ErrDeposed)
+
 func (b *book) NewID(ctx context.Context) (run.ID, error) { return b.store.NextRun(ctx) }
 
 func (b *book) Append(ctx context.Context, term uint64, events []run.Event, c executor.Change) error {
 	d, ok := b.drive()
 	if !ok || d.Term != term {
-		return fmt.Errorf("append under term %d: %w", term, executor.ErrDeposed)
+		return fmt.Errorf("append under term %d: %w", term, errUnwritten)
 	}
 	b.learn(events)
 	batch := state.Batch{Events: events, Text: b.text, Changes: changes(c), Basis: c.Basis}

@@ -16,6 +16,7 @@ import (
 	"github.com/haechi/haechi/tower/executor"
 	"github.com/haechi/haechi/tower/state"
 	"github.com/haechi/haechi/tower/state/etcdtest"
+	"github.com/haechi/haechi/tower/web"
 )
 
 func newBook(t *testing.T) (*book, *state.Store, *state.Drive) {
@@ -107,12 +108,20 @@ func TestRecordsChangeWithTheEvent(t *testing.T) {
 	}
 
 	late := []run.Event{{Run: id, Seq: 3, Kind: run.Paused}}
-	if err := b.Append(within(t), 7, late, executor.Change{}); !errors.Is(err, executor.ErrDeposed) {
+	err = b.Append(within(t), 7, late, executor.Change{})
+	if !errors.Is(err, executor.ErrDeposed) {
 		t.Fatalf("under another term: %v", err)
 	}
+	if no, ok := errors.AsType[*web.Refused](refusal(err)); !ok || no.Code != web.NotDriver {
+		t.Errorf("nothing was written, and the others are not asked: %v", refusal(err))
+	}
 	d.Claim = "of a process before this one"
-	if err := b.Append(within(t), 1, late, executor.Change{}); !errors.Is(err, executor.ErrDeposed) {
+	err = b.Append(within(t), 1, late, executor.Change{})
+	if !errors.Is(err, executor.ErrDeposed) {
 		t.Fatalf("under the claim of another process: %v", err)
+	}
+	if no, ok := errors.AsType[*web.Refused](refusal(err)); !ok || no.Code != web.Conflict {
+		t.Errorf("an earlier try may have been written, and is asked for again: %v", refusal(err))
 	}
 	*d = state.Drive{}
 	if err := b.Append(within(t), 1, late, executor.Change{}); !errors.Is(err, executor.ErrDeposed) {

@@ -382,6 +382,8 @@ func refusal(err error) error {
 		code, do = web.Unmet, "haechi doctor says which agents are waited for"
 	case errors.Is(err, state.ErrNoSpace):
 		code, do = web.NoQuorum, "make room on the towers' disks: haechi doctor"
+	case errors.Is(err, errUnwritten):
+		code, do = web.NotDriver, "ask the others"
 	case errors.Is(err, state.ErrDeposed), errors.Is(err, state.ErrConflict), errors.Is(err, state.ErrStale), errors.Is(err, executor.ErrDeposed), errors.Is(err, executor.ErrRefused):
 		code, do = web.Conflict, "look again, then ask again"
 	case errors.Is(err, state.ErrNotFound):
