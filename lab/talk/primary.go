@@ -160,6 +160,21 @@ func (w *watcher) saw(s sight) {
 	}
 }
 
+// answered is nil where a host answered when it was last asked. To connect to one that is starting, or is too busy to
+// answer, costs it a process each time, of which it has none to spare: the watcher alone knocks there.
+func (w *watcher) answered(host string) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	s, known := w.sights[host]
+	switch {
+	case !known:
+		return fmt.Errorf("%s was not asked yet", host)
+	case s.Err != "":
+		return fmt.Errorf("%s does not answer: %s", host, s.Err)
+	}
+	return nil
+}
+
 // Alive returns when the primary of g has answered after since and not failed
 // again, when g is over, or when ctx ends.
 func (w *watcher) Alive(ctx context.Context, g *generation, since time.Time) {

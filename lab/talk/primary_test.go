@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -107,6 +108,52 @@ func TestEachHostAlone(t *testing.T) {
 	if diff := cmp.Diff([]string{"h1:5432", "h2:5433", "h3:5432"}, got); diff != "" {
 		t.Error(diff)
 	}
+}
+
+// Warm connections to a host that is starting would keep it from starting: each costs it a process.
+func TestPoolsLeaveAHostAloneThatDoesNotAnswer(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var knocks atomic.Int32
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for c, err := l.Accept(); err == nil; c, err = l.Accept() {
+			knocks.Add(1)
+			_ = c.Close()
+		}
+	}()
+	s, err := openStore("postgres://talk@"+l.Addr().String()+"/talk?sslmode=disable", Correct, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.close()
+	pool := s.pools[l.Addr().String()]
+	acquire := func() error {
+		c, err := pool.Acquire(t.Context())
+		if err == nil {
+			c.Release()
+		}
+		return err
+	}
+	if err := acquire(); err == nil || !strings.Contains(err.Error(), "was not asked yet") {
+		t.Errorf("not asked yet: %v", err)
+	}
+	s.watch.saw(sight{Host: l.Addr().String(), Err: "the database system is starting up"})
+	if err := acquire(); err == nil || !strings.Contains(err.Error(), "starting up") {
+		t.Errorf("starting: %v", err)
+	}
+	if n := knocks.Load(); n > 0 {
+		t.Errorf("%d connections", n)
+	}
+	s.watch.saw(sight{Host: l.Addr().String(), At: time.Now()})
+	if err := acquire(); err == nil || knocks.Load() == 0 {
+		t.Errorf("it answers, and nobody connects: %v", err)
+	}
+	_ = l.Close()
+	<-done
 }
 
 func TestAliveWaitsForANewSign(t *testing.T) {

@@ -71,12 +71,14 @@ func openStore(dsn string, v Variant, log *slog.Logger) (*store, error) {
 	for _, h := range s.watch.hosts {
 		one := config.Copy()
 		one.ConnConfig.Config = *h.Copy()
+		at := address(h.Host, h.Port)
+		one.BeforeConnect = func(context.Context, *pgx.ConnConfig) error { return s.watch.answered(at) }
 		pool, err := pgxpool.NewWithConfig(context.Background(), one)
 		if err != nil {
 			s.close()
 			return nil, fmt.Errorf("talk: pool for %s: %w", h.Host, err)
 		}
-		s.pools[address(h.Host, h.Port)] = pool
+		s.pools[at] = pool
 	}
 	return s, nil
 }
