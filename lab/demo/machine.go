@@ -9,7 +9,7 @@ import (
 // What the clients do where nobody asks for something else, and where the machine cannot bear that.
 const (
 	manyClients, manyMessages = 200, 500
-	fewClients, fewMessages   = 60, 200
+	fewClients, fewMessages   = 40, 120
 )
 
 // fit sets what nobody asked for by what the machine bears.

@@ -14,9 +14,9 @@ func TestClientsFitTheMachine(t *testing.T) {
 		slow    bool
 	}{
 		{Options{}, 500 * time.Nanosecond, 200, 500, false},
-		{Options{}, 12 * time.Microsecond, 60, 200, true},
+		{Options{}, 12 * time.Microsecond, 40, 120, true},
 		{Options{Clients: 200, Rate: 500}, 12 * time.Microsecond, 200, 500, false},
-		{Options{Rate: 500}, 12 * time.Microsecond, 60, 500, true},
+		{Options{Rate: 500}, 12 * time.Microsecond, 40, 500, true},
 	} {
 		o := c.asked
 		if o.fit(c.page); o.Clients != c.clients || o.Rate != c.rate || o.slow != c.slow {
