@@ -218,13 +218,13 @@ func (w world) promotions(id run.ID, step int) (told, carried int) {
 }
 
 // Row 13: the driving tower is killed after each journaled event of a run; on a slow machine, where a run and the way back
-// from it take 20 s, after each second one, unless HAECHI_SOAK is set.
+// from it take 20 s, after each third one, unless HAECHI_SOAK is set.
 func TestDriverKilledAfterEachEvent(t *testing.T) {
 	w := raise(t, "fast")
 	first, stride := 1, 1
 	if slow && os.Getenv("HAECHI_SOAK") == "" {
 		_, draw := w.moments()
-		stride = 2
+		stride = 3
 		first += draw.IntN(stride)
 	}
 	f := w.under(func() lab.Proof {
