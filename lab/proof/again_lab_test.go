@@ -39,6 +39,19 @@ func (w world) moments() (int, *rand.Rand) {
 	return n, rand.New(rand.NewPCG(seed, 0))
 }
 
+// some are the variants of a row that are tried: all, but on a slow machine a third of them, which are drawn; all in the
+// soak.
+func some[T any](t *testing.T, all []T) []T {
+	t.Helper()
+	if !slow || os.Getenv("HAECHI_SOAK") != "" {
+		return all
+	}
+	_, draw := world{T: t}.moments()
+	all = slices.Clone(all)
+	draw.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
+	return all[:(len(all)+2)/3]
+}
+
 // part is a part of a run, from one event to another.
 type part struct {
 	from, to func(run.Event, plan.Verb) bool

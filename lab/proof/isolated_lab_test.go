@@ -27,7 +27,7 @@ import (
 // Row 4: the primary's site is cut from both others, lives on, and users still reach it. Names
 // leave within 2 s, also where 1.7 s of silence count.
 func TestIsolatedPrimaryAcknowledgesNothing(t *testing.T) {
-	for _, profile := range []string{"fast", "default"} {
+	for _, profile := range some(t, []string{"fast", "default"}) {
 		t.Run(profile, func(t *testing.T) { isolate(t, profile, false) })
 	}
 }
@@ -303,10 +303,11 @@ func TestWhoReceivesNothingIsBroughtBackAndNobodyIsAsked(t *testing.T) {
 // Row 7: one-way cuts, each direction, between the primary's site and one or both others.
 func TestOneWayCutsNeverMakeTwo(t *testing.T) {
 	w := raise(t, "fast")
-	for _, c := range []struct {
+	type variant struct {
 		name string
 		cuts [][2]lab.Place
-	}{
+	}
+	for _, c := range some(t, []variant{
 		{"ToOne", [][2]lab.Place{{lab.Pangyo, lab.Ansan}}},
 		{"FromOne", [][2]lab.Place{{lab.Ansan, lab.Pangyo}}},
 		{"ToTheOther", [][2]lab.Place{{lab.Pangyo, lab.Anyang}}},
@@ -314,7 +315,7 @@ func TestOneWayCutsNeverMakeTwo(t *testing.T) {
 		{"ToBoth", [][2]lab.Place{{lab.Pangyo, lab.Ansan}, {lab.Pangyo, lab.Anyang}}},
 		{"FromBoth", [][2]lab.Place{{lab.Ansan, lab.Pangyo}, {lab.Anyang, lab.Pangyo}}},
 		{"ToOneFromTheOther", [][2]lab.Place{{lab.Pangyo, lab.Ansan}, {lab.Anyang, lab.Pangyo}}},
-	} {
+	}) {
 		t.Run(c.name, func(t *testing.T) {
 			w := world{w.Lab, t}
 			if p, err := w.primary(lab.Sites()...); err != nil || p != lab.Pangyo {

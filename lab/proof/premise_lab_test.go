@@ -17,11 +17,12 @@ import (
 
 // Row 12: what makes an acknowledgement worth nothing is reported before the fire, and forbids a promotion by itself.
 func TestUnsafeSettingsAreReportedAndForbidPromotion(t *testing.T) {
-	for _, c := range []struct{ name, set, back, says string }{
+	type variant struct{ name, set, back, says string }
+	for _, c := range some(t, []variant{
 		{"RoleWithoutSynchronousCommit", "ALTER ROLE talk SET synchronous_commit = off", "ALTER ROLE talk RESET synchronous_commit", "synchronous_commit"},
 		{"DatabaseWithoutSynchronousCommit", "ALTER DATABASE talk SET synchronous_commit = local", "ALTER DATABASE talk RESET synchronous_commit", "synchronous_commit"},
 		{"FsyncOff", "ALTER SYSTEM SET fsync = off", "ALTER SYSTEM SET fsync = on", "fsync is off"},
-	} {
+	}) {
 		t.Run(c.name, func(t *testing.T) {
 			w := raise(t, "fast")
 			w.unsafe(c.set, c.says)
