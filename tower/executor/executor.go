@@ -84,10 +84,11 @@ func (x *Executor) Open(ctx context.Context, term uint64, o Opening) (run.ID, er
 	if err != nil {
 		return "", fmt.Errorf("open %s %s: %w", o.Plan.Kind, o.Plan.Subject, err)
 	}
+	id := c.r.ID // from its publication on the run belongs to whoever carries it
 	if err := x.publish(ctx, c); err != nil {
 		return "", fmt.Errorf("open %s %s: %w", o.Plan.Kind, o.Plan.Subject, err)
 	}
-	return c.r.ID, nil
+	return id, nil
 }
 
 // prepare makes the carrier of a new run with its first events pending.
