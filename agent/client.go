@@ -101,7 +101,7 @@ func newClient(host, address string, conf *tls.Config) *Client {
 
 // clientOver speaks HTTP of a major version.
 func clientOver(major int, host, address string, conf *tls.Config) *Client {
-	d := &net.Dialer{Timeout: dialTimeout, Control: giveUpEarly}
+	d := &net.Dialer{Timeout: dialTimeout, Control: GiveUpAfter(deadAfter)}
 	conf.NextProtos = []string{map[int]string{1: "http/1.1", 2: "h2"}[major]}
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(major == 1)
@@ -137,15 +137,18 @@ func dial(ctx context.Context, d *net.Dialer, conf *tls.Config, network, address
 	return t, nil
 }
 
-// giveUpEarly ends a connection whose peer acknowledges nothing, so that the next call dials anew.
-func giveUpEarly(_, _ string, c syscall.RawConn) error {
-	var set error
-	if err := c.Control(func(fd uintptr) {
-		set = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(deadAfter/time.Millisecond))
-	}); err != nil {
-		return err
+// GiveUpAfter is the Control of a [net.Dialer] whose connections end when what was sent is not acknowledged by the
+// other side's kernel within limit (tcp(7), TCP_USER_TIMEOUT), where TCP alone would try for many minutes.
+func GiveUpAfter(limit time.Duration) func(network, address string, c syscall.RawConn) error {
+	return func(_, _ string, c syscall.RawConn) error {
+		var set error
+		if err := c.Control(func(fd uintptr) {
+			set = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(limit/time.Millisecond))
+		}); err != nil {
+			return err
+		}
+		return set
 	}
-	return set
 }
 
 // Call gives one order. The agent does nothing for it after ctx's deadline, even where it hears of

@@ -98,9 +98,10 @@ func (o Options) wants(r Role) bool { return o.Only == nil || slices.Contains(o.
 // Lab is three sites and their users. Its methods may be called from several
 // goroutines; faults are done one at a time.
 type Lab struct {
-	o     Options
-	lock  *os.File
-	fires fires
+	o        Options
+	lock     *os.File
+	fires    fires
+	sessions sessions
 
 	mu     sync.Mutex // guards what follows, and lets one fault happen at a time
 	undo   []func(context.Context) error

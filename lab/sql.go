@@ -81,7 +81,7 @@ func query(ctx context.Context, conn *pgx.Conn, p Place, sql string) ([][]string
 
 // IsPrimary says whether the member of the site is a primary now.
 func (l *Lab) IsPrimary(ctx context.Context, p Place) (bool, error) {
-	rows, err := l.SQL(ctx, p, "postgres", "SELECT NOT pg_is_in_recovery()")
+	rows, err := l.ask(ctx, p, "SELECT NOT pg_is_in_recovery()")
 	return err == nil && len(rows) == 1 && rows[0][0] == "t", err
 }
 
@@ -100,7 +100,7 @@ func (l *Lab) Primaries(ctx context.Context) []Place {
 // Position is how far the member of the site has come: written if it is a
 // primary, else the further of received and replayed.
 func (l *Lab) Position(ctx context.Context, p Place) (string, error) {
-	rows, err := l.SQL(ctx, p, "postgres", `SELECT CASE WHEN pg_is_in_recovery()
+	rows, err := l.ask(ctx, p, `SELECT CASE WHEN pg_is_in_recovery()
 		THEN greatest(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn()) ELSE pg_current_wal_flush_lsn() END`)
 	if err != nil || len(rows) != 1 {
 		return "", err

@@ -7,11 +7,11 @@ import (
 	"net"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
-	"golang.org/x/sys/unix"
 	"golang.org/x/time/rate"
+
+	"github.com/haechi/haechi/agent"
 )
 
 // taken bounds and counts what is taken off a source.
@@ -58,15 +58,7 @@ const deafAfter = 10 * time.Second
 // dialSource connects to a source. One whose machine burned is noticed soon.
 func dialSource(ctx context.Context, address string) (net.Conn, error) {
 	d := &net.Dialer{Timeout: deafAfter / 2, KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: deafAfter / 5, Interval: deafAfter / 5, Count: 4},
-		Control: func(_, _ string, c syscall.RawConn) error {
-			var set error
-			if err := c.Control(func(fd uintptr) {
-				set = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(deafAfter/time.Millisecond))
-			}); err != nil {
-				return err
-			}
-			return set
-		}}
+		Control: agent.GiveUpAfter(deafAfter)}
 	return d.DialContext(ctx, "tcp", address)
 }
 

@@ -16,6 +16,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	"github.com/haechi/haechi/core/plan"
 	"github.com/haechi/haechi/core/run"
 	"github.com/haechi/haechi/lab"
@@ -153,11 +155,16 @@ func (w world) pester(cancelWaits bool) func() map[string]int {
 		said[what] += n
 	}
 	client := &http.Client{Timeout: 2 * time.Second, Transport: &http.Transport{DialContext: w.DialIn(lab.Users)}}
-	for i := range 4 {
+	pests, pause := 4, time.Duration(0)
+	if slow { // each send that is cancelled costs its gateway a session
+		pests, pause = 1, 250*time.Millisecond
+	}
+	for i := range pests {
 		url := fmt.Sprintf("http://%s/rooms/pester/messages/00000000-0000-4000-8000-%012d", lab.Pangyo.GatewayAddr(), i)
 		all.Go(func() {
 			for ctx.Err() == nil {
 				count(send(ctx, client, url), 1)
+				w.while(pause)
 			}
 		})
 	}
@@ -169,22 +176,33 @@ func (w world) pester(cancelWaits bool) func() map[string]int {
 		}
 	})
 	if cancelWaits {
-		all.Go(func() {
-			for ctx.Err() == nil {
-				rows, err := w.SQL(ctx, lab.Pangyo, "postgres", "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'")
-				if err != nil && ctx.Err() == nil {
-					w.Errorf("the waits in %s are not cancelled: %v", lab.Pangyo, err)
-				}
-				count("cancelled", len(rows))
-				w.while(20 * time.Millisecond)
-			}
-		})
+		all.Go(func() { count("cancelled", w.cancelWaits(ctx, lab.Pangyo)) })
 	}
 	return func() map[string]int {
 		cancel()
 		all.Wait()
 		return said
 	}
+}
+
+// cancelWaits ends every wait for a follower in p until the context ends, and says how many those were.
+func (w world) cancelWaits(ctx context.Context, p lab.Place) (n int) {
+	conn, err := pgx.Connect(ctx, w.DSN(p, "postgres"))
+	if err != nil {
+		w.Errorf("the waits in %s are not cancelled: %v", p, err)
+		return 0
+	}
+	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
+	for ctx.Err() == nil {
+		tag, err := conn.Exec(ctx, "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'")
+		if err != nil && ctx.Err() == nil {
+			w.Errorf("the waits in %s are not cancelled: %v", p, err)
+			return n
+		}
+		n += int(tag.RowsAffected())
+		w.while(20 * time.Millisecond)
+	}
+	return n
 }
 
 // send sends a message once, and says what the user heard.

@@ -13,6 +13,7 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"github.com/haechi/haechi/agent"
 	"github.com/haechi/haechi/core/situation"
 )
 
@@ -77,8 +78,9 @@ type member struct {
 	due    time.Time // when it is read next
 }
 
-// Once a question was without any answer for so long looks knock beside it, and a knock that was not answered for so
-// long is given up. Where one is answered, and the question then was not for longer than stuck, that hangs on a
+// Once a question was without any answer for quiet, looks knock beside it. A knock that does not arrive within quiet is
+// given up; one that arrived waits for stuck, since it has taken a process of a server that is late, and another
+// would make it later. Where one is answered, and the question then was not for longer than stuck, that hangs on a
 // connection from before a cut, and is begun anew.
 const (
 	quiet = 300 * time.Millisecond
@@ -212,13 +214,13 @@ func (m *member) knock(ctx context.Context) (map[string]string, error) {
 	if t != nil {
 		return t.wait(ctx)
 	}
-	c, err := new(net.Dialer).DialContext(ctx, "tcp", m.address)
+	c, err := (&net.Dialer{Control: agent.GiveUpAfter(quiet)}).DialContext(ctx, "tcp", m.address)
 	if err != nil {
 		return nil, err
 	}
 	m.mu.Lock()
 	if t = m.knocking; t == nil {
-		within, cancel := context.WithTimeout(context.WithoutCancel(ctx), quiet)
+		within, cancel := context.WithTimeout(context.WithoutCancel(ctx), stuck)
 		t = newInquiry(cancel)
 		m.knocking = t
 		go m.knockOn(within, t, c)

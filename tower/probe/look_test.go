@@ -288,6 +288,42 @@ func TestDatabaseThatIsSlowToLetIn(t *testing.T) {
 	}
 }
 
+// A server that is late with everything is knocked on by one at a time: more would keep it late.
+func TestDatabaseThatIsLateIsKnockedOnByOne(t *testing.T) {
+	const late = 700 * time.Millisecond
+	l := listen(t)
+	var knocking, most, knocks atomic.Int32
+	go accept(l, func(c net.Conn) {
+		b := make([]byte, 8)
+		if _, err := io.ReadFull(c, b); err != nil || !bytes.Equal(b, []byte{0, 0, 0, 8, 4, 210, 22, 47}) {
+			<-t.Context().Done() // it lets nobody in
+			return
+		}
+		knocks.Add(1)
+		most.Store(max(most.Load(), knocking.Add(1)))
+		time.Sleep(late)
+		knocking.Add(-1)
+		_, _ = c.Write([]byte("N"))
+		_ = c.Close()
+	})
+	look := probe.Database(func(string) string { return "user=haechi_monitor dbname=postgres sslmode=disable" })
+	x := situation.Target{ID: "a", Component: "talk-db/ansan", Address: l.Addr().String()}
+	heard := 0
+	for began := time.Now(); heard < 2; time.Sleep(20 * time.Millisecond) {
+		if time.Since(began) > 20*late {
+			t.Fatalf("heard %d times in %v; %d knocks, %d at once", heard, time.Since(began), knocks.Load(), most.Load())
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+		if _, err := look.Look(ctx, x); err == nil {
+			heard++
+		}
+		cancel()
+	}
+	if most.Load() != 1 {
+		t.Errorf("%d knocked at once", most.Load())
+	}
+}
+
 // A session from before a cut hangs, and new ones work: the member is heard by a knock at once, and by a new session soon.
 func TestDatabaseWhoseSessionHangs(t *testing.T) {
 	l := listen(t)
