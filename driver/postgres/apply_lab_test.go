@@ -131,7 +131,13 @@ func TestALargeValueIsSalvaged(t *testing.T) {
 	task.Salvage = s
 	ctx, cancel := context.WithTimeout(t.Context(), 90*time.Second)
 	defer cancel()
-	if res, err := c.driver.Do(ctx, task); err != nil || res.Outcome != run.Done {
+	res, err := c.driver.Do(ctx, task)
+	// Where memory is dear an agent stands still while it takes so much of it: then it writes nothing, and a run tries again.
+	for try := 1; try < 3 && err != nil && res.Outcome == run.NotDone && strings.Contains(err.Error(), "the agent stood still"); try++ {
+		t.Log(err)
+		res, err = c.driver.Do(ctx, task)
+	}
+	if err != nil || res.Outcome != run.Done {
 		t.Fatalf("%+v, %v", res, err)
 	}
 	if got := fmt.Sprint(c.primary().sql("SET statement_timeout = 60000; SELECT length(raw), md5(raw) = md5(decode(repeat('0123456789abcdef', 13107200), 'hex')) FROM public.item WHERE id = 100")); got != "[[104857600 t]]" {
