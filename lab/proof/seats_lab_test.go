@@ -208,6 +208,7 @@ func TestTowerWithAnOldDiskIsHealedByTheWayItPrints(t *testing.T) {
 	w.must(w.StartProcess(t.Context(), lab.Anyang, lab.RoleTower))
 	w.ended(lab.Pangyo, time.Minute, since, string(plan.Reseat), run.StatusDone)
 	w.shows(lab.Anyang, 20*time.Second, "that it is one of the towers again", func(n web.Now) bool { return n.Quorum.Have && n.Estate.Version > 0 })
+	w.sound()
 	w.stays(lab.Pangyo, since)
 }
 
