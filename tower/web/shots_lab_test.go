@@ -38,7 +38,7 @@ func TestScreenshots(t *testing.T) {
 		for scheme, setting := range map[string]string{"light": "1", "dark": "0"} {
 			shoot(t, living, "/", filepath.Join(out, name+"-"+scheme+".png"), setting, wide, 0)
 			if name == "done" || name == "returning" || name == "returned" { // before, during and after a return
-				kept := living.living(name == "returned")
+				kept := living.living()
 				shoot(t, kept, "/stores", filepath.Join(out, "stores-"+name+"-"+scheme+".png"), setting, wide, 0)
 				shoot(t, kept, "/stores", filepath.Join(out, "stores-"+name+"-"+scheme+"-phone.png"), setting, phone, 0)
 			}

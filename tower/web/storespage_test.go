@@ -13,8 +13,8 @@ import (
 	"github.com/haechi/haechi/core/situation"
 )
 
-// lived is the life of the stories' store: adopted, failed over, and, where it was, returned.
-func lived(returned bool) history.Life {
+// lived is the life of the stories' store until an instant: adopted, failed over, returned.
+func lived(until time.Time) history.Life {
 	at := func(text string) time.Time {
 		t, _ := time.Parse(time.RFC3339, text)
 		return t
@@ -24,19 +24,19 @@ func lived(returned bool) history.Life {
 		{Epoch: 2, Timeline: 2, Primary: "ansan", From: at("2026-11-23T03:12:21+09:00"), Run: "r-000002", Kind: "lose-site", Because: []string{"pangyo is lost"}},
 	}}
 	tell := func(when string, what history.What, text string, members ...string) {
-		l.Events = append(l.Events, history.Event{At: at(when), What: what, Run: "r-000003", Kind: "recover", Members: members, Text: text})
+		if !at(when).After(until) {
+			l.Events = append(l.Events, history.Event{At: at(when), What: what, Run: "r-000003", Kind: "recover", Members: members, Text: text})
+		}
 	}
 	tell("2026-11-23T04:02:07+09:00", history.Salvaged, "214 rows that only pangyo held are kept by ansan and pangyo", "pangyo")
-	if returned {
-		tell("2026-11-23T04:03:08+09:00", history.Rejoined, "a copy of the blocks that differ: pg_rewind lacks the log since 0/5A81C28", "pangyo")
-		tell("2026-11-23T04:03:11+09:00", history.Returned, "pangyo receives from ansan and is listed", "pangyo")
-		tell("2026-11-23T04:04:58+09:00", history.Verified, "12 tables, 3 sequences, 48,112 pages: all members hold the same", "ansan", "anyang", "pangyo")
-	}
+	tell("2026-11-23T04:03:08+09:00", history.Rejoined, "a copy of the blocks that differ: pg_rewind lacks the log since 0/5A81C28", "pangyo")
+	tell("2026-11-23T04:03:11+09:00", history.Returned, "pangyo receives from ansan and is listed", "pangyo")
+	tell("2026-11-23T04:04:58+09:00", history.Verified, "12 tables, 3 sequences, 48,112 pages: all members hold the same", "ansan", "anyang", "pangyo")
 	return l
 }
 
-func (d fakeDesk) living(returned bool) fakeDesk {
-	d.HistoryFunc = func(estate.StoreID) (history.Life, error) { return lived(returned), nil }
+func (d fakeDesk) living() fakeDesk {
+	d.HistoryFunc = func(estate.StoreID) (history.Life, error) { return lived(d.NowFunc().At), nil }
 	return d
 }
 
@@ -50,7 +50,7 @@ func TestStoresPageSaysIt(t *testing.T) {
 		"returned": {"all is as redundant as declared", "all members held the same 42 s ago", "214 rows written back by kim, lee", "returned", "pangyo receives from ansan and is listed", "admin asked for it", "2026-11-23 03:12:21"},
 	} {
 		n := story(t, name)
-		d := fakeDesk{NowFunc: func() Now { return n }}.living(name == "returned")
+		d := fakeDesk{NowFunc: func() Now { return n }}.living()
 		srv := httptest.NewServer(Page(t.Context(), d, slog.New(slog.DiscardHandler)))
 		t.Cleanup(srv.Close)
 		body := get(t, srv, "/stores")
@@ -94,7 +94,7 @@ func TestPagesSayThingsOnce(t *testing.T) {
 	}
 	m.CanaryMS, m.Note = 4200, "its log is large"
 	n.Stores[0].Home = "its primary could go home from ansan to pangyo"
-	srv := httptest.NewServer(Page(t.Context(), fakeDesk{NowFunc: func() Now { return n }}.living(false), slog.New(slog.DiscardHandler)))
+	srv := httptest.NewServer(Page(t.Context(), fakeDesk{NowFunc: func() Now { return n }}.living(), slog.New(slog.DiscardHandler)))
 	t.Cleanup(srv.Close)
 	for path, want := range map[string]map[string]int{
 		"/stores": {m.Jobs[0].Phase: 1, "4.2 s": 1, "canary 4.2 s behind": 0, m.Note: 1, "haechi failback talk-db": 1},
