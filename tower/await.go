@@ -2,12 +2,15 @@ package tower
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
 	"time"
 
 	"github.com/haechi/haechi/core/response"
@@ -36,7 +39,7 @@ func Init(ctx context.Context, cfg Config) error {
 	if found := etcd.Ask(ctx, c); found.Heard {
 		return errors.Join(errors.New("other towers run already, so this is no first start: start this one, and it waits until they seat it; if they were started just now in a cluster that is new, stop them first, and init them all before any of them starts"), etcd.Unprepare(c.DataDir))
 	}
-	return nil
+	return handOver(cfg.Data, c.DataDir)
 }
 
 // ErrStandsBy: the tower has no vote at first, since the votes of its site would leave no majority, or there
@@ -51,6 +54,9 @@ const toBeSeated = "where other towers run, they seat it by themselves if haechi
 // start, or the others have invited it. Until then it says to whoever asks that it waits.
 func await(ctx context.Context, cfg Config, log *slog.Logger) error {
 	c := cfg.etcd(log)
+	if _, err := os.ReadDir(c.DataDir); err != nil && !errors.Is(err, fs.ErrNotExist) { // what cannot be read is not gone
+		return fmt.Errorf("its data: %w; they have to belong to the user that the tower runs as: chown -R", err)
+	}
 	if len(cfg.Etcd.Endpoints) > 0 || etcd.HasData(c.DataDir) || etcd.Prepared(c.DataDir) {
 		return nil
 	}
@@ -91,28 +97,35 @@ func sayThatItWaits(cfg Config, log *slog.Logger) (stop func(), err error) {
 		w.WriteHeader(http.StatusServiceUnavailable)
 		_ = json.NewEncoder(w).Encode(no)
 	})
-	server := &http.Server{Handler: mux, TLSConfig: conf, ReadHeaderTimeout: 5 * time.Second, ErrorLog: pki.ServerLog(log, time.Now)}
-	done := make(chan struct{}, 2)
-	n := 0
-	for address, serve := range map[string]func(net.Listener) error{
-		cfg.Listen.Peer: func(l net.Listener) error { return server.ServeTLS(l, "", "") }, cfg.Listen.Page: server.Serve,
-	} {
+	// One server each: which of two listeners of one server begins first decides whether it speaks HTTP/2.
+	var ends []func()
+	stop = func() {
+		for _, end := range ends {
+			end()
+		}
+	}
+	for address, conf := range map[string]*tls.Config{cfg.Listen.Peer: conf, cfg.Listen.Page: nil} {
 		if address == "" {
 			continue
 		}
 		l, err := net.Listen("tcp", address)
 		if err != nil {
-			return nil, errors.Join(fmt.Errorf("listen: %w; is another tower running here? (ss -ltnp shows who has the port)", err), server.Close())
+			stop()
+			return nil, fmt.Errorf("listen: %w; is another tower running here? (ss -ltnp shows who has the port)", err)
 		}
-		n++
-		go func() { _ = serve(l); done <- struct{}{} }()
+		server := &http.Server{Handler: mux, TLSConfig: conf, ReadHeaderTimeout: 5 * time.Second, ErrorLog: pki.ServerLog(log, time.Now)}
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			if conf == nil {
+				_ = server.Serve(l)
+			} else {
+				_ = server.ServeTLS(l, "", "")
+			}
+		}()
+		ends = append(ends, func() { _ = server.Close(); <-done })
 	}
-	return func() {
-		_ = server.Close()
-		for range n {
-			<-done
-		}
-	}, nil
+	return stop, nil
 }
 
 // tell answers with facts.

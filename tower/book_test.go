@@ -71,7 +71,7 @@ func TestVerdictsStandBeforeTheRun(t *testing.T) {
 		got = append(got, e.Kind+" "+e.Subject+": "+e.Text)
 	}
 	opens := func(id string) []string {
-		return []string{"verdict : a is lost", "decision : haechi starts", "run " + id + ": opened: cut-users a, 1 steps", "run " + id + ": withdraw talk.example. (a): begins (" + string(plan.Asked) + ")"}
+		return []string{"verdict : a is lost", "decision : haechi starts", "run " + id + ": opened: cut-users a, 1 step", "run " + id + ": withdraw talk.example. (a): begins (" + string(plan.Asked) + ")"}
 	}
 	second := opens(string(two))
 	want := append(opens(string(one)), second[0], second[1], "run "+string(one)+": closed: superseded", second[2], second[3], "run "+string(two)+": withdraw talk.example. (a): done")

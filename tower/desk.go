@@ -166,7 +166,8 @@ func (n *Node) planInput(ask web.Ask) (plan.Input, error) {
 		in.Lost = slices.Compact(in.Lost)
 	case plan.Failover:
 		id := estate.StoreID(ask.Subject)
-		if rec := b.snap.Stores[id]; rec.Differs != "" && ask.To != "" && in.Target == b.estate.Stores[id].Primary {
+		rec := b.snap.Stores[id]
+		if home := in.Target == b.estate.Stores[id].Primary; rec.Differs != "" && ask.To != "" && (home || slices.Contains(rec.DiffersOn, in.Target)) {
 			return plan.Input{}, &web.Refused{Code: web.Unmet, Why: fmt.Sprintf("%s stays with %s: the last comparison found a difference: %s", id, rec.Primary, rec.Differs),
 				Do: "find out who is right, mend it, then haechi verify " + ask.Subject + "; nothing was changed"}
 		}

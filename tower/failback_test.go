@@ -49,6 +49,13 @@ func TestTheWayHome(t *testing.T) {
 	if _, err = n.planInput(web.Ask{Kind: plan.Failover, Subject: "talk-db", To: "anyang"}); err != nil {
 		t.Errorf("elsewhere: %v", err)
 	}
+	rec.DiffersOn = []estate.MemberID{"anyang"}
+	bad.snap.Stores["talk-db"] = rec
+	_, err = n.planInput(web.Ask{Kind: plan.Failover, Subject: "talk-db", To: "anyang"}) // what it lacks was acknowledged
+	refusedAs(t, err, web.Unmet, "3 rows of public.w on anyang")
+	if _, err = n.planInput(web.Ask{Kind: plan.Failover, Subject: "talk-db"}); err != nil {
+		t.Errorf("to the best one: %v", err)
+	}
 	_, err = n.Home(within(t), "operator", "files")
 	refusedAs(t, err, web.NotFound, `no store "files"`)
 	n.believed.Store(&beliefs{})

@@ -145,7 +145,7 @@ func (c Config) begin(e etcd.Config, records, token string, t turn) error {
 	if err := etcd.Restore(e, records, token); err != nil {
 		return errors.Join(err, os.Remove(c.turnFile()))
 	}
-	return nil
+	return handOver(c.Data, e.DataDir, c.turnFile())
 }
 
 // Recovery is what is known before a tower goes on alone.

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"log/slog"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -111,6 +113,56 @@ func onHost(t *testing.T) Config {
 	addr := free(t)
 	return Config{Name: "tower-a", Site: "a", Data: filepath.Join(t.TempDir(), "data"), Cluster: map[string]Seat{"tower-a": {Site: "a", Peer: addr, Etcd: free(t)}},
 		Listen: Listen{Peer: addr}, TLS: p.files(pki.Tower, "tower-a"), Etcd: Etcd{Heartbeat: 40 * time.Millisecond, Election: 400 * time.Millisecond}}
+}
+
+// What root restores, the tower reads as the user that its directory belongs to.
+func TestWhatRootMadeBelongsToTheTower(t *testing.T) {
+	data := filepath.Join(t.TempDir(), "data")
+	must(t, os.MkdirAll(filepath.Join(data, "etcd", "member"), 0o700))
+	must(t, os.WriteFile(filepath.Join(data, "etcd", "member", "db"), nil, 0o600))
+	if os.Geteuid() == 0 {
+		must(t, os.Chown(data, 65534, 65534))
+	}
+	must(t, handOver(data, filepath.Join(data, "etcd")))
+	want, err := ownerOf(data)
+	must(t, err)
+	for _, path := range []string{"etcd", "etcd/member", "etcd/member/db"} {
+		if got, err := ownerOf(filepath.Join(data, path)); err != nil || got.Uid != want.Uid || got.Gid != want.Gid {
+			t.Errorf("%s belongs to %d, the directory to %d; %v", path, got.Uid, want.Uid, err)
+		}
+	}
+}
+
+// A tower that cannot read its data does not take them for lost.
+func TestDataThatCannotBeReadAreNotTakenForLost(t *testing.T) {
+	cfg := onHost(t)
+	must(t, os.MkdirAll(cfg.Data, 0o700))
+	must(t, os.WriteFile(cfg.etcd(nil).DataDir, nil, 0o600)) // root can read any directory, and this is none
+	if err := await(within(t), cfg, slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), "its data") {
+		t.Errorf("%v", err)
+	}
+}
+
+// Whoever asks a tower that waits for a seat is told so, by HTTP/2 as by HTTP/1.
+func TestATowerThatWaitsSaysSo(t *testing.T) {
+	cfg := onHost(t)
+	cfg.Listen.Page = free(t)
+	conf, err := pki.ClientTLS(cfg.TLS.pki(), pki.Only(pki.Tower))
+	must(t, err)
+	for range 5 { // it was a matter of which listener came first
+		stop, err := sayThatItWaits(cfg, logged(t))
+		must(t, err)
+		client := &http.Client{Transport: &http.Transport{TLSClientConfig: conf, ForceAttemptHTTP2: true}}
+		for _, url := range []string{"https://" + cfg.Listen.Peer, "http://" + cfg.Listen.Page} {
+			if resp, err := client.Get(url + "/api/v1/now"); err != nil {
+				t.Errorf("%s: %v", url, err)
+			} else if resp.Body.Close(); resp.StatusCode != http.StatusServiceUnavailable {
+				t.Errorf("%s: %s", url, resp.Status)
+			}
+		}
+		client.CloseIdleConnections()
+		stop()
+	}
 }
 
 func TestSnapshotsThatAreRefusedChangeNothing(t *testing.T) {

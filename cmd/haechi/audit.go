@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/haechi/haechi/core/audit"
+	"github.com/haechi/haechi/core/count"
 	"github.com/haechi/haechi/core/estate"
 	"github.com/haechi/haechi/core/simulate"
 	"github.com/haechi/haechi/tower/forecast"
@@ -120,7 +121,7 @@ func (o *options) drawAudit(c *cobra.Command, r audit.Report, inJSON func(io.Wri
 		return err
 	}
 	if n := len(r.Open(worst)); n > 0 {
-		return fmt.Errorf("%s at or above %s", count(n, "finding"), worst)
+		return fmt.Errorf("%s at or above %s", count.Of(n, "finding"), worst)
 	}
 	return nil
 }
@@ -145,7 +146,7 @@ func (o *options) difference(c *cobra.Command, a asked, paths []string, worst au
 		return err
 	}
 	if n := len(d.Open(worst)); n > 0 {
-		return fmt.Errorf("%s new or worse, at or above %s", count(n, "finding"), worst)
+		return fmt.Errorf("%s new or worse, at or above %s", count.Of(n, "finding"), worst)
 	}
 	return nil
 }

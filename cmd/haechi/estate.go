@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/haechi/haechi/core/count"
 	"github.com/haechi/haechi/core/estate"
 	"github.com/haechi/haechi/tower"
 	"github.com/haechi/haechi/tower/web"
@@ -50,7 +51,7 @@ func checkEstateCommand(o *options) *cobra.Command {
 				return err
 			}
 			if invalid {
-				return &misused{fmt.Errorf("the estate is not valid: %s", count(len(out.Problems), "problem"))}
+				return &misused{fmt.Errorf("the estate is not valid: %s", count.Of(len(out.Problems), "problem"))}
 			}
 			return nil
 		},
@@ -64,20 +65,13 @@ func drawChecked(w io.Writer, e estate.Estate, out checked) {
 	if !out.Valid {
 		return
 	}
-	fmt.Fprintf(w, "valid: %s, %s, %s, %s, %s\n", e.Name, count(len(e.Sites), "site"), count(len(e.Stores), "store"), count(len(e.Services), "service"), count(len(e.Names), "name"))
+	fmt.Fprintf(w, "valid: %s, %s, %s, %s, %s\n", e.Name, count.Of(len(e.Sites), "site"), count.Of(len(e.Stores), "store"), count.Of(len(e.Services), "service"), count.Of(len(e.Names), "name"))
 	if len(out.Missing) > 0 {
 		fmt.Fprintln(w, "it only describes; before haechi can act on it, it needs:")
 	}
 	for _, m := range out.Missing {
 		fmt.Fprintln(w, " ", m)
 	}
-}
-
-func count(n int, what string) string {
-	if n == 1 {
-		return "1 " + what
-	}
-	return fmt.Sprintf("%d %ss", n, what)
 }
 
 // loadEstate reads files and checks them together.
@@ -206,7 +200,7 @@ func diffEstateCommand(o *options) *cobra.Command {
 			}
 			diff := append([]string{}, estate.Diff(old, next)...)
 			return o.show(c, diff, func(w io.Writer) {
-				fmt.Fprintf(w, "%s against version %d\n", count(len(diff), "change"), version)
+				fmt.Fprintf(w, "%s against version %d\n", count.Of(len(diff), "change"), version)
 				for _, d := range diff {
 					fmt.Fprintln(w, d)
 				}

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/haechi/haechi/agent"
+	"github.com/haechi/haechi/core/count"
 	"github.com/haechi/haechi/core/estate"
 )
 
@@ -44,7 +45,7 @@ change, and ends with 1 if there are any.`,
 			switch {
 			case check && len(changed) > 0:
 				fmt.Fprintln(c.OutOrStdout(), strings.Join(changed, "\n"))
-				return fmt.Errorf("%s not formatted; haechi estate fmt --write does it", count(len(changed), "file"))
+				return fmt.Errorf("%s not formatted; haechi estate fmt --write does it", count.Of(len(changed), "file"))
 			case check:
 				return nil
 			case write:

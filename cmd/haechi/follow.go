@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/haechi/haechi/core/count"
 	"github.com/haechi/haechi/tower/web"
 )
 
@@ -88,7 +89,7 @@ type teller struct {
 func (t *teller) tell(r web.Run) {
 	if !t.begun {
 		t.begun = true
-		fmt.Fprintf(t.w, "%s %s %s, %d steps\n", r.ID, r.Kind, r.Subject, len(r.Steps))
+		fmt.Fprintf(t.w, "%s %s %s, %s\n", r.ID, r.Kind, r.Subject, count.Of(len(r.Steps), "step"))
 	}
 	for _, s := range r.Steps {
 		if s.State != t.states[s.ID] && s.State != web.StepWaiting && s.State != web.StepRunning {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/haechi/haechi/core/count"
 	"github.com/haechi/haechi/core/history"
 	"github.com/haechi/haechi/core/situation"
 )
@@ -85,12 +86,12 @@ func comparedText(l history.Life) string {
 func salvageText(s situation.Salvage) string {
 	switch s.State {
 	case situation.SalvageApplied:
-		return fmt.Sprintf("applied (%d rows) by %s", s.Applied, strings.Join(s.By, ", "))
+		return fmt.Sprintf("applied (%s) by %s", count.Of(s.Applied, "row"), strings.Join(s.By, ", "))
 	case situation.SalvageDiscarded:
 		return "discarded by " + strings.Join(s.By, ", ")
 	case situation.SalvageOpen:
 		if s.Applied > 0 {
-			return fmt.Sprintf("open: %d rows applied, the rest to be decided", s.Applied)
+			return fmt.Sprintf("open: %s applied, the rest to be decided", count.Of(s.Applied, "row"))
 		}
 		return "open: to be decided"
 	case situation.SalvageEmpty:

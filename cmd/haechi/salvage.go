@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/haechi/haechi/core/count"
 	"github.com/haechi/haechi/core/situation"
 	"github.com/haechi/haechi/tower/web"
 )
@@ -109,7 +110,7 @@ func drawSalvage(w io.Writer, shown web.SalvageRows) {
 	s := shown.Salvage
 	fmt.Fprintf(w, "%s: %s of %s, %s\n", s.ID, s.Member, s.Store, salvageText(s))
 	fmt.Fprintf(w, "  timeline %d, which the primary left at %s; the member went on to %s\n", s.Timeline, s.Fork, s.End)
-	fmt.Fprintf(w, "  %d rows, %s, read at %s; of %d a client may have been told that they are saved\n", s.Rows, s.Method, s.At.Local().Format(time.DateTime), s.Told)
+	fmt.Fprintf(w, "  %s, %s, read at %s; of %d a client may have been told that they are saved\n", count.Of(s.Rows, "row"), s.Method, s.At.Local().Format(time.DateTime), s.Told)
 	if s.Applied > 0 {
 		fmt.Fprintf(w, "  written back: %s\n", s.Written)
 	}
@@ -120,8 +121,12 @@ func drawSalvage(w io.Writer, shown web.SalvageRows) {
 		fmt.Fprintf(w, "  not known: %s\n", u)
 	}
 	fmt.Fprintf(w, "  kept by %s\n", cmp.Or(holders(s), "nobody but "+string(s.Member)+" yet"))
+	same := sameTold(shown.Rows)
+	if same != "" {
+		fmt.Fprintf(w, "  of each row: %s\n", same)
+	}
 	for _, r := range shown.Rows {
-		drawSalvageRow(w, r)
+		drawSalvageRow(w, r, same)
 	}
 	if shown.Next > 0 {
 		fmt.Fprintf(w, "more: haechi salvage show %s --from %d\n", s.ID, shown.Next)
@@ -135,7 +140,30 @@ func drawSalvage(w io.Writer, shown web.SalvageRows) {
 	}
 }
 
-func drawSalvageRow(w io.Writer, r web.SalvageRow) {
+// toldWords say what is known of whether a client was told that a row is saved.
+func toldWords(r web.SalvageRow) string {
+	if r.Told == "never" {
+		return "no client was ever told that it is saved"
+	}
+	return "it is not known whether a client was told that it is saved: " + r.Because
+}
+
+// sameTold are the words that go for each of several rows, so that they are said once; empty: there are none.
+func sameTold(rows []web.SalvageRow) string {
+	if len(rows) < 2 {
+		return ""
+	}
+	words := toldWords(rows[0])
+	for _, r := range rows[1:] {
+		if toldWords(r) != words {
+			return ""
+		}
+	}
+	return words
+}
+
+// drawSalvageRow shows one row; what was said of each already is not said again.
+func drawSalvageRow(w io.Writer, r web.SalvageRow, said string) {
 	written := ""
 	if r.Written {
 		written = ", written back"
@@ -151,14 +179,12 @@ func drawSalvageRow(w io.Writer, r web.SalvageRow) {
 	if r.Stands == web.StandsChanged {
 		drawValues(w, "", r.Now)
 	}
-	told := "no client was ever told that it is saved"
-	if r.Told != "never" {
-		told = "it is not known whether a client was told that it is saved: " + r.Because
+	if told := toldWords(r); told != said {
+		fmt.Fprintf(w, "         %s\n", told)
 	}
 	if !r.At.IsZero() {
-		told += fmt.Sprintf(" (committed %s)", r.At.Local().Format("2006-01-02 15:04:05.000"))
+		fmt.Fprintf(w, "         committed %s\n", r.At.Local().Format("2006-01-02 15:04:05.000"))
 	}
-	fmt.Fprintf(w, "         %s\n", told)
 	if r.Note != "" {
 		fmt.Fprintf(w, "         %s\n", r.Note)
 	}

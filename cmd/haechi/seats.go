@@ -6,9 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -211,6 +213,7 @@ come back find that they were given up, and start nothing; haechi reseat seats t
 		}
 		drawRisk(c.ErrOrStderr(), cfg, known, lost)
 		if yes == "" {
+			fmt.Fprintf(c.ErrOrStderr(), "\nType the name of this tower to go on: ")
 			yes = typed(c.InOrStdin())
 		}
 		if yes != cfg.Name {
@@ -250,7 +253,11 @@ Everything is disarmed, and open runs are left as they stand.
 	} else {
 		fmt.Fprintf(w, "Not waited for: the agents of %s.\n", strings.Join(lost, ", "))
 	}
-	fmt.Fprintf(w, "\nType the name of this tower to go on: ")
+	for _, site := range lost {
+		if !slices.ContainsFunc(slices.Collect(maps.Values(cfg.Cluster)), func(s tower.Seat) bool { return string(s.Site) == site }) {
+			fmt.Fprintf(w, "No tower stands in %s by this host's file: is it spelled as in the estate?\n", site)
+		}
+	}
 }
 
 // typed is the line that a person types; "" where nobody does.

@@ -55,7 +55,8 @@ func drawNow(w io.Writer, n web.Now) {
 			fmt.Fprintf(t, "  \t\t\t\t%s\n", note)
 		}
 		if s.Home != "" {
-			fmt.Fprintf(t, "  home\t\t\t\t%s (haechi failback %s)\n", s.Home, s.ID)
+			could, _, _ := strings.Cut(s.Home, ". For it") // the reasons are for those who ask
+			fmt.Fprintf(t, "  home\t\t\t\t%s; for and against: haechi failback %s --check\n", could, s.ID)
 		}
 	}
 	for _, name := range n.Names {

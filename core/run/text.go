@@ -3,6 +3,8 @@ package run
 import (
 	"fmt"
 	"strings"
+
+	"github.com/haechi/haechi/core/count"
 )
 
 // Text tells an event in one line for people: "r-000012 step 4: done, took writes at 0/3000148".
@@ -27,7 +29,7 @@ func Text(ev Event) string {
 func words(ev Event) string {
 	switch ev.Kind {
 	case Opened:
-		return fmt.Sprintf("opened, %s %s, %d steps", ev.Plan.Kind, ev.Plan.Subject, len(ev.Plan.Steps))
+		return fmt.Sprintf("opened, %s %s, %s", ev.Plan.Kind, ev.Plan.Subject, count.Of(len(ev.Plan.Steps), "step"))
 	case Claimed:
 		return fmt.Sprintf("%s drives it under term %d", ev.Tower, ev.Term)
 	case Ended:

@@ -10,19 +10,20 @@ import (
 // Store is what the towers have agreed about a store. It lives in state
 // and changes only with a journaled event.
 type Store struct {
-	Epoch    uint64            `json:"epoch"` // 0: not adopted
-	Primary  estate.MemberID   `json:"primary"`
-	Sync     []estate.MemberID `json:"sync"`               // who may acknowledge now, besides the primary
-	Any      int               `json:"any"`                // commit rule in force
-	LeastAny int               `json:"least_any"`          // the weakest rule that may be in force: written before weakening, raised after strengthening
-	Alone    bool              `json:"alone"`              // under a mandate
-	Former   []estate.MemberID `json:"former"`             // not to be counted before they are rewound and proven
-	Next     uint64            `json:"next"`               // highest epoch ever handed out to a run
-	Timeline uint64            `json:"timeline,omitempty"` // that the epoch began, where the engine counts them; 0: not known
-	Verified time.Time         `json:"verified,omitzero"`  // when all members were last found to hold the same, by a run that began after the last of them came back; zero: not since then
-	Differs  string            `json:"differs,omitempty"`  // what the last comparison found, in words; empty: nothing
-	LeftOut  []estate.MemberID `json:"left_out,omitempty"` // whom the last comparison left out; none where somebody has come back since
-	Forks    []Fork            `json:"forks,omitempty"`    // the promotions so far, oldest first; at most [MaxForks]
+	Epoch     uint64            `json:"epoch"` // 0: not adopted
+	Primary   estate.MemberID   `json:"primary"`
+	Sync      []estate.MemberID `json:"sync"`                 // who may acknowledge now, besides the primary
+	Any       int               `json:"any"`                  // commit rule in force
+	LeastAny  int               `json:"least_any"`            // the weakest rule that may be in force: written before weakening, raised after strengthening
+	Alone     bool              `json:"alone"`                // under a mandate
+	Former    []estate.MemberID `json:"former"`               // not to be counted before they are rewound and proven
+	Next      uint64            `json:"next"`                 // highest epoch ever handed out to a run
+	Timeline  uint64            `json:"timeline,omitempty"`   // that the epoch began, where the engine counts them; 0: not known
+	Verified  time.Time         `json:"verified,omitzero"`    // when all members were last found to hold the same, by a run that began after the last of them came back; zero: not since then
+	Differs   string            `json:"differs,omitempty"`    // what the last comparison found, in words; empty: nothing
+	DiffersOn []estate.MemberID `json:"differs_on,omitempty"` // the members on which that was found; never all of them
+	LeftOut   []estate.MemberID `json:"left_out,omitempty"`   // whom the last comparison left out; none where somebody has come back since
+	Forks     []Fork            `json:"forks,omitempty"`      // the promotions so far, oldest first; at most [MaxForks]
 }
 
 // MaxForks is how many promotions a record remembers.

@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/haechi/haechi/agent"
+	"github.com/haechi/haechi/core/count"
 	"github.com/haechi/haechi/core/situation"
 	"github.com/haechi/haechi/driver/postgres/salvage"
 )
@@ -37,7 +38,8 @@ func (u *Unit) applySalvage(ctx context.Context, o agent.Order, mem memory) (map
 	if err != nil {
 		return nil, err
 	}
-	return map[string]string{"written": number(uint64(written)), "stand": number(uint64(len(p.chosen)))}, nil
+	slices.Sort(a.notes)
+	return map[string]string{"written": number(uint64(written)), "stand": number(uint64(len(p.chosen))), "sequences": strings.Join(a.notes, "; ")}, nil
 }
 
 func (u *Unit) mayApply(ctx context.Context, o agent.Order, mem memory) error {
@@ -137,13 +139,15 @@ type applier struct {
 	p         picked
 	overwrite bool
 	conflicts []string
-	warned    string // what the server said beside success: a commit for which nobody waited
+	furthest  map[sequence]int64 // of what the written rows brought
+	notes     []string           // about sequences
+	warned    string             // what the server said beside success: a commit for which nobody waited
 }
 
 // applier connects as a client of the database would, but for who it is: triggers and rules find the
 // database's own settings.
 func (u *Unit) applier(ctx context.Context, p picked, overwrite bool) (*applier, error) {
-	a := &applier{p: p, overwrite: overwrite, l: lookup{tables: map[salvage.Relation]*table{}}}
+	a := &applier{p: p, overwrite: overwrite, furthest: map[sequence]int64{}, l: lookup{tables: map[salvage.Relation]*table{}}}
 	conf, err := u.local.conf("")
 	if err != nil {
 		return nil, err
@@ -190,10 +194,13 @@ func (a *applier) apply(ctx context.Context, chosen []salvage.Row) (written int,
 		}
 	}
 	if len(a.conflicts) > 0 {
-		return 0, agent.Refuse(agent.Unsafe, "nothing was written, since %d rows stand otherwise on the primary (haechi salvage show): %s; leave them out, or say --overwrite", len(a.conflicts), some(a.conflicts))
+		return 0, agent.Refuse(agent.Unsafe, "nothing was written, because of %s that the primary holds otherwise (haechi salvage show): %s; leave them out, or say --overwrite", count.Of(len(a.conflicts), "row"), some(a.conflicts))
 	}
 	if written == 0 {
 		return 0, nil
+	}
+	if err := a.moveOn(ctx); err != nil {
+		return 0, agent.Refuse(agent.Unsafe, "nothing was written: %v", err)
 	}
 	if err := agent.Wanted(ctx); err != nil {
 		return 0, agent.Refuse(agent.Late, "nothing was written: %v", err)
@@ -329,7 +336,10 @@ func (a *applier) write(ctx context.Context, t *table, p salvage.Place, act salv
 	if n := tag.RowsAffected(); n != 1 {
 		return fmt.Errorf("%d rows were changed instead of one: a trigger or a rule of the table does something else", n)
 	}
-	return nil
+	if act == salvage.Remove {
+		return nil
+	}
+	return a.given(ctx, t, news(p))
 }
 
 // news are the values that a row brings: those that are known, and other than what stands there. What

@@ -60,8 +60,12 @@ func (c *cluster) writesBack(t *testing.T, s situation.Salvage) {
 	p.sql("ALTER TABLE public.item DROP COLUMN mood")
 	refused("1", `column "mood"`)
 	p.sql(`ALTER TABLE public.item ADD COLUMN mood public."기분 ]", ADD COLUMN fresh int DEFAULT 5`)
-	if note, err := apply("1-2", false); err != nil {
+	p.sql("SELECT setval('public.item_nr_seq', 20)") // so far had the follower come: the next client would get what row 1 has
+	if note, err := apply("1-2", false); err != nil || !strings.Contains(note, "sequence public.item_nr_seq was moved on by 1 number, ") {
 		t.Fatalf("%s, %v", note, err)
+	}
+	if next := p.sql("SELECT nextval('public.item_nr_seq')")[0][0]; next != "22" {
+		t.Errorf("the next number is %s", next)
 	}
 	if got := fmt.Sprint(p.sql("SELECT twice, nr, raw, tags, doc, mood, fresh FROM public.item WHERE id = 100")); got != `[[200 21 \x00ff27 {a,"b\"c",NULL} {"x": [1, "y'z"]} it's ok 5]]` {
 		t.Error(got)
@@ -117,6 +121,41 @@ func (c *cluster) foreign(t *testing.T, p *member, s situation.Salvage) situatio
 	s.ID, s.Rows, s.Bytes, s.SHA256, s.Written, s.Applied, s.State = head.ID, 1, int64(b.Len()), hex.EncodeToString(sum[:]), "", 0, situation.SalvageOpen
 	s.Holders = []estate.MemberID{c.record.Primary}
 	return s
+}
+
+// No number that a written row has is given to a client once more, whichever way a column gets its numbers.
+func TestSequencesMoveOn(t *testing.T) {
+	c := newCluster(t)
+	m := c.members["pangyo"]
+	m.sql(`CREATE SEQUENCE public.downwards INCREMENT -1; CREATE SEQUENCE public."열 '둘'" INCREMENT 10 START 5;
+		CREATE SEQUENCE public.around MAXVALUE 5 CYCLE; CREATE SEQUENCE public.short MAXVALUE 50;
+		CREATE TABLE public.numbered (up serial, behind serial, down int DEFAULT nextval('public.downwards'), tens int DEFAULT nextval('public."열 ''둘''"'),
+			around int DEFAULT nextval('public.around'), short int DEFAULT nextval('public.short'), own bigint GENERATED ALWAYS AS IDENTITY, plain int)`)
+	m.sql("SELECT setval('public.numbered_behind_seq', 90)")
+	conn, err := (&local{socket: m.set.Socket, port: m.port}).dial(t.Context(), "")
+	must(t, err)
+	t.Cleanup(func() { closeSoon(conn) })
+	a := &applier{l: lookup{c: conn, tables: map[salvage.Relation]*table{}}, furthest: map[sequence]int64{}}
+	tab, err := a.l.table(t.Context(), "public", "numbered")
+	must(t, err)
+	for _, row := range []map[string]string{
+		{"up": "40", "behind": "7", "down": "-7", "tens": "100", "around": "4", "short": "51", "own": "5000000", "plain": "9"},
+		{"up": "39", "down": "-6", "tens": "15"},
+	} {
+		var values []salvage.Value
+		for column, v := range row {
+			values = append(values, salvage.NewValue(column, "integer", v))
+		}
+		must(t, a.given(t.Context(), tab, append(values, salvage.Value{Column: "up", State: salvage.Null})))
+	}
+	must(t, a.moveOn(t.Context()))
+	got := fmt.Sprint(m.sql("INSERT INTO public.numbered DEFAULT VALUES RETURNING up, behind, down, tens, around, short, own, plain IS NULL"))
+	if want := "[[41 91 -8 105 1 1 1 t]]"; got != want {
+		t.Errorf("the next row has %s, want %s", got, want)
+	}
+	if len(a.notes) != 4 || !strings.Contains(fmt.Sprint(a.notes), "public.numbered_own_seq is at 1, far from 5000000, and was left there") {
+		t.Errorf("%q", a.notes)
+	}
 }
 
 // A value of 100 MB is salvaged and written back.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/haechi/haechi/core/estate"
 	"github.com/haechi/haechi/core/situation"
 )
 
@@ -19,7 +20,8 @@ type Held struct {
 }
 
 // choose returns the member that holds the most: the newest timeline under a known epoch,
-// then the furthest position. Where several hold the same, prefer wins, then the name.
+// then the furthest position. Where several hold the same, one that the last comparison found to differ from its
+// primary comes last: what it lacks was acknowledged. Then prefer wins, then the name.
 // A timeline that no epoch explains is an error: somebody promoted that member by hand,
 // and what it holds is not what the others acknowledged. So is, where a commit waits for three or
 // more, a newest timeline whose holders were pointed at primaries of different epochs, which the record
@@ -36,7 +38,7 @@ func choose(held []Held, rec situation.Store, prefer string) (Held, error) {
 	}
 	best := slices.MaxFunc(held, func(a, b Held) int {
 		return cmp.Or(cmp.Compare(a.Timeline, b.Timeline), cmp.Compare(a.LSN, b.LSN),
-			cmp.Compare(rank(a, prefer), rank(b, prefer)), cmp.Compare(b.Member, a.Member))
+			cmp.Compare(rank(a, rec, prefer), rank(b, rec, prefer)), cmp.Compare(b.Member, a.Member))
 	})
 	for _, h := range held {
 		if rec.LeastAny >= 3 && h.Timeline == best.Timeline && h.Timeline > rec.Timeline && h.Reign != best.Reign {
@@ -47,9 +49,12 @@ func choose(held []Held, rec situation.Store, prefer string) (Held, error) {
 	return best, nil
 }
 
-func rank(h Held, prefer string) int {
-	if h.Member == prefer {
-		return 1
+func rank(h Held, rec situation.Store, prefer string) int {
+	switch {
+	case slices.Contains(rec.DiffersOn, estate.MemberID(h.Member)):
+		return 0
+	case h.Member == prefer:
+		return 2
 	}
-	return 0
+	return 1
 }

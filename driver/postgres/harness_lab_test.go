@@ -307,6 +307,8 @@ type carried struct {
 	facts run.Facts
 	id    int
 	args  map[string]string // of each step
+
+	planned bool // the primary was halted
 }
 
 // begin opens a run with an epoch of its own.
@@ -322,6 +324,9 @@ func (r *carried) task(v plan.Verb, members ...string) driver.Task {
 	}
 	r.id++
 	s := plan.Step{ID: r.id, Verb: v, Driver: Engine, Component: "talk-db", Members: members, Args: r.args}
+	if r.planned = r.planned || v == plan.Halt; r.planned && v == plan.Seal {
+		s.Limit = estate.Duration(3 * time.Second) // as core/plan gives it
+	}
 	return driver.Task{Run: r.run, Step: s, Term: r.term, Epoch: r.epoch, Facts: r.facts, Estate: r.c.estate, Store: r.c.record}
 }
 

@@ -98,7 +98,7 @@ func TestPassLineIsForOneUpstreamOnly(t *testing.T) {
 }
 
 func TestChooseTakesWhatHoldsTheMost(t *testing.T) {
-	rec := situation.Store{Timeline: 2, Epoch: 2}
+	rec := situation.Store{Timeline: 2, Epoch: 2, DiffersOn: []estate.MemberID{"x"}}
 	for name, c := range map[string]struct {
 		held   []Held
 		prefer string
@@ -109,6 +109,8 @@ func TestChooseTakesWhatHoldsTheMost(t *testing.T) {
 		"level: preferred":         {[]Held{{"a", 2, 10, 1}, {"b", 2, 10, 1}}, "b", "b"},
 		"level: by name":           {[]Held{{"b", 2, 10, 1}, {"a", 2, 10, 1}}, "", "a"},
 		"a promotion of this run?": {[]Held{{"a", 2, 10, 2}, {"b", 3, 10, 3}}, "", "b"},
+		"level, and one differs":   {[]Held{{"a", 2, 10, 1}, {"b", 2, 10, 1}, {"x", 2, 10, 1}}, "x", "a"},
+		"one differs and is ahead": {[]Held{{"a", 2, 10, 1}, {"x", 2, 20, 1}}, "a", "x"},
 	} {
 		got, err := choose(c.held, rec, c.prefer)
 		if err != nil || got.Member != c.want {

@@ -348,6 +348,9 @@ func (a *attempt) by(method, reason string) {
 	a.method, a.reason = method, reason
 }
 
+// soonest is when the end of an attempt is foretold that has done less than a twentieth.
+const soonest = 30 * time.Second
+
 // facts are what people and the tower want to know of an attempt; of one that did not end well, why.
 func (a *attempt) facts(f map[string]string) {
 	maps.Copy(f, a.summary())
@@ -363,7 +366,7 @@ func (a *attempt) facts(f map[string]string) {
 			f["rejoin/phase"] = "not done: " + a.err.Error()
 		}
 	default:
-		if took := time.Since(a.began); seen > 0 && seen < of {
+		if took := time.Since(a.began); seen < of && (seen > of/20 || seen > 0 && took > soonest) { // the first bytes say nothing
 			f["rejoin/eta_s"] = fmt.Sprintf("%.0f", took.Seconds()*float64(of-seen)/float64(seen))
 		}
 	}

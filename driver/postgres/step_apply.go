@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/haechi/haechi/agent"
+	"github.com/haechi/haechi/core/count"
 	"github.com/haechi/haechi/core/estate"
 	"github.com/haechi/haechi/core/plan"
 	"github.com/haechi/haechi/core/run"
@@ -35,7 +36,11 @@ func (s *step) doApply(ctx context.Context) (driver.Result, error) {
 	if err := s.othersHold(ctx, primary); err != nil {
 		return driver.Result{Outcome: run.Unknown}, err
 	}
-	return s.appliedNow(fmt.Sprintf("%s of %s rows were written on %s, the others stood there; other members hold them", a.Facts["written"], a.Facts["stand"], primary))
+	note := fmt.Sprintf("%s of %s rows were written on %s, the others stood there; other members hold them", a.Facts["written"], a.Facts["stand"], primary)
+	if said := a.Facts["sequences"]; said != "" {
+		note += "; " + said
+	}
+	return s.appliedNow(note)
 }
 
 // undecided refuses what is not open for decisions.
@@ -96,7 +101,7 @@ func (s *step) appliedNow(note string) (driver.Result, error) {
 		rec.State, rec.Closed = situation.SalvageApplied, time.Now().UTC()
 		note += "; the salvage is closed"
 	} else {
-		note += fmt.Sprintf("; %d rows of it are left", rec.Rows-rec.Applied)
+		note += fmt.Sprintf("; %s of it left", count.Of(rec.Rows-rec.Applied, "row"))
 	}
 	return driver.Result{Outcome: run.Done, Salvage: &rec, Note: note, Facts: run.Facts{"applied": rec.Written}}, nil
 }
@@ -149,7 +154,7 @@ func (s *step) doDiscard(ctx context.Context) (driver.Result, error) {
 	accepted := s.Facts[run.FactAccepted+string(plan.Discard)]
 	if accepted == "" {
 		rec := s.Salvage
-		err := fmt.Errorf("discard: salvage %s has %d rows that only %s held, of which %d stand on the primary again; of %d a client may have been told that they are saved", rec.ID, rec.Rows, rec.Member, rec.Applied, rec.Told)
+		err := fmt.Errorf("discard: salvage %s has %s that only %s held, of which %d stand on the primary again; of %d a client may have been told that they are saved", rec.ID, count.Of(rec.Rows, "row"), rec.Member, rec.Applied, rec.Told)
 		return driver.Result{Outcome: run.NotDone, Ask: fmt.Sprintf("%v. Whoever agrees gives the others up, by name", err)}, err
 	}
 	rec := s.Salvage

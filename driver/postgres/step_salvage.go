@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/haechi/haechi/agent"
+	"github.com/haechi/haechi/core/count"
 	"github.com/haechi/haechi/core/estate"
 	"github.com/haechi/haechi/core/plan"
 	"github.com/haechi/haechi/core/run"
@@ -162,7 +163,7 @@ func (s *step) poll(ctx context.Context, member string, o agent.Order) (agent.An
 func (s *step) asksSalvage(found situation.Salvage) (driver.Result, error) {
 	what := fmt.Sprintf("nobody can know what only %s holds", found.Member)
 	if found.Method != situation.Unreadable {
-		what = fmt.Sprintf("not all of what only %s holds could be read (%d rows were)", found.Member, found.Rows)
+		what = fmt.Sprintf("not all of what only %s holds could be read (%s read)", found.Member, count.Of(found.Rows, "row"))
 	}
 	err := fmt.Errorf("salvage: %s: %s", what, listed(found.Unknown))
 	return driver.Result{Outcome: run.NotDone, Ask: fmt.Sprintf("%v. Nothing on it is wiped. Mend its disk, or copy it, then abort this run, and haechi rejoin %s %s reads it again; or agree, and what could not be read is given up as lost", err, found.Store, found.Member)}, err
@@ -272,7 +273,7 @@ func (s *step) salvaged(found situation.Salvage) driver.Result {
 	case found.Method == situation.Unreadable:
 		note = fmt.Sprintf("nobody can know what only %s held; accepted by %s", found.Member, found.Accepted)
 	case found.Rows > 0:
-		note = fmt.Sprintf("%d rows that only %s holds are kept as %s, beside %s; of %d a client may have been told that they are saved", found.Rows, found.Member, found.ID, listed(found.Holders), found.Told)
+		note = fmt.Sprintf("%s that only %s holds are kept as %s, beside %s; of %d a client may have been told that they are saved", count.Of(found.Rows, "row"), found.Member, found.ID, listed(found.Holders), found.Told)
 	}
 	return driver.Result{Outcome: run.Done, Note: note, Salvage: &found, Facts: run.Facts{"salvaged/" + string(found.Member): found.ID, "fork/" + string(found.Member): found.Fork}}
 }

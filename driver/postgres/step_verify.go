@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/haechi/haechi/agent"
+	"github.com/haechi/haechi/core/count"
 	"github.com/haechi/haechi/core/estate"
 	"github.com/haechi/haechi/core/run"
 	"github.com/haechi/haechi/core/verify"
@@ -170,7 +171,7 @@ func (v *comparer) tell(note string, now bool) {
 	}
 	v.told = time.Now()
 	if n := len(v.c.Done.Found) + len(v.c.Found.Found); n > 0 {
-		note += fmt.Sprintf("; %d differences so far", n)
+		note += "; " + count.Of(n, "difference") + " so far"
 	}
 	v.Tell(v.facts(), note)
 }
@@ -202,9 +203,9 @@ func (v *comparer) result(left omissions) (driver.Result, error) {
 	}
 	switch {
 	case sum.Differs():
-		rec.Differs = differWords(sum)
+		rec.Differs, rec.DiffersOn = differWords(sum), differsOn(sum)
 	case sum.Settled() && len(left) == 0:
-		rec.Verified, rec.Differs = sum.Begun, ""
+		rec.Verified, rec.Differs, rec.DiffersOn = sum.Begun, "", nil
 	}
 	return driver.Result{Outcome: run.Done, Store: &rec, Note: verifiedNote(sum, left), Facts: run.Facts{factComparing: "", FactReport: string(raw)}}, nil
 }
@@ -227,14 +228,29 @@ func differWords(sum verify.Summary) string {
 	return words
 }
 
+// differsOn are the followers on which something was found that is proven to differ; none where that is all of them, since
+// then it may be the primary that is wrong.
+func differsOn(sum verify.Summary) (out []estate.MemberID) {
+	for _, f := range sum.Found {
+		if f.Kind != verify.Unsettled && slices.Contains(sum.Followers, f.Member) && !slices.Contains(out, estate.MemberID(f.Member)) {
+			out = append(out, estate.MemberID(f.Member))
+		}
+	}
+	if len(out) == len(sum.Followers) {
+		return nil
+	}
+	slices.Sort(out)
+	return out
+}
+
 // verifiedNote is for the journal.
 func verifiedNote(sum verify.Summary, left omissions) string {
-	note := fmt.Sprintf("%d tables, %d rows, %d sequences: ", sum.Tables, sum.Rows, sum.Sequences)
+	note := fmt.Sprintf("%s, %s, %s: ", count.Of(sum.Tables, "table"), count.Of(int(sum.Rows), "row"), count.Of(sum.Sequences, "sequence"))
 	switch {
 	case sum.Differs():
 		note += differWords(sum) + ". Who is right a person decides; nothing was changed"
 	case !sum.Settled():
-		note += fmt.Sprintf("no difference is proven, and %d rows could not be settled: compare again", len(sum.Found))
+		note += "no difference is proven, and " + count.Of(len(sum.Found), "row") + " could not be settled: compare again"
 	case len(left) > 0:
 		note += listed(append([]string{sum.Primary}, sum.Followers...)) + " hold the same"
 	default:

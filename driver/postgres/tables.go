@@ -20,6 +20,8 @@ type table struct {
 	Key      []string      `json:"key"`      // of the replica identity's index, or the primary key
 	Columns  []tableColumn `json:"columns"`
 	Files    []string      `json:"files"` // of the table and its large values, "1663/5/16393"
+
+	numbered map[string][]sequence // which sequences give its columns their numbers; nil: not asked yet
 }
 
 // tableColumn is one of a table's.

@@ -175,6 +175,9 @@ func TestWhatDiffersIsNamedAndNothingIsChanged(t *testing.T) {
 			t.Error(diff)
 		}
 		before.Differs = res.Store.Differs
+		if len(res.Store.DiffersOn) > 0 {
+			t.Errorf("all of them differ, so it may be the primary: %v", res.Store.DiffersOn)
+		}
 		if diff := cmp.Diff(before, *res.Store); diff != "" || res.Store.Differs == "" || !strings.Contains(res.Note, "a person decides") {
 			t.Errorf("%s\n%s", diff, res.Note)
 		}
@@ -193,6 +196,23 @@ func TestWhatDiffersEverywhereMayBeThePrimarys(t *testing.T) {
 		res, err := w.driver().Do(t.Context(), w.task(plan.Verify, nil, "pangyo", "ansan", "anyang"))
 		if err != nil || !strings.Contains(res.Note, "1 of them on every follower: there it may be pangyo that is wrong") {
 			t.Error(res.Note, err)
+		}
+	})
+}
+
+// Who differs is remembered, so that nobody is promoted who lacks what others hold, and forgotten once all hold the same.
+func TestWhoDiffersIsRemembered(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newFakeWorld(t)
+		l := libraries(w)
+		l["ansan"].rows[40] = ""
+		for _, want := range [][]estate.MemberID{{"ansan"}, nil} {
+			res, err := w.driver().Do(t.Context(), w.task(plan.Verify, nil, "pangyo", "ansan", "anyang"))
+			if err != nil || !slices.Equal(res.Store.DiffersOn, want) {
+				t.Errorf("%v, want %v; %s %v", res.Store.DiffersOn, want, res.Note, err)
+			}
+			w.store = *res.Store
+			delete(l["ansan"].rows, 40) // as everywhere
 		}
 	})
 }

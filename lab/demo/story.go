@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/haechi/haechi/core/count"
 	"github.com/haechi/haechi/core/plan"
 	"github.com/haechi/haechi/lab/trial"
 )
@@ -113,7 +114,7 @@ func (s *story) hearRun(r trial.PageRun) (out []line) {
 	if _, known := s.steps[r.ID]; !known {
 		s.steps[r.ID] = "known"
 		if s.begun {
-			out = append(out, line{at: r.Started, word: "run", loud: true, text: fmt.Sprintf("%s begins: %s %s, %d steps, driven by %s", r.ID, r.Kind, r.Subject, len(r.Steps), r.Driver)})
+			out = append(out, line{at: r.Started, word: "run", loud: true, text: fmt.Sprintf("%s begins: %s %s, %s, driven by %s", r.ID, r.Kind, r.Subject, count.Of(len(r.Steps), "step"), r.Driver)})
 		}
 	}
 	for _, step := range r.Steps {

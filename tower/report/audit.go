@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/haechi/haechi/core/audit"
+	"github.com/haechi/haechi/core/count"
 )
 
 // Entry is one cause with all that hangs on it: one fault is one thing to read.
@@ -110,9 +111,9 @@ func Told(f audit.Finding) string {
 	case f.Others == 0:
 		return f.Message
 	case f.Rule == audit.SharedFate:
-		return fmt.Sprintf("%s; the same goes for %s", f.Message, count(f.Others, "other"))
+		return fmt.Sprintf("%s; the same goes for %s", f.Message, count.Of(f.Others, "other"))
 	}
-	return fmt.Sprintf("%s (the same in %s)", f.Message, count(f.Others, "other scenario"))
+	return fmt.Sprintf("%s (the same in %s)", f.Message, count.Of(f.Others, "other scenario"))
 }
 
 // some joins names; of more than most it counts the rest; 0 joins all.
@@ -214,14 +215,6 @@ func gridFor(losses []string, after map[string]audit.Survival) grid {
 
 // servers draws a number of servers as people say it.
 func servers(x float64) string { return strings.TrimSuffix(fmt.Sprintf("%.1f", x), ".0") }
-
-// count is a number with its noun.
-func count(n int, what string) string {
-	if n == 1 {
-		return "1 " + what
-	}
-	return fmt.Sprintf("%d %ss", n, what)
-}
 
 // more is how many others are.
 func more(n int) string {

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/haechi/haechi/core/audit"
+	"github.com/haechi/haechi/core/count"
 )
 
 // ChangeText draws for a terminal what a change makes better or worse.
@@ -134,7 +135,7 @@ func verdict(c audit.Change) string {
 			worse++
 		}
 	}
-	parts := []string{fmt.Sprintf("%s new (%s), %d gone (%s)", count(len(c.New), "finding"), bySeverity(c.New), len(c.Gone), bySeverity(c.Gone))}
+	parts := []string{fmt.Sprintf("%s new (%s), %d gone (%s)", count.Of(len(c.New), "finding"), bySeverity(c.New), len(c.Gone), bySeverity(c.Gone))}
 	if worse > 0 {
 		parts = append(parts, fmt.Sprintf("%d worse than before", worse))
 	}

@@ -6,11 +6,12 @@ import (
 	"strings"
 
 	"github.com/haechi/haechi/core/audit"
+	"github.com/haechi/haechi/core/count"
 )
 
 // Markdown draws an audit for a comment on a change.
 func Markdown(w io.Writer, r audit.Report) {
-	fmt.Fprintf(w, "## What would be lost: %s\n\n%s, %s: **%s**.\n", md(r.Estate), count(r.Components, "component"), count(r.Scenarios, "scenario"), tally(r))
+	fmt.Fprintf(w, "## What would be lost: %s\n\n%s, %s: **%s**.\n", md(r.Estate), count.Of(r.Components, "component"), count.Of(r.Scenarios, "scenario"), tally(r))
 	for _, e := range entries(open(r)) {
 		markdownEntry(w, e)
 	}
@@ -49,7 +50,7 @@ func markdownGrid(w io.Writer, g grid) {
 	case len(g.Losses) == 0 || len(g.Hurt)+len(g.Fine) == 0:
 		return
 	case len(g.Hurt) == 0:
-		fmt.Fprintf(w, "\nAll %s are up after the loss of any one site (%s).\n", count(len(g.Fine), "service"), md(strings.Join(g.Losses, ", ")))
+		fmt.Fprintf(w, "\nAll %s are up after the loss of any one site (%s).\n", count.Of(len(g.Fine), "service"), md(strings.Join(g.Losses, ", ")))
 		return
 	}
 	fmt.Fprintf(w, "\n### When a site is lost\n\n| service |")

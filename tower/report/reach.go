@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/haechi/haechi/core/audit"
+	"github.com/haechi/haechi/core/count"
 )
 
 // BlastText draws for a terminal what one accident takes along, and why.
@@ -20,7 +21,7 @@ func BlastText(w io.Writer, f audit.Fallen) {
 	if n == 0 {
 		write(w, "", fmt.Sprintf("nothing falls with %s", lost))
 	} else {
-		write(w, "", fmt.Sprintf("%s fall with %s", count(n, "component"), lost))
+		write(w, "", fmt.Sprintf("%s fall with %s", count.Of(n, "component"), lost))
 	}
 	for _, k := range kinds(f) {
 		switch k {
@@ -28,13 +29,13 @@ func BlastText(w io.Writer, f audit.Fallen) {
 		case "other":
 			write(w, "  ", "names, teams and observers: "+some(f.Falls[k], 3*few))
 		default:
-			write(w, "  ", fmt.Sprintf("%s: %s", count(len(f.Falls[k]), k), some(f.Falls[k], 3*few)))
+			write(w, "  ", fmt.Sprintf("%s: %s", count.Of(len(f.Falls[k]), k), some(f.Falls[k], 3*few)))
 		}
 	}
 	for _, k := range []string{"store", "service"} {
 		if len(f.Falls[k]) > 0 {
 			fmt.Fprintln(w)
-			write(w, "", count(len(f.Falls[k]), k)+" down:")
+			write(w, "", count.Of(len(f.Falls[k]), k)+" down:")
 		}
 		for _, name := range f.Falls[k] {
 			write(w, "  ", name+": "+f.Why[name])

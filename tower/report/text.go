@@ -10,6 +10,7 @@ import (
 	"golang.org/x/text/width"
 
 	"github.com/haechi/haechi/core/audit"
+	"github.com/haechi/haechi/core/count"
 	"github.com/haechi/haechi/core/estate"
 )
 
@@ -20,7 +21,7 @@ const (
 
 // Text draws an audit for a terminal.
 func Text(w io.Writer, r audit.Report) {
-	write(w, "", fmt.Sprintf("%s: %s, %s; %s", r.Estate, count(r.Components, "component"), count(r.Scenarios, "scenario"), tally(r)))
+	write(w, "", fmt.Sprintf("%s: %s, %s; %s", r.Estate, count.Of(r.Components, "component"), count.Of(r.Scenarios, "scenario"), tally(r)))
 	for _, e := range entries(open(r)) {
 		textEntry(w, e)
 	}
@@ -77,7 +78,7 @@ func textGrid(w io.Writer, g grid) {
 	case len(g.Losses) == 0 || len(g.Hurt)+len(g.Fine) == 0:
 		return
 	case len(g.Hurt) == 0:
-		write(w, "", fmt.Sprintf("all %s are up after the loss of any one site (%s)", count(len(g.Fine), "service"), strings.Join(g.Losses, ", ")))
+		write(w, "", fmt.Sprintf("all %s are up after the loss of any one site (%s)", count.Of(len(g.Fine), "service"), strings.Join(g.Losses, ", ")))
 		return
 	}
 	table := [][]string{append([]string{"when lost:"}, g.Losses...)}

@@ -7,6 +7,7 @@ import (
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"github.com/haechi/haechi/core/count"
 	"github.com/haechi/haechi/core/journal"
 	"github.com/haechi/haechi/core/run"
 )
@@ -65,7 +66,7 @@ func eventText(ev run.Event) string {
 	var b strings.Builder
 	b.WriteString(string(ev.Kind))
 	if p := ev.Plan; p != nil {
-		fmt.Fprintf(&b, ": %s %s, %d steps", p.Kind, p.Subject, len(p.Steps))
+		fmt.Fprintf(&b, ": %s %s, %s", p.Kind, p.Subject, count.Of(len(p.Steps), "step"))
 	}
 	if ev.Step > 0 {
 		fmt.Fprintf(&b, " step %d", ev.Step)

@@ -303,7 +303,7 @@ func storeWarnings(n Now) (out []Warning) {
 				Do: Mend(s.ID)})
 		}
 		if n := openSalvages(s); n > 0 {
-			out = append(out, Warning{Severity: Warn, Text: fmt.Sprintf("%s: salvages that nobody has looked at yet: %d", s.ID, n), Do: "haechi salvage list"})
+			out = append(out, Warning{Severity: Warn, Text: fmt.Sprintf("%s: salvages with rows that nobody has decided about: %d", s.ID, n), Do: "haechi salvage list"})
 		}
 		for _, m := range s.Members {
 			if m.LagBytes >= situation.FarBehind {
@@ -350,8 +350,6 @@ func stateWords(state string) string {
 	switch situation.State(state) {
 	case situation.CutOff:
 		return "cut off from users"
-	case situation.Unknown:
-		return "not seen yet"
 	}
 	return state
 }

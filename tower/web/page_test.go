@@ -61,7 +61,7 @@ func TestPageSaysIt(t *testing.T) {
 		"alone":     {"TALK-DB IS ALONE", "writes go on alone, under a mandate", "FORMER", "connection refused"},
 		"asking":    {"A PERSON IS NEEDED", "214 writes", "ASKED"},
 		"held":      {"HELD", "rewiring the ansan link", "drained", `class="nobody"`},
-		"returning": {"3 things are missing", "some users are sent there", "salvages that nobody has looked at yet: 1", "FORMER"},
+		"returning": {"3 things are missing", "some users are sent there", "salvages with rows that nobody has decided about: 1", "FORMER"},
 		"returned":  {"All is as redundant as declared"},
 	}
 	for _, name := range stories(t) {

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/haechi/haechi/core/count"
 	"github.com/haechi/haechi/core/estate"
 	"github.com/haechi/haechi/core/history"
 	"github.com/haechi/haechi/core/situation"
@@ -135,11 +136,14 @@ func salvageTone(s situation.Salvage) string {
 func salvageWords(s situation.Salvage) string {
 	switch s.State {
 	case situation.SalvageOpen:
+		if s.Applied > 0 {
+			return fmt.Sprintf("%s written back, %d to be decided", count.Of(s.Applied, "row"), s.Rows-s.Applied)
+		}
 		return "to be looked at"
 	case situation.SalvageEmpty:
 		return "nothing to decide"
 	case situation.SalvageApplied:
-		return fmt.Sprintf("%d rows written back by %s", s.Applied, list(s.By))
+		return fmt.Sprintf("%s written back by %s", count.Of(s.Applied, "row"), list(s.By))
 	case situation.SalvageDiscarded:
 		return "given up by " + list(s.By)
 	}
