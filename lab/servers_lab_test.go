@@ -95,6 +95,9 @@ func TestDatabasesReplicateAndNameServersAreLocked(t *testing.T) {
 		if _, err := l.StartDatabase(t.Context(), Anyang); err != nil {
 			t.Error(err)
 		}
+		if _, err := l.IsPrimary(t.Context(), Anyang); err != nil {
+			t.Errorf("what a session of before says is not what the server that runs says: %v", err)
+		}
 	})
 	t.Run("DiskFull", func(t *testing.T) {
 		if err := l.makeDisk(t.Context(), Ansan); err != nil {

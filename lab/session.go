@@ -48,15 +48,23 @@ func (l *Lab) ask(ctx context.Context, p Place, sql string) ([][]string, error) 
 	defer k.mu.Unlock()
 	ctx, cancel := context.WithTimeout(ctx, askMost)
 	defer cancel()
-	if k.conn == nil {
-		if k.failed != nil && time.Since(k.at) < askPause {
-			return nil, k.failed
-		}
-		k.conn, k.failed = l.connect(ctx, p, "postgres")
-		if k.at = time.Now(); k.failed != nil {
-			return nil, k.failed
-		}
+	if k.conn != nil {
+		if rows, err := k.query(ctx, p, sql); err == nil || ctx.Err() != nil {
+			return rows, err
+		} // the server may have begun anew since it was asked last, and this says nothing of the one that runs
 	}
+	if k.failed != nil && time.Since(k.at) < askPause {
+		return nil, k.failed
+	}
+	k.conn, k.failed = l.connect(ctx, p, "postgres")
+	if k.at = time.Now(); k.failed != nil {
+		return nil, k.failed
+	}
+	return k.query(ctx, p, sql)
+}
+
+// query asks over the session, which ends with an error.
+func (k *session) query(ctx context.Context, p Place, sql string) ([][]string, error) {
 	rows, err := query(ctx, k.conn, p, sql)
 	if err != nil {
 		_ = k.conn.Close(ctx)
