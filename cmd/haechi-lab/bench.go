@@ -96,8 +96,8 @@ func benchReturnCommand(name *string) *cobra.Command {
 	f.Float64Var(&o.GB, "gb", 10, "gigabytes of the large database, on each of three members; what is asked is for 10, and the table says what was less")
 	f.StringSliceVar(&o.Only, "only", nil, "do these parts alone, named by themselves or by a row; the others stay in FILE as they were. They are: "+bench.ReturnParts())
 	f.IntVar(&o.Rows, "rows", 1000, "rows that only the burned member holds")
-	f.IntVar(&o.Clients, "clients", 200, "number of clients")
-	f.Float64Var(&o.Rate, "rate", 500, "messages a second over all clients")
+	f.IntVar(&o.Clients, "clients", 0, "number of clients; 0: as many as this machine bears, 200 or 40")
+	f.Float64Var(&o.Rate, "rate", 0, "messages a second over all clients; 0: as many as this machine bears, 500 or 120")
 	f.StringVar(&o.Lab.Dir, "dir", "/var/tmp/haechi-lab-bench", "directory of everything, on a disk")
 	f.BoolVar(&verbose, "verbose", false, "tell how each lab is raised")
 	return cmd

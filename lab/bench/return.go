@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -60,6 +61,8 @@ type returns struct {
 // Return measures the return of a site, part by part. A part that fails leaves its rows as not measured,
 // with the reason, and the others are done; an error means that there is no report.
 func Return(ctx context.Context, o ReturnOptions) (r ReturnReport, err error) {
+	clients, rate := trial.Bears(trial.PageCost())
+	o.Clients, o.Rate = cmp.Or(o.Clients, clients), cmp.Or(o.Rate, rate)
 	b := &returns{ReturnOptions: o, r: ReturnReport{At: time.Now().UTC(), Machine: thisMachine(), Seed: o.Seed, Clients: o.Clients, Rate: o.Rate}}
 	if o.mb() < 16 || o.Rows < 3 {
 		return b.r, fmt.Errorf("--gb %g, --rows %d: at least 0.016 and 3 are needed", o.GB, o.Rows)
@@ -243,10 +246,18 @@ func (b *returns) letGo() (err error) {
 	return err
 }
 
-// scaled says how large the large database is, where it is not as large as asked.
+// scaled says how large the large database is, and how many clients there are, where that is less than asked.
 func (b *returns) scaled() string {
 	if b.GB == goalGB {
+		return b.fewer()
+	}
+	return strings.TrimSuffix(fmt.Sprintf("scaled: %g GB instead of %d; %s", b.GB, goalGB, b.fewer()), "; ")
+}
+
+// fewer says how many clients there are, where the machine does not bear as many as asked.
+func (b *returns) fewer() string {
+	if b.Clients >= trial.ManyClients {
 		return ""
 	}
-	return fmt.Sprintf("scaled: %g GB instead of %d", b.GB, goalGB)
+	return fmt.Sprintf("scaled: %d clients instead of %d", b.Clients, trial.ManyClients)
 }

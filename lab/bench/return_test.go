@@ -16,7 +16,7 @@ import (
 )
 
 func quiet() *returns {
-	return &returns{ReturnOptions: ReturnOptions{GB: 10, Say: func(string) {}}}
+	return &returns{ReturnOptions: ReturnOptions{GB: 10, Workload: Workload{Clients: trial.ManyClients}, Say: func(string) {}}}
 }
 
 func TestReturnReportSaysWhatIsShort(t *testing.T) {

@@ -12,6 +12,17 @@ import (
 // no time for anything else, where many clients come back at once.
 const DearPage = 4 * time.Microsecond
 
+// ManyClients is how many clients there are where the machine can bear them.
+const ManyClients = 200
+
+// Bears is how many clients, and messages a second of all of them, a machine can bear on which a page of memory costs page.
+func Bears(page time.Duration) (clients int, messages float64) {
+	if page > DearPage {
+		return 40, 120
+	}
+	return ManyClients, 500
+}
+
 // PageCost is what the first touch of a page of memory takes, the best of some tries; what it costs to begin a process
 // is made of such. It is half a microsecond on a machine of its own, and more than ten on a virtual one that its host's
 // processor does not help.
