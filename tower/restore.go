@@ -145,7 +145,10 @@ func (c Config) begin(e etcd.Config, records, token string, t turn) error {
 	if err := etcd.Restore(e, records, token); err != nil {
 		return errors.Join(err, os.Remove(c.turnFile()))
 	}
-	return handOver(c.Data, e.DataDir, c.turnFile())
+	if err := handOver(c.Data, e.DataDir, c.turnFile()); err != nil {
+		return errors.Join(err, os.RemoveAll(e.DataDir), os.Remove(c.turnFile())) // made just now, of what is there still
+	}
+	return nil
 }
 
 // Recovery is what is known before a tower goes on alone.
