@@ -110,7 +110,7 @@ func (l *Lab) initTower(ctx context.Context, p Place) error {
 }
 
 func (l *Lab) startTower(p Place) error {
-	_, err := l.start(spawn{ns: l.NS(p), user: towerUser, idle: true, dir: l.at(p, "tower"), log: string(p) + "-tower",
+	_, err := l.start(spawn{ns: l.NS(p), user: towerUser, idle: true, nice: towerNice, dir: l.at(p, "tower"), log: string(p) + "-tower",
 		args: []string{l.programIn(p, "haechi"), "tower", "--config", l.at(p, "tower", "tower.yaml")}})
 	return err
 }

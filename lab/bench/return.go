@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
@@ -54,6 +55,7 @@ type ReturnReport struct {
 type returns struct {
 	ReturnOptions
 	r     ReturnReport
+	now   part                    // that is done
 	grown *grownLab               // the lab with the large database; nil: it is not up
 	lab   atomic.Pointer[lab.Lab] // that is up; nil: none
 }
@@ -94,12 +96,14 @@ func (b *returns) part(ctx context.Context, p part) error {
 		}
 	}
 	b.r.Numbers = slices.DeleteFunc(b.r.Numbers, func(n ReturnNumber) bool { return p.has(n.Row) })
+	b.now = p
 	stop := b.telling(ctx, p.name)
 	why := p.do(b, ctx)
 	stop()
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
+	b.keep(ctx, why) // of a lab that goes on
 	for _, row := range p.rows {
 		if !slices.ContainsFunc(b.r.Numbers, func(n ReturnNumber) bool { return n.Row == row.name }) {
 			if why == nil {
@@ -204,9 +208,44 @@ func (b *returns) raise(ctx context.Context, o lab.Options) (*lab.Lab, func(*err
 	}
 	b.lab.Store(l)
 	return l, func(err *error) {
+		b.keep(ctx, *err)
 		b.lab.Store(nil)
 		down(err)
 	}, nil
+}
+
+// keep saves the logs and the journal of the lab that is up, beside the report, where the part that is done missed what
+// it must, or failed. What it cannot save it says.
+func (b *returns) keep(ctx context.Context, why error) {
+	missed := func(n ReturnNumber) bool { return b.now.has(n.Row) && n.Reached == "no" }
+	l := b.lab.Load()
+	if l == nil || b.Out == "" || ctx.Err() != nil || why == nil && !slices.ContainsFunc(b.r.Numbers, missed) {
+		return
+	}
+	to := strings.TrimSuffix(b.Out, filepath.Ext(b.Out)) + "-" + b.now.name
+	b.Say(fmt.Sprintf("%s: what the lab's programs logged is kept in %s", b.now.name, to))
+	if err := errors.Join(os.RemoveAll(to), os.CopyFS(to, os.DirFS(filepath.Join(l.Dir(), "log")))); err != nil {
+		b.Say("... but not all: " + err.Error())
+	}
+	if err := keepJournal(ctx, l, filepath.Join(to, "journal.jsonl")); err != nil {
+		b.Say("... without a journal: " + err.Error())
+	}
+}
+
+// keepJournal saves the journal as any tower gives it, an entry a line.
+func keepJournal(ctx context.Context, l *lab.Lab, path string) error {
+	entries, err := trial.Haechi{Lab: l}.Journal(ctx, lab.Sites())
+	if err != nil {
+		return err
+	}
+	var out bytes.Buffer
+	lines := json.NewEncoder(&out)
+	for _, e := range entries {
+		if err := lines.Encode(e); err != nil {
+			return err
+		}
+	}
+	return os.WriteFile(path, out.Bytes(), 0o644) //nolint:gosec // a report is for everybody
 }
 
 // options are those of a lab with haechi.
@@ -246,18 +285,17 @@ func (b *returns) letGo() (err error) {
 	return err
 }
 
-// scaled says how large the large database is, and how many clients there are, where that is less than asked.
+// scaled says what is less than asked: how large the large database is, and how many clients there are.
 func (b *returns) scaled() string {
-	if b.GB == goalGB {
-		return b.fewer()
+	var less []string
+	if b.now.grown && b.GB != goalGB {
+		less = append(less, fmt.Sprintf("%g GB instead of %d", b.GB, goalGB))
 	}
-	return strings.TrimSuffix(fmt.Sprintf("scaled: %g GB instead of %d; %s", b.GB, goalGB, b.fewer()), "; ")
-}
-
-// fewer says how many clients there are, where the machine does not bear as many as asked.
-func (b *returns) fewer() string {
-	if b.Clients >= trial.ManyClients {
+	if b.Clients < trial.ManyClients {
+		less = append(less, fmt.Sprintf("%d clients instead of %d", b.Clients, trial.ManyClients))
+	}
+	if less == nil {
 		return ""
 	}
-	return fmt.Sprintf("scaled: %d clients instead of %d", b.Clients, trial.ManyClients)
+	return "scaled: " + strings.Join(less, ", ")
 }

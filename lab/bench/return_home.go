@@ -26,9 +26,9 @@ func (b *returns) home(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	b.is("whole", float64(c.back.Whole), b.fewer(), c.trouble)
-	b.is("failback", float64(c.back.FailbackPause), b.fewer(), c.trouble)
-	b.is("counts", float64(c.back.Counted), b.fewer(), c.trouble)
+	b.is("whole", float64(c.back.Whole), b.scaled(), c.trouble)
+	b.is("failback", float64(c.back.FailbackPause), b.scaled(), c.trouble)
+	b.is("counts", float64(c.back.Counted), b.scaled(), c.trouble)
 	return nil
 }
 

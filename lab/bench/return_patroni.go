@@ -42,7 +42,7 @@ func (b *returns) patroni(ctx context.Context) (err error) {
 		return err
 	}
 	b.r.Patroni = &back
-	b.is("patroni", back.Counted.Seconds(), back.Settings)
+	b.is("patroni", back.Counted.Seconds(), back.Settings, b.scaled())
 	b.is("patroni-rows", 100*float64(back.Held)/float64(back.Planted),
 		fmt.Sprintf("%d rows: %d are held by a member, %d named in a log; bytes of such rows are left in %d files of the member that was rewound", back.Planted, back.Held, back.Named, len(back.Remains)))
 	return nil
