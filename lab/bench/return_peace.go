@@ -86,15 +86,15 @@ func (b *returns) peace(ctx context.Context) (err error) {
 	return nil
 }
 
-// paid adds what peace costs. With towers stopped, what they take of a machine that is not theirs
-// in life is counted, too: it is the most that it can be.
+// paid adds what peace costs: what agents do, who write canaries, move slots on and look whether premises hold. What
+// goes when towers are stopped besides is their processors, too, which they share with databases here and nowhere else.
 func (b *returns) paid(rates map[string][]float64) {
 	agents, low, high := cost(rates[calms[0].name], rates[calms[1].name])
 	all, lowest, highest := cost(rates[calms[0].name], rates[calms[2].name])
-	b.is("cost", max(0, all),
-		fmt.Sprintf("no switch: processes were stopped by SIGSTOP, %d rounds of %v, %d writers; against agents and towers stopped, what towers take of the lab's processors included: %.1f in the middle, %.1f to %.1f",
-			len(rates[calms[0].name]), peaceFor, peaceWriters, all, lowest, highest),
-		fmt.Sprintf("against agents stopped, which write canaries, move slots on and ask servers: %.1f, %.1f to %.1f", agents, low, high))
+	b.is("cost", max(0, agents),
+		fmt.Sprintf("no switch: agents, which write canaries, move slots on and ask servers, were stopped by SIGSTOP; %d rounds of %v, %d writers: %.1f in the middle, %.1f to %.1f",
+			len(rates[calms[0].name]), peaceFor, peaceWriters, agents, low, high),
+		fmt.Sprintf("with towers stopped, too, which take of the lab's processors what in life is not the databases': %.1f, %.1f to %.1f", all, lowest, highest))
 }
 
 // cost is by how much less was written with than without, in percent, round by round: in the middle, at

@@ -201,9 +201,11 @@ func TestCostIsTakenRoundByRound(t *testing.T) {
 	if middle < 1.49 || middle > 1.51 || low > -1 || high < 1.99 || high > 2.01 {
 		t.Error(middle, low, high)
 	}
-	b := quiet()
-	b.paid(map[string][]float64{"all run": {99}, "agents stopped": {100}, "agents and towers stopped": {98}})
-	if n := b.r.Numbers[0]; n.Measured != 0 || n.Reached != "goal" || !strings.Contains(n.Note, "agents stopped") {
-		t.Errorf("%+v", n)
+	for with, want := range map[float64]float64{98: 2, 101: 0} {
+		b := quiet()
+		b.paid(map[string][]float64{"all run": {with}, "agents stopped": {100}, "agents and towers stopped": {200}})
+		if n := b.r.Numbers[0]; n.Measured < want-.01 || n.Measured > want+.01 || !strings.Contains(n.Note, "with towers stopped, too") {
+			t.Errorf("%v: %+v", with, n)
+		}
 	}
 }
