@@ -5,7 +5,7 @@ PKGS    ?= ./...
 RUN     ?= .
 export GOFLAGS := -trimpath
 
-.PHONY: help deps build demo test unit lab vet lint fuzz soak bench bench-audit bench-patroni bench-return clean
+.PHONY: help deps build demo test unit lab vet fuzz soak bench bench-audit bench-patroni bench-return clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
