@@ -55,7 +55,7 @@ type ReturnReport struct {
 type returns struct {
 	ReturnOptions
 	r     ReturnReport
-	now   part                    // that is done
+	now   part                    // that is being done; zero between two
 	grown *grownLab               // the lab with the large database; nil: it is not up
 	lab   atomic.Pointer[lab.Lab] // that is up; nil: none
 }
@@ -104,6 +104,7 @@ func (b *returns) part(ctx context.Context, p part) error {
 		return context.Cause(ctx)
 	}
 	b.keep(ctx, why) // of a lab that goes on
+	b.now = part{}
 	for _, row := range p.rows {
 		if !slices.ContainsFunc(b.r.Numbers, func(n ReturnNumber) bool { return n.Row == row.name }) {
 			if why == nil {
