@@ -4,11 +4,9 @@ import (
 	"bufio"
 	"cmp"
 	"context"
-	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"hash"
 	"maps"
 	"os"
 	"path/filepath"
@@ -37,7 +35,6 @@ type reader struct {
 	end     LSN
 	file    *os.File
 	buffer  *bufio.Writer
-	sum     hash.Hash
 	out     *salvage.Writer
 	found   int // rows so far
 	method  situation.SalvageMethod
@@ -182,23 +179,11 @@ func (r *reader) create() error {
 	if r.file, err = os.CreateTemp(r.u.Files(), r.u.unended()+"*"); err != nil {
 		return fmt.Errorf("%w: %w", errNotWritten, err)
 	}
-	r.sum = sha256.New()
 	r.buffer = bufio.NewWriterSize(r.file, 1<<20)
-	r.out, err = salvage.NewWriter(tee{r.buffer, r.sum}, salvage.Header{ID: r.o.Salvage.ID, Store: r.u.set.Store, Member: r.u.set.Member,
+	r.out, err = salvage.NewWriter(r.buffer, salvage.Header{ID: r.o.Salvage.ID, Store: r.u.set.Store, Member: r.u.set.Member,
 		System: r.control["Database system identifier"], Reign: r.mem.Reign, Timeline: r.past[len(r.past)-1].timeline, Fork: r.fork.at.String(), End: r.end.String(),
 		Oldest: r.fork.oldest, Next: r.fork.next, At: time.Now().UTC()})
 	return err
-}
-
-// tee writes to a file and to what sums it up.
-type tee struct {
-	w   *bufio.Writer
-	sum hash.Hash
-}
-
-func (t tee) Write(b []byte) (int, error) {
-	t.sum.Write(b)
-	return t.w.Write(b)
 }
 
 // discard takes what was begun away.
@@ -228,7 +213,7 @@ func (r *reader) done(ctx context.Context, out *salvage.Writer) (readResult, err
 		if s.Bytes, err = r.publish(s.ID); err != nil {
 			return readResult{}, fmt.Errorf("salvage: %w", err)
 		}
-		s.SHA256 = hex.EncodeToString(r.sum.Sum(nil))
+		s.SHA256 = hex.EncodeToString(out.Sum())
 	}
 	c, err := r.u.control(ctx)
 	if err != nil {

@@ -60,7 +60,7 @@ type line struct {
 
 // Writer writes a file.
 type Writer struct {
-	w    io.Writer
+	enc  *json.Encoder
 	sum  hash.Hash
 	foot Footer
 }
@@ -71,7 +71,9 @@ func NewWriter(w io.Writer, h Header) (*Writer, error) {
 	if err := h.check(); err != nil {
 		return nil, err
 	}
-	out := &Writer{w: w, sum: sha256.New(), foot: Footer{Tables: map[string]int{}}}
+	sum := sha256.New()
+	out := &Writer{enc: json.NewEncoder(io.MultiWriter(w, sum)), sum: sum, foot: Footer{Tables: map[string]int{}}}
+	out.enc.SetEscapeHTML(false)
 	return out, out.put(line{Header: &h})
 }
 
@@ -95,19 +97,15 @@ func (w *Writer) Add(r Row) error {
 // Close writes the end and returns it.
 func (w *Writer) Close(unknown []string) (Footer, error) {
 	w.foot.Unknown = unknown
-	w.foot.Sum = hex.EncodeToString(w.sum.Sum(nil))
+	w.foot.Sum = hex.EncodeToString(w.Sum())
 	return w.foot, w.put(line{Footer: &w.foot})
 }
 
+// Sum is the sha256 of all that was written so far.
+func (w *Writer) Sum() []byte { return w.sum.Sum(nil) }
+
 func (w *Writer) put(l line) error {
-	var b bytes.Buffer
-	enc := json.NewEncoder(&b)
-	enc.SetEscapeHTML(false)
-	if err := enc.Encode(l); err != nil {
-		return fmt.Errorf("salvage: %w", err)
-	}
-	w.sum.Write(b.Bytes())
-	if _, err := w.w.Write(b.Bytes()); err != nil {
+	if err := w.enc.Encode(l); err != nil {
 		return fmt.Errorf("salvage: write: %w", err)
 	}
 	return nil
@@ -118,6 +116,7 @@ type Reader struct {
 	Header Header
 	foot   *Footer
 	in     *bufio.Reader
+	raw    []byte // the line last read
 	sum    hash.Hash
 	rows   int
 	told   int
@@ -206,9 +205,13 @@ func (r *Reader) Footer() Footer {
 
 // next reads one line.
 func (r *Reader) next() (line, []byte, error) {
-	var raw []byte
+	raw := r.raw[:0]
 	for {
 		part, err := r.in.ReadSlice('\n')
+		if len(raw)+len(part) > cap(raw) {
+			// Twice as much, and nothing touched before it is needed: some lines have hundreds of megabytes.
+			raw = append(make([]byte, 0, 2*(len(raw)+len(part))), raw...)
+		}
 		raw = append(raw, part...)
 		if err == nil {
 			break
@@ -223,6 +226,7 @@ func (r *Reader) next() (line, []byte, error) {
 			return line{}, raw, fmt.Errorf("a line of more than %d bytes", maxLine)
 		}
 	}
+	r.raw = raw
 	r.sum.Write(raw)
 	var l line
 	dec := json.NewDecoder(bytes.NewReader(raw))
