@@ -293,6 +293,7 @@ func TestOneCutLinkMovesNothing(t *testing.T) {
 // Row 6, for longer: whom the cut keeps from its primary is not brought back at once, and not by people.
 func TestWhoReceivesNothingIsBroughtBackAndNobodyIsAsked(t *testing.T) {
 	w := raise(t, "fast")
+	w.gather(lab.Ansan) // a tower that does not reach its agent would wait until the line is there again
 	var back run.ID
 	f := w.under(func() lab.Proof {
 		p := w.must(w.CutLink(t.Context(), lab.Pangyo, lab.Ansan))
