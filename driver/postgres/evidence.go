@@ -116,7 +116,7 @@ func (u *Unit) gather(ctx context.Context, s *source, o agent.Order, mem memory)
 	if err != nil {
 		return e, err
 	}
-	e.System, e.Version, e.State = c["Database system identifier"], strings.TrimSpace(string(version)), c["Database cluster state"]
+	e.System, e.Version, e.State = c["Database system identifier"], strings.TrimSpace(string(version)), c[controlState]
 	e.Hints = c["Data page checksum version"] != "0" || c["wal_log_hints setting"] == "on"
 	if e.System != e.SourceSystem || e.Version != e.SourceVersion {
 		return e, nil
@@ -139,7 +139,7 @@ type heldLog struct {
 
 // gatherLog compares the member's log with its primary's.
 func (u *Unit) gatherLog(ctx context.Context, s *source, c map[string]string, e *evidence) error {
-	at := heldLog{toNumber(c["Latest checkpoint's TimeLineID"]), toLSN(c["Latest checkpoint location"]), toLSN(c["Minimum recovery ending location"])}
+	at := heldLog{toNumber(c[controlTimeline]), toLSN(c[controlAt]), toLSN(c["Minimum recovery ending location"])}
 	e.Timeline = max(at.timeline, toNumber(c["Min recovery ending loc's timeline"]))
 	here, err := u.eras(e.Timeline)
 	if err != nil {
@@ -392,5 +392,3 @@ func begunLog(path string, at LSN, segment uint64) bool {
 	}
 	return binary.LittleEndian.Uint16(head) != 0 && LSN(binary.LittleEndian.Uint64(head[8:])) == at
 }
-
-func (u *Unit) controlPath() string { return filepath.Join(u.set.Data, "global", "pg_control") }

@@ -90,11 +90,11 @@ func (u *Unit) mayFollow(ctx context.Context, o agent.Order, mem memory) error {
 
 // stillHalted makes sure that the member has not written since it was halted.
 func (u *Unit) stillHalted(ctx context.Context, mem memory) error {
-	c, err := u.control(ctx)
+	c, err := u.ended(ctx)
 	if err != nil {
 		return err
 	}
-	if state, at := c["Database cluster state"], c["Latest checkpoint location"]; state != "shut down" || toLSN(at) != mem.Halted.LSN {
+	if state, at := c[controlState], c[controlAt]; state != "shut down" || toLSN(at) != mem.Halted.LSN {
 		return agent.Refuse(agent.Unsafe, "diverged: %s was halted at %s, now it is %q at %s; it must be rewound first", u.set.Member, mem.Halted.LSN, state, at)
 	}
 	return nil

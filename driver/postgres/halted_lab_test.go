@@ -19,6 +19,35 @@ import (
 	"github.com/haechi/haechi/driver"
 )
 
+// Where a server ended is read from its control file as pg_controldata reads it, and by that where it did not end so.
+func TestWhereAServerEndedIsReadWithoutAProgram(t *testing.T) {
+	c := newCluster(t)
+	c.adopt()
+	for _, step := range []struct {
+		verb   plan.Verb
+		member string
+		native bool
+	}{{plan.Halt, "pangyo", true}, {plan.Fence, "ansan", false}} {
+		if _, err := c.begin().try(30*time.Second, step.verb, step.member); err != nil {
+			t.Fatal(err)
+		}
+		u := &Unit{set: c.members[step.member].set}
+		want, err := u.control(t.Context())
+		must(t, err)
+		got, err := u.ended(t.Context())
+		must(t, err)
+		for _, k := range []string{controlState, controlAt, controlTimeline} {
+			if got[k] != want[k] || got[k] == "" {
+				t.Errorf("%s: %s is %q, want %q", step.member, k, got[k], want[k])
+			}
+		}
+		u.set.Bin = t.TempDir()
+		if _, err := u.ended(t.Context()); (err == nil) != step.native {
+			t.Errorf("%s: without any program: %v", step.member, err)
+		}
+	}
+}
+
 // burn ends a member and its agent for the rest of a test.
 func (m *member) burn() {
 	m.c.t.Helper()

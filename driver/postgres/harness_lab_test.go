@@ -230,7 +230,7 @@ func (m *member) down() {
 	}
 	if m.c.t.Failed() || os.Getenv("HAECHI_LAB_LOGS") != "" {
 		if raw, err := os.ReadFile(m.set.Log); err == nil {
-			lines := strings.Split(string(raw), "\n")
+			lines := slices.DeleteFunc(strings.Split(string(raw), "\n"), func(l string) bool { return strings.Contains(l, "waiting for WAL to become available") })
 			m.c.t.Logf("log of %s:\n%s", m.name, strings.Join(lines[max(0, len(lines)-40):], "\n"))
 		}
 	}

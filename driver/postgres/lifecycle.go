@@ -199,12 +199,11 @@ func (u *Unit) awaitEnd(ctx context.Context, pid int, primary bool) error {
 
 // halt remembers where a stopped server ended.
 func (u *Unit) halt(ctx context.Context, o agent.Order, mem memory, m *agent.Memory) (map[string]string, error) {
-	c, err := u.control(ctx)
+	c, err := u.ended(ctx)
 	if err != nil {
 		return nil, err
 	}
-	f := map[string]string{"running": yes(u.postmaster() != 0), "control": c["Database cluster state"],
-		"lsn": c["Latest checkpoint location"], "timeline": c["Latest checkpoint's TimeLineID"]}
+	f := map[string]string{"running": yes(u.postmaster() != 0), "control": c[controlState], "lsn": c[controlAt], "timeline": c[controlTimeline]}
 	if mem.Role == asPrimary {
 		if f["control"] != "shut down" {
 			return nil, fmt.Errorf("stop: the server did not end cleanly, it is %q", f["control"])

@@ -3,7 +3,6 @@ package postgres
 import (
 	"bufio"
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
@@ -246,43 +245,6 @@ func (u *Unit) kill(ctx context.Context, patience time.Duration) error {
 		}
 	}
 	return nil
-}
-
-// control reads what the data directory says of itself.
-func (u *Unit) control(ctx context.Context) (map[string]string, error) {
-	cmd := exec.CommandContext(ctx, filepath.Join(u.set.Bin, "pg_controldata"), "-D", u.set.Data)
-	cmd.Env = []string{"LC_ALL=C"}
-	raw, err := cmd.Output()
-	if err != nil {
-		return nil, fmt.Errorf("pg_controldata: %w", err)
-	}
-	out := map[string]string{}
-	for line := range strings.Lines(string(raw)) {
-		if k, v, ok := strings.Cut(line, ":"); ok {
-			out[k] = strings.TrimSpace(v)
-		}
-	}
-	return out, nil
-}
-
-// shutDown says that the control file has the mark of a clean end, which the server writes
-// once its last record is on the disk. Where it stands in the file has not changed since
-// PostgreSQL 9; who acts on it asks [Unit.control] too.
-func (u *Unit) shutDown() bool {
-	const at, mark = 16, 1 // ControlFileData.state, DB_SHUTDOWNED
-	raw, err := os.ReadFile(filepath.Join(u.set.Data, "global", "pg_control"))
-	return err == nil && len(raw) >= at+4 && binary.NativeEndian.Uint32(raw[at:]) == mark
-}
-
-// endedCleanly says that the control file has the mark of a clean end, of a primary or of a standby.
-func (u *Unit) endedCleanly() bool {
-	const at, primary, standby = 16, 1, 2 // ControlFileData.state, DB_SHUTDOWNED, DB_SHUTDOWNED_IN_RECOVERY
-	raw, err := os.ReadFile(u.controlPath())
-	if err != nil || len(raw) < at+4 {
-		return false
-	}
-	state := binary.NativeEndian.Uint32(raw[at:])
-	return state == primary || state == standby
 }
 
 // standbySignal says whether the data directory would start as a standby.

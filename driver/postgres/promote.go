@@ -150,7 +150,7 @@ func (u *Unit) startBegun(ctx context.Context, mem memory, m *agent.Memory) erro
 	if err != nil {
 		return err
 	}
-	switch state := c["Database cluster state"]; {
+	switch state := c[controlState]; {
 	case state == "in archive recovery" || state == "shut down in recovery":
 		if err := u.writeStandby(); err != nil {
 			return err

@@ -219,7 +219,7 @@ func (r *reader) done(ctx context.Context, out *salvage.Writer) (readResult, err
 	if err != nil {
 		return readResult{}, err
 	}
-	return readResult{salvage: s, stand: toLSN(c["Latest checkpoint location"]), partial: r.partial}, nil
+	return readResult{salvage: s, stand: toLSN(c[controlAt]), partial: r.partial}, nil
 }
 
 // publish puts the file on disk and shows it under its name.

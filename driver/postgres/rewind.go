@@ -90,7 +90,7 @@ func (j *backJob) endCleanly(ctx context.Context) (why string, err error) {
 	if err != nil {
 		return "", err
 	}
-	if s := c["Database cluster state"]; s == "shut down" || s == "shut down in recovery" {
+	if s := c[controlState]; s == "shut down" || s == "shut down in recovery" {
 		return "", nil
 	}
 	dir := j.u.set.Data

@@ -168,7 +168,7 @@ func (u *Unit) nothingBeyond(ctx context.Context, o agent.Order, mem memory) (re
 		if end, past, err = u.received(ctx, past); err != nil {
 			return readResult{}, false
 		}
-	case u.postmaster() == 0 && c["Database cluster state"] == "shut down" && mem.Halted != nil && toLSN(c["Latest checkpoint location"]) == mem.Halted.LSN:
+	case u.postmaster() == 0 && c[controlState] == "shut down" && mem.Halted != nil && toLSN(c[controlAt]) == mem.Halted.LSN:
 		end = mem.Halted.LSN // and the record that stands there, of which no fork is in the middle
 	}
 	f, err := findFork(o.Salvage.Turns, past)
@@ -180,7 +180,7 @@ func (u *Unit) nothingBeyond(ctx context.Context, o agent.Order, mem memory) (re
 	}
 	s := u.sketch(o, mem, past, f)
 	s.End, s.System = end.String(), c["Database system identifier"]
-	return readResult{salvage: s, stand: toLSN(c["Latest checkpoint location"])}, true
+	return readResult{salvage: s, stand: toLSN(c[controlAt])}, true
 }
 
 // received is how far a follower that runs has received or replayed, and by which way it came there. One that has just
@@ -226,7 +226,7 @@ func (u *Unit) stillRead(ctx context.Context, mem memory) error {
 	if err != nil {
 		return err
 	}
-	if at := toLSN(c["Latest checkpoint location"]); at != mem.Read.Stand {
+	if at := toLSN(c[controlAt]); at != mem.Read.Stand {
 		return fmt.Errorf("%s was read at %s, and is at %s now: somebody started it since", u.set.Member, mem.Read.Stand, at)
 	}
 	return nil
@@ -304,8 +304,8 @@ func parseSalvage(fact string) (situation.Salvage, error) {
 
 // past is the member's own, oldest timeline first, by what its data directory says.
 func (u *Unit) past(control map[string]string) ([]turn, error) {
-	timeline := toNumber(control["Latest checkpoint's TimeLineID"])
-	if u.standbySignal() || control["Database cluster state"] == "in archive recovery" {
+	timeline := toNumber(control[controlTimeline])
+	if u.standbySignal() || control[controlState] == "in archive recovery" {
 		// It may have fetched the history of a timeline that it was never on.
 		timeline = max(timeline, toNumber(control["Min recovery ending loc's timeline"]))
 	} else if newest, err := newestHistory(u.set.Data); err == nil {

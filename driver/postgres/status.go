@@ -8,8 +8,9 @@ import (
 	"github.com/haechi/haechi/agent"
 )
 
-// looked is how long one look serves all who ask meanwhile: several towers look many times a second.
-const looked = 40 * time.Millisecond
+// looked is how long one look serves all who ask without a run: several towers look twice a second each, and what
+// they see so is no older by that than by the time between their looks.
+const looked = 200 * time.Millisecond
 
 // How long a look waits for a server that may hang: when towers look all the time, and
 // when a step of a run wants to know before it goes on.

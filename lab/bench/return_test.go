@@ -203,8 +203,8 @@ func TestCostIsTakenRoundByRound(t *testing.T) {
 	}
 	for with, want := range map[float64]float64{98: 2, 101: 0} {
 		b := quiet()
-		b.paid(map[string][]float64{"all run": {with}, "agents stopped": {100}, "agents and towers stopped": {200}})
-		if n := b.r.Numbers[0]; n.Measured < want-.01 || n.Measured > want+.01 || !strings.Contains(n.Note, "with towers stopped, too") {
+		b.paid(map[string][]float64{"all run": {with}, "agents and towers stopped": {100}})
+		if n := b.r.Numbers[0]; n.Measured < want-.01 || n.Measured > want+.01 || !strings.Contains(n.Note, "1 rounds of") {
 			t.Errorf("%v: %+v", with, n)
 		}
 	}
