@@ -150,7 +150,7 @@ func (u *Unit) dialApart(ctx context.Context, database string) (*pgconn.PgConn, 
 	}
 	conf.Database = database
 	readable(conf)
-	return dialSoon(ctx, conf)
+	return dialWithin(ctx, busy, conf)
 }
 
 // dialPrimary connects to a database of the primary as members do, to compare rows. The credential

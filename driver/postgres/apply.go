@@ -163,7 +163,7 @@ func (u *Unit) applier(ctx context.Context, p picked, overwrite bool) (*applier,
 			a.warned = n.Message
 		}
 	}
-	if a.l.c, err = dialSoon(ctx, conf); err != nil {
+	if a.l.c, err = dialWithin(ctx, busy, conf); err != nil {
 		return nil, agent.Refuse(agent.Unsafe, "apply: nothing was written: %v", err)
 	}
 	system, err := ask(ctx, a.l.c, "SELECT system_identifier FROM pg_catalog.pg_control_system()")

@@ -75,8 +75,16 @@ func (l *local) conf(extra string) (*pgconn.Config, error) {
 	return conf, nil
 }
 
+// dialSoon connects at once or not at all: it is known soon then that a server hangs.
 func dialSoon(ctx context.Context, conf *pgconn.Config) (*pgconn.PgConn, error) {
-	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	return dialWithin(ctx, time.Second, conf)
+}
+
+// busy is how long a server may take for a session where nobody waits, and people would be asked if there were none.
+const busy = 10 * time.Second
+
+func dialWithin(ctx context.Context, most time.Duration, conf *pgconn.Config) (*pgconn.PgConn, error) {
+	ctx, cancel := context.WithTimeout(ctx, most)
 	defer cancel()
 	c, err := pgconn.ConnectConfig(ctx, conf)
 	if pg, ok := errors.AsType[*pgconn.PgError](err); ok && pg.Code == "42501" { // what is set above needs the right
