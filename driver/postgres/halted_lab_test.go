@@ -160,7 +160,17 @@ func TestAHaltedPrimaryFollowsWhereTheTargetBurnsAfterItWasPromoted(t *testing.T
 				}
 				c.record = before // nobody wrote down that it is back
 			}
+			rest := without(names, target)
+			if name == "not counted any more" {
+				// Who is promoted without asking it may hold less, and a run rewinds it then. Here nothing is under way.
+				w.end()
+				eventually(t, "the others hold the same", func() bool { return c.facts(rest[0])["received"] == c.facts(rest[1])["received"] })
+			}
 			c.members[target].burn()
+			if name == "not counted any more" {
+				defer c.checkNothingLost(w)
+				w = c.write(4, names...)
+			}
 			if f := c.facts("pangyo"); strings.Contains(f["role"], "primary") {
 				t.Fatalf("pangyo: %v", f)
 			}

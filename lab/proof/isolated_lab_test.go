@@ -50,8 +50,12 @@ func isolate(t *testing.T, profile string, cancelWaits bool) {
 		w.sends(lab.Pangyo, 10*time.Second, others(lab.Pangyo)...)
 		left := time.Since(p.At).Round(time.Millisecond)
 		t.Logf("the isolated site's own name server sends users elsewhere %v after the cut", left)
-		if left > 2*time.Second {
-			t.Errorf("the isolated site's name server sent users there for %v, must be at most 2 s", left)
+		most := 2 * time.Second
+		if slow { // it stands still for tenths of a second
+			most += time.Second
+		}
+		if left > most {
+			t.Errorf("the isolated site's name server sent users there for %v, must be at most %v", left, most)
 		}
 		w.eventually(20*time.Second, "the others take over", func() error {
 			_, err := w.primary(others(lab.Pangyo)...)
