@@ -37,24 +37,31 @@ func (u *Unit) control(ctx context.Context) (map[string]string, error) {
 	return out, nil
 }
 
-// shutDown says that the control file has the mark of a clean end, which the server writes
-// once its last record is on the disk. Where it stands in the file has not changed since
-// PostgreSQL 9; who acts on it asks [Unit.control] too.
-func (u *Unit) shutDown() bool {
-	const at, mark = 16, 1 // ControlFileData.state, DB_SHUTDOWNED
+// What ControlFileData.state says of a clean end, of a primary and of a standby: DB_SHUTDOWNED, DB_SHUTDOWNED_IN_RECOVERY.
+const (
+	markShutDown = 1
+	markStandby  = 2
+)
+
+// controlMark is the state that the control file names; 0: it cannot be read. Where it stands in the file has not changed
+// since PostgreSQL 9.
+func (u *Unit) controlMark() uint32 {
+	const at = 16
 	raw, err := os.ReadFile(u.controlPath())
-	return err == nil && len(raw) >= at+4 && binary.NativeEndian.Uint32(raw[at:]) == mark
+	if err != nil || len(raw) < at+4 {
+		return 0
+	}
+	return binary.NativeEndian.Uint32(raw[at:])
 }
+
+// shutDown says that the control file has the mark of a primary's clean end, which the server writes once its last record is
+// on the disk. Who acts on it asks [Unit.ended] too.
+func (u *Unit) shutDown() bool { return u.controlMark() == markShutDown }
 
 // endedCleanly says that the control file has the mark of a clean end, of a primary or of a standby.
 func (u *Unit) endedCleanly() bool {
-	const at, primary, standby = 16, 1, 2 // ControlFileData.state, DB_SHUTDOWNED, DB_SHUTDOWNED_IN_RECOVERY
-	raw, err := os.ReadFile(u.controlPath())
-	if err != nil || len(raw) < at+4 {
-		return false
-	}
-	state := binary.NativeEndian.Uint32(raw[at:])
-	return state == primary || state == standby
+	mark := u.controlMark()
+	return mark == markShutDown || mark == markStandby
 }
 
 // ended is [Unit.control] of a server that most likely ended cleanly: as what, where and on which timeline. It is read from
@@ -73,12 +80,12 @@ func (u *Unit) ended(ctx context.Context) (map[string]string, error) {
 // (src/include/catalog/pg_control.h); false: it is another's, or its checksum does not fit.
 func cleanEnd(raw []byte) (map[string]string, bool) {
 	const version, state, at, timeline, sum = 8, 16, 32, 48, 288 // offsets in ControlFileData
-	const known, shutDown = 1300, 1                              // PG_CONTROL_VERSION, DB_SHUTDOWNED
+	const known = 1300                                           // PG_CONTROL_VERSION
 	if len(raw) < sum+4 {
 		return nil, false
 	}
 	word := func(at int) uint32 { return binary.NativeEndian.Uint32(raw[at:]) }
-	if word(version) != known || word(state) != shutDown || word(sum) != crc32.Checksum(raw[:sum], crc32.MakeTable(crc32.Castagnoli)) {
+	if word(version) != known || word(state) != markShutDown || word(sum) != crc32.Checksum(raw[:sum], crc32.MakeTable(crc32.Castagnoli)) {
 		return nil, false
 	}
 	return map[string]string{controlState: "shut down", controlAt: LSN(binary.NativeEndian.Uint64(raw[at:])).String(), controlTimeline: number(uint64(word(timeline)))}, true
