@@ -56,7 +56,7 @@ func (u *Unit) seal(ctx context.Context, o agent.Order, mem memory, m *agent.Mem
 	}
 	why := agent.Wanted(ctx)
 	if errors.Is(why, agent.ErrLate) {
-		return nil, u.takeBack(was, m, why)
+		return nil, u.takeBack("seal", was, m, why)
 	}
 	if err = cmp.Or(err, why); err != nil { // who comes next finds it begun, and decides
 		return nil, fmt.Errorf("seal: %w", err)
@@ -90,10 +90,10 @@ func (u *Unit) sealNow(ctx context.Context, mem memory, watch *stopwatch) error 
 	return errors.Join(err, <-settled)
 }
 
-// takeBack makes the member what it was before a seal whose time was over before anything was
-// proven. Nobody was ever told that it is sealed: a seal that has begun counts for nothing. So
-// it is as if the order had never come. A proven one is taken back by order only.
-func (u *Unit) takeBack(was memory, m *agent.Memory, late error) error {
+// takeBack makes the member what it was before an order whose time was over before it was answered, so that
+// it is as if the order had never come. Of a seal nobody was ever told: one that has begun counts for nothing, and
+// a proven one is taken back by order only.
+func (u *Unit) takeBack(what string, was memory, m *agent.Memory, late error) error {
 	err := m.Save(was)
 	if err == nil {
 		_, err = u.apply(was)
@@ -102,9 +102,9 @@ func (u *Unit) takeBack(was memory, m *agent.Memory, late error) error {
 		err = u.reload()
 	}
 	if err != nil {
-		return fmt.Errorf("seal: %w; it had begun and was not taken back: %w", late, err)
+		return fmt.Errorf("%s: %w; it had begun and was not taken back: %w", what, late, err)
 	}
-	return agent.Refuse(agent.Late, "the seal had begun and was taken back: %v", late)
+	return agent.Refuse(agent.Late, "the %s had begun and was taken back: %v", what, late)
 }
 
 // goBackTo is whom the member receives from when the run is taken back: the upstream that
@@ -317,8 +317,9 @@ UNION ALL SELECT 'replay_wait', wait_event FROM pg_stat_activity WHERE backend_t
 UNION ALL SELECT 'receiver', status FROM pg_stat_wal_receiver
 UNION ALL SELECT 'replay_blocked_by', CASE WHEN s.wait_event_type = 'Lock' THEN (` + whoBlocks + `) END FROM pg_stat_activity s WHERE s.backend_type = 'startup'`
 
-// unseal lets the member receive as before the run, unless a promotion has begun.
-func (u *Unit) unseal(o agent.Order, mem memory, m *agent.Memory) (map[string]string, error) {
+// unseal lets the member receive as before the run, unless a promotion has begun. One that ends late is taken back:
+// who gave it up may have gone on since.
+func (u *Unit) unseal(ctx context.Context, o agent.Order, mem memory, m *agent.Memory) (map[string]string, error) {
 	back := goBackTo(mem, o.Reign)
 	switch {
 	case mem.Fenced:
@@ -333,19 +334,25 @@ func (u *Unit) unseal(o agent.Order, mem memory, m *agent.Memory) (map[string]st
 	if back == nil {
 		return nil, agent.Refuse(agent.Unsafe, "%s knows no upstream that is primary under epoch %d: tell it whom to follow", u.set.Member, o.Reign)
 	}
+	if err := wanted(ctx, "unseal"); err != nil {
+		return nil, err
+	}
+	was := mem
+	was.Proven = false // it may have received meanwhile: a seal that is taken up again has only begun
 	mem.Upstream, mem.Before = back, nil
 	mem.Sealed = false
 	if err := m.Save(mem); err != nil {
 		return nil, err
 	}
 	changed, err := u.apply(mem)
+	if err == nil && changed {
+		err = u.reload()
+	}
+	if why := agent.Wanted(ctx); errors.Is(why, agent.ErrLate) {
+		return nil, u.takeBack("unseal", was, m, errors.Join(why, err))
+	}
 	if err != nil {
 		return nil, err
-	}
-	if changed {
-		if err := u.reload(); err != nil {
-			return nil, err
-		}
 	}
 	f := map[string]string{"running": yes(u.postmaster() != 0)}
 	mem.facts(f)

@@ -120,7 +120,7 @@ func (u *Unit) Do(ctx context.Context, o agent.Order, m *agent.Memory) (map[stri
 	case agent.Seal:
 		return u.seal(ctx, o, mem, m)
 	case agent.Unseal:
-		return u.unseal(o, mem, m)
+		return u.unseal(ctx, o, mem, m)
 	case agent.Follow:
 		return u.follow(ctx, o, mem, m)
 	case agent.Promote:
