@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -161,11 +162,46 @@ func (n *Node) lookers() map[situation.Kind]probe.Looker {
 
 // towerLooker asks the other towers. That we live we know.
 func (n *Node) towerLooker(direct probe.Looker) probe.Looker {
+	direct = seldom(direct, n.tookView)
 	return probe.LookFunc(func(ctx context.Context, t situation.Target) (map[string]string, error) {
 		if t.Component == n.cfg.Name {
 			return nil, nil
 		}
 		return direct.Look(ctx, t)
+	})
+}
+
+// tookView is when a tower last acknowledged a view of ours, if it still does.
+func (n *Node) tookView(t situation.Target) (time.Time, bool) {
+	c, p := n.sender.Contacts()[t.Component], n.beliefs().profile
+	return c.Answered, c.Error == "" && n.now().Sub(c.Answered) < p.Rest+p.Every && n.cfg.Cluster[t.Component].Peer == t.Address
+}
+
+// askAnyway is how often a tower that takes our views is asked what it says of itself.
+const askAnyway = time.Second
+
+var errNotAsked = errors.New("it takes our views, and was not asked")
+
+// seldom looks directly once in askAnyway while a target has answered us in another way, and always else.
+// To answer costs both of them as much as to look, many times a second.
+func seldom(direct probe.Looker, answered func(situation.Target) (time.Time, bool)) probe.Looker {
+	var mu sync.Mutex
+	asked := map[string]time.Time{} // by target: when what it said was asked for
+	return probe.LookFunc(func(ctx context.Context, t situation.Target) (map[string]string, error) {
+		began := time.Now()
+		mu.Lock()
+		fresh := began.Sub(asked[t.ID]) < askAnyway
+		mu.Unlock()
+		if at, ok := answered(t); ok && fresh {
+			return nil, &probe.Partly{At: at, Err: errNotAsked}
+		}
+		facts, err := direct.Look(ctx, t)
+		if err == nil {
+			mu.Lock()
+			defer mu.Unlock()
+			asked[t.ID] = began
+		}
+		return facts, err
 	})
 }
 

@@ -33,6 +33,7 @@ func (n *Node) startListeners() (func() error, error) {
 	n.receiver = &peer.Receiver{Tower: n.cfg.Name, SiteOf: n.siteOf, Take: n.hear, Pass: n.sender.Pass, Log: n.log, Now: n.now}
 	mux := http.NewServeMux()
 	mux.Handle(peer.Path, n.receiver)
+	mux.Handle(peer.ChangesPath, n.receiver)
 	mux.HandleFunc("GET "+alivePath, func(w http.ResponseWriter, _ *http.Request) {
 		tell(w, n.alive())
 	})

@@ -16,8 +16,13 @@ import (
 	"github.com/haechi/haechi/tower/web"
 )
 
-// rateEvery is how often the counters of acknowledged work are read.
-const rateEvery = 500 * time.Millisecond
+// rateEvery is how often the counters of acknowledged work are read, and rateUnseen while nobody has looked
+// at the page for rateSeen: the chart's points are then spread over the time between two readings.
+const (
+	rateEvery  = 500 * time.Millisecond
+	rateUnseen = 2 * time.Second
+	rateSeen   = 5 * time.Second
+)
 
 // rate reads the counters of services, where the estate names one, for the page's chart.
 type rate struct {
@@ -26,6 +31,7 @@ type rate struct {
 	mu    sync.Mutex // guards what follows
 	meter *web.RateMeter
 	ask   map[string]counter // by address
+	shown time.Time          // when the page was looked at last
 }
 
 // counter is where a service counts its acknowledged work.
@@ -60,6 +66,7 @@ func (r *rate) set(ask map[string]counter) {
 func (r *rate) at(now time.Time) web.Rate {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.shown = now
 	return r.meter.Rate(now)
 }
 
@@ -68,15 +75,18 @@ func (r *rate) read(ctx context.Context, now func() time.Time) {
 	t := time.NewTicker(rateEvery)
 	defer t.Stop()
 	defer r.client.CloseIdleConnections()
+	var last time.Time
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-t.C:
 		}
-		r.mu.Lock()
-		ask := r.ask
-		r.mu.Unlock()
+		ask, due := r.due(last, now())
+		if !due {
+			continue
+		}
+		last = now()
 		var all sync.WaitGroup
 		for source, c := range ask {
 			all.Go(func() {
@@ -91,6 +101,13 @@ func (r *rate) read(ctx context.Context, now func() time.Time) {
 		}
 		all.Wait()
 	}
+}
+
+// due says whom to ask, and whether it is time to, after counters were last read.
+func (r *rate) due(last, now time.Time) (map[string]counter, bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.ask, now.Sub(r.shown) < rateSeen || now.Sub(last) >= rateUnseen
 }
 
 func (r *rate) get(ctx context.Context, c counter) (float64, error) {

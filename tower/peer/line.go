@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net"
@@ -12,6 +13,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/haechi/haechi/core/situation"
 )
 
 // A connection that a cut link has swallowed must not be waited for when the link
@@ -28,8 +31,10 @@ type line struct {
 	peer  Peer
 	limit time.Duration // for one view to be acknowledged
 	tr    *http.Transport
-	conn  *http.ClientConn // nil: not connected
-	tries int              // to connect, since the last success
+	conn  *http.ClientConn          // nil: not connected
+	tries int                       // to connect, since the last success
+	known map[string]situation.View // by observer: what the peer has acknowledged on this connection
+	older bool                      // the peer's release takes whole views alone
 }
 
 func newLine(p Peer, t *tls.Config, limit time.Duration) *line {
@@ -59,20 +64,40 @@ func dialer(limit time.Duration) *net.Dialer {
 // send delivers one letter. After a failure the connection is given up, since
 // nobody knows what became of it.
 func (l *line) send(ctx context.Context, m letter) error {
-	body, err := m.text()
-	if err != nil {
-		return err
-	}
 	if err := l.connect(ctx); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, l.limit)
 	defer cancel()
-	if err := l.post(ctx, body); err != nil {
+	if err := l.deliver(ctx, m); err != nil {
 		l.hangUp()
 		return err
 	}
+	l.known[m.Observer] = m.View
 	return nil
+}
+
+// deliver sends what the peer does not know yet, and all where it asks for that.
+func (l *line) deliver(ctx context.Context, m letter) error {
+	if known, ok := l.known[m.Observer]; ok && !l.older {
+		if changes, ok := m.changes(known); ok {
+			body, err := json.Marshal(changes)
+			if err != nil {
+				return err
+			}
+			status, err := l.post(ctx, ChangesPath, body)
+			if status != http.StatusNotFound && status != http.StatusConflict {
+				return err
+			}
+			l.older = status == http.StatusNotFound
+		}
+	}
+	body, err := m.text()
+	if err != nil {
+		return err
+	}
+	_, err = l.post(ctx, Path, body)
+	return err
 }
 
 // connect makes the connection if there is none that works.
@@ -91,7 +116,7 @@ func (l *line) connect(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("connect: %w", err)
 	}
-	l.conn, l.tries = conn, 0
+	l.conn, l.tries, l.known, l.older = conn, 0, map[string]situation.View{}, false
 	return nil
 }
 
@@ -102,23 +127,24 @@ func (l *line) hangUp() {
 	}
 }
 
-func (l *line) post(ctx context.Context, body []byte) error {
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "https://"+l.peer.Address+Path, bytes.NewReader(body))
+// post returns the status of the answer, too, where there is one.
+func (l *line) post(ctx context.Context, path string, body []byte) (int, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "https://"+l.peer.Address+path, bytes.NewReader(body))
 	if err != nil {
-		return err
+		return 0, err
 	}
 	req.Header.Set("Content-Type", "application/json")
 	resp, err := l.conn.RoundTrip(req)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	defer resp.Body.Close()
 	answer, err := io.ReadAll(io.LimitReader(resp.Body, 4096))
 	if err != nil {
-		return err
+		return 0, err
 	}
 	if resp.StatusCode != http.StatusNoContent {
-		return fmt.Errorf("%s: %s", resp.Status, bytes.TrimSpace(answer))
+		return resp.StatusCode, fmt.Errorf("%s: %s", resp.Status, bytes.TrimSpace(answer))
 	}
-	return nil
+	return resp.StatusCode, nil
 }

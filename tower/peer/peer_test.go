@@ -213,7 +213,7 @@ func TestTowersViewsArePassedOnByNobody(t *testing.T) {
 	}
 	c, err := pki.ClientTLS(p.files(pki.Tower, "tower-a"), nil)
 	must(t, err)
-	if status, answer, err := post(t, c, addr, strings.NewReader(`{"observer":"isp-a","pass_to":["tower-c"]}`)); err != nil || status != http.StatusNoContent {
+	if status, answer, err := post(t, c, addr+peer.Path, strings.NewReader(`{"observer":"isp-a","pass_to":["tower-c"]}`)); err != nil || status != http.StatusNoContent {
 		t.Fatalf("%d %s %v", status, answer, err)
 	}
 }
@@ -287,7 +287,7 @@ func TestOnlyThoseWhoMayAreHeard(t *testing.T) {
 			c, err := pki.ClientTLS(tt.files, nil)
 			must(t, err)
 			before := taken.Load()
-			status, answer, err := post(t, c, addr, strings.NewReader(tt.body))
+			status, answer, err := post(t, c, addr+peer.Path, strings.NewReader(tt.body))
 			must(t, err)
 			if status != tt.want || !strings.Contains(answer, tt.says) || (taken.Load() > before) != (tt.want == 204) {
 				t.Fatalf("%d %s, %d views taken", status, answer, taken.Load()-before)
@@ -320,7 +320,7 @@ func TestStrangersAreRefusedByName(t *testing.T) {
 				must(t, err)
 				c.VerifyConnection = nil // let the server be the one that refuses
 			}
-			if status, answer, err := post(t, c, addr, strings.NewReader(`{"observer":"tower-a","site":"a"}`)); err == nil {
+			if status, answer, err := post(t, c, addr+peer.Path, strings.NewReader(`{"observer":"tower-a","site":"a"}`)); err == nil {
 				t.Errorf("was heard: %d %s", status, answer)
 			}
 			if line := wait(t, said, "the refusal"); !strings.Contains(line, "level=WARN") || !strings.Contains(line, tt.says) {
@@ -338,11 +338,11 @@ func (l lines) Write(line []byte) (int, error) {
 	return len(line), nil
 }
 
-func post(t *testing.T, c *tls.Config, addr string, body io.Reader) (int, string, error) {
+func post(t *testing.T, c *tls.Config, at string, body io.Reader) (int, string, error) {
 	t.Helper()
 	tr := &http.Transport{TLSClientConfig: c, ForceAttemptHTTP2: true}
 	defer tr.CloseIdleConnections()
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "https://"+addr+peer.Path, body)
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "https://"+at, body)
 	must(t, err)
 	resp, err := tr.RoundTrip(req)
 	if err != nil {
@@ -362,7 +362,7 @@ func TestHalfARequestEnds(t *testing.T) {
 	half, w := io.Pipe()
 	defer w.Close()
 	go w.Write([]byte(`{"observer":"tower-a",`))
-	status, answer, err := post(t, c, addr, half)
+	status, answer, err := post(t, c, addr+peer.Path, half)
 	if err != nil || status != 400 || !strings.Contains(answer, "the view of haechi://tower/tower-a did not arrive whole: i/o timeout") {
 		t.Fatalf("%d %s %v", status, answer, err)
 	}

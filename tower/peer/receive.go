@@ -27,7 +27,7 @@ const MaxView = 1 << 20
 // readLimit bounds how long one view may take to arrive.
 const readLimit = 2 * time.Second
 
-// Receiver takes views from peers. It is an http.Handler for [Path], to be served
+// Receiver takes views from peers. It is an http.Handler for [Path] and [ChangesPath], to be served
 // with pki.ServerTLS.
 type Receiver struct {
 	// Tower is our own name.
@@ -46,6 +46,13 @@ type Receiver struct {
 
 	mu    sync.Mutex // guards what follows
 	heard map[string]time.Time
+	known map[from]situation.View // the last that was acknowledged
+}
+
+// from is who sent a view, and whose it is.
+type from struct {
+	sender   string
+	observer string
 }
 
 // Heard returns when each observer's last view arrived, by our own clock.
@@ -106,10 +113,31 @@ func (r *Receiver) receive(w http.ResponseWriter, req *http.Request) (message, i
 	if err := r.matches(id, v.View); err != nil {
 		return v, http.StatusForbidden, err
 	}
+	if v, err = r.complete(from{id.String(), v.Observer}, v); err != nil {
+		return v, http.StatusConflict, err
+	}
 	if id.Kind == pki.Tower {
 		v.PassTo = nil // towers reach each other, or are judged by that; nothing goes round in circles
 	}
 	return v, 0, nil
+}
+
+// complete makes a view whole that tells only changes, and keeps it for the next one of its sender.
+func (r *Receiver) complete(f from, m message) (message, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if m.Since != 0 {
+		whole, err := m.whole(r.known[f])
+		if err != nil {
+			return m, err
+		}
+		m = whole
+	}
+	if r.known == nil {
+		r.known = map[from]situation.View{}
+	}
+	r.known[f] = m.View
+	return m, nil
 }
 
 // matches checks that a view speaks for nobody but its sender: an observer has

@@ -25,20 +25,14 @@ type Peer struct {
 	Address string // host:port
 }
 
-// message is what travels: a view, and the towers to which its receiver passes it on.
-type message struct {
-	situation.View
-	PassTo []string `json:"pass_to,omitempty"`
-}
-
-// letter is a message for several peers, of whom the first to send it writes it out.
+// letter is a message for several peers, of whom the first to send it whole writes it out.
 type letter struct {
-	observer string
-	text     func() ([]byte, error)
+	message
+	text func() ([]byte, error)
 }
 
 func write(m message) letter {
-	return letter{m.Observer, sync.OnceValues(func() ([]byte, error) { return json.Marshal(m) })}
+	return letter{m, sync.OnceValues(func() ([]byte, error) { return json.Marshal(m) })}
 }
 
 // Contact is how we stand with one peer, as its sender sees it.
@@ -62,7 +56,7 @@ type box struct {
 
 // put is called with the sender's mutex held.
 func (b *box) put(l letter) {
-	b.held[l.observer] = l
+	b.held[l.Observer] = l
 	select {
 	case b.ring <- struct{}{}:
 	default:

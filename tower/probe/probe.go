@@ -29,11 +29,11 @@ type Looker interface {
 	Look(ctx context.Context, t situation.Target) (facts map[string]string, err error)
 }
 
-// Partly is an answer of which the rest did not come in time. It shows life when it began, not
-// when its look ended: a site that is cut off in between would count as heard for that much longer.
+// Partly is an answer of which the rest did not come in time, or that was heard before its look. It shows life when
+// it began, not when its look ended: a site that is cut off in between would count as heard for that much longer.
 type Partly struct {
 	At    time.Time         // when the first of it was heard
-	Facts map[string]string // of what was heard
+	Facts map[string]string // of what was heard; nil as for [Looker]
 	Err   error             // what became of the rest
 }
 
