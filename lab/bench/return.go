@@ -47,7 +47,7 @@ type ReturnReport struct {
 	Rate    float64               `json:"rate"`
 	Numbers []ReturnNumber        `json:"numbers"`
 	Backs   map[string]trial.Back `json:"returns,omitempty"` // by part
-	Peace   map[string][]float64  `json:"peace,omitempty"`   // writes a second, round by round
+	Peace   map[string]rates      `json:"peace,omitempty"`   // by profile
 	Patroni *patroni.Comeback     `json:"patroni,omitempty"`
 }
 

@@ -27,75 +27,94 @@ const (
 	peaceAfter = 20 * time.Second
 )
 
-// calm is one way to have haechi stand still. Nothing of its own switches it off. To stop agents alone shows nothing:
-// towers that miss them take twice the processors that agents took.
+// calm is one measurement of peace. Nothing of haechi's own switches it off. To stop
+// agents alone shows nothing: towers that miss them take twice the processors that agents took.
 type calm struct {
-	name    string
-	stopped []lab.Role
+	row, profile string
+	rounds       int
 }
 
-var calms = []calm{
-	{"all run", nil},
-	{"agents and towers stopped", []lab.Role{lab.RoleTower, lab.RoleAgent}},
+// calms are the profiles in which peace is measured: the one that an estate has unless it asks for another, and the
+// one in which towers look half as often again, and which the other parts have.
+var calms = []calm{{"cost", "default", peaceRounds}, {"cost-fast", "fast", peaceRounds / 2}}
+
+// rates are writes a second, round by round.
+type rates struct {
+	With    []float64 `json:"with"`
+	Without []float64 `json:"without"` // agents and towers were stopped
 }
 
 // peace is what slots, canaries and premise checks cost while nothing happens: the same writes, one time right after the
 // other, with haechi, and with its processes stopped as a whole.
-func (b *returns) peace(ctx context.Context) (err error) {
-	l, down, err := b.raise(ctx, b.options())
+func (b *returns) peace(ctx context.Context) error {
+	b.r.Peace = map[string]rates{}
+	for _, c := range calms {
+		r, err := b.calm(ctx, c)
+		if err != nil {
+			return fmt.Errorf("profile %s: %w", c.profile, err)
+		}
+		b.r.Peace[c.profile] = r
+		b.paid(c, r)
+	}
+	return nil
+}
+
+// paid adds what peace costs. What the towers take of the lab's processors, which in life are not the databases', is in it.
+func (b *returns) paid(c calm, r rates) {
+	middle, low, high := cost(r.With, r.Without)
+	b.is(c.row, max(0, middle), fmt.Sprintf("profile %s; no switch: towers and agents, which write canaries, move slots on and ask servers, were stopped by SIGSTOP; %d rounds of %v, %d writers: %.1f in the middle, %.1f to %.1f",
+		c.profile, len(r.With), peaceFor, peaceWriters, middle, low, high))
+}
+
+func (b *returns) calm(ctx context.Context, c calm) (r rates, err error) {
+	o := b.options()
+	o.Profile = c.profile
+	l, down, err := b.raise(ctx, o)
 	if err != nil {
-		return err
+		return r, err
 	}
 	defer down(&err)
 	h := trial.Haechi{Lab: l}
 	was, err := h.Ready(ctx, lab.Ansan)
 	if err != nil {
-		return err
+		return r, err
 	}
 	primary := lab.Place(was.Stores[0].Primary)
 	if _, err := l.SQL(ctx, primary, "talk", "CREATE TABLE peace (id bigserial PRIMARY KEY, body text)"); err != nil {
-		return err
+		return r, err
 	}
 	if _, err := writes(ctx, l.DSN(primary, "talk")); err != nil { // the first segments of a log are made, later ones are used again
-		return err
+		return r, err
 	}
-	rates := map[string][]float64{}
-	for round := range peaceRounds {
+	for round := range c.rounds {
 		if err := h.AtRest(ctx, 5*time.Minute, peaceAfter); err != nil {
+			return r, err
+		}
+		with, err := writes(ctx, l.DSN(primary, "talk"))
+		if err != nil {
+			return r, err
+		}
+		without := 0.0
+		if err := stilled(ctx, l, []lab.Role{lab.RoleTower, lab.RoleAgent}, func() (err error) {
+			without, err = writes(ctx, l.DSN(primary, "talk"))
 			return err
+		}); err != nil {
+			return r, fmt.Errorf("agents and towers stopped: %w", err)
 		}
-		for _, c := range calms {
-			rate := 0.0
-			if err := stilled(ctx, l, c.stopped, func() (err error) {
-				rate, err = writes(ctx, l.DSN(primary, "talk"))
-				return err
-			}); err != nil {
-				return fmt.Errorf("%s: %w", c.name, err)
-			}
-			rates[c.name] = append(rates[c.name], rate)
-			b.Say(fmt.Sprintf("round %d of %d, %s: %.0f writes/s", round+1, peaceRounds, c.name, rate))
-		}
+		r.With, r.Without = append(r.With, with), append(r.Without, without)
+		b.Say(fmt.Sprintf("round %d of %d, profile %s: %.0f writes/s, %.0f with agents and towers stopped", round+1, c.rounds, c.profile, with, without))
 	}
 	if err := h.AtRest(ctx, 2*time.Minute, 3*time.Second); err != nil {
-		return err
+		return r, err
 	}
 	now, err := h.Page(ctx, lab.Ansan)
 	if err != nil {
-		return err
+		return r, err
 	}
 	if a, b := was.Stores[0], now.Stores[0]; a.Primary != b.Primary || a.Epoch != b.Epoch {
-		return fmt.Errorf("the primary moved from %s to %s: that was no peace", a.Primary, b.Primary)
+		return r, fmt.Errorf("the primary moved from %s to %s: that was no peace", a.Primary, b.Primary)
 	}
-	b.r.Peace = rates
-	b.paid(rates)
-	return nil
-}
-
-// paid adds what peace costs. What the towers take of the lab's processors, which in life are not the databases', is in it.
-func (b *returns) paid(rates map[string][]float64) {
-	middle, low, high := cost(rates[calms[0].name], rates[calms[1].name])
-	b.is("cost", max(0, middle), fmt.Sprintf("no switch: towers and agents, which write canaries, move slots on and ask servers, were stopped by SIGSTOP; %d rounds of %v, %d writers: %.1f in the middle, %.1f to %.1f",
-		len(rates[calms[0].name]), peaceFor, peaceWriters, middle, low, high))
+	return r, nil
 }
 
 // cost is by how much less was written with than without, in percent, round by round: in the middle, at

@@ -54,6 +54,7 @@ func parts() []part {
 		}},
 		{name: "peace", what: "the same writes with and without what haechi does in peace", do: (*returns).peace, rows: []row{
 			{"cost", "cost of slots, canaries and premise checks to throughput", "%", 3, 1, false},
+			{"cost-fast", "the same in profile fast", "%", 0, 0, false},
 		}},
 		{name: "patroni", what: "the same fire and return for Patroni beside us", do: (*returns).patroni, rows: []row{
 			{"patroni", "Patroni: from the site's power until its member is synchronous", "s", 0, 0, false},

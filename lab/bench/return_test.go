@@ -203,8 +203,8 @@ func TestCostIsTakenRoundByRound(t *testing.T) {
 	}
 	for with, want := range map[float64]float64{98: 2, 101: 0} {
 		b := quiet()
-		b.paid(map[string][]float64{"all run": {with}, "agents and towers stopped": {100}})
-		if n := b.r.Numbers[0]; n.Measured < want-.01 || n.Measured > want+.01 || !strings.Contains(n.Note, "1 rounds of") {
+		b.paid(calms[0], rates{With: []float64{with}, Without: []float64{100}})
+		if n := b.r.Numbers[0]; n.Measured < want-.01 || n.Measured > want+.01 || !strings.Contains(n.Note, "profile default") || !strings.Contains(n.Note, "1 rounds of") {
 			t.Errorf("%v: %+v", with, n)
 		}
 	}
