@@ -87,10 +87,9 @@ func sayThatItWaits(cfg Config, log *slog.Logger) (stop func(), err error) {
 	if err != nil {
 		return nil, err
 	}
+	says := map[string]string{response.FactSeat: response.SeatWaits, response.FactWaits: time.Now().UTC().Format(time.RFC3339Nano)}
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET "+alivePath, func(w http.ResponseWriter, _ *http.Request) {
-		tell(w, map[string]string{response.FactSeat: response.SeatWaits})
-	})
+	mux.HandleFunc("GET "+alivePath, func(w http.ResponseWriter, _ *http.Request) { tell(w, says) })
 	no := web.Failure{Code: web.NoQuorum, Why: cfg.Name + " has no data, and waits until the other towers seat it", Do: toBeSeated}
 	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/json")

@@ -15,8 +15,10 @@ import (
 // Facts of a tower, as one that is asked whether it lives says of itself.
 const (
 	FactSeat = "seat" // a seats.State, or one of these
-	// SeatWaits is said by a tower that has no data and asks for a seat.
+	// SeatWaits is said by a tower that has no data and asks for a seat, and FactWaits since when, by its own clock, as
+	// RFC 3339 has it: one that is started at once with an empty disk is up all the while.
 	SeatWaits = "waits"
+	FactWaits = "waits"
 	// SeatStopped is said by a tower whose own member has given up: it looks and shows, and starts nothing.
 	SeatStopped = "stopped"
 )
@@ -94,9 +96,9 @@ func (in Input) reseat() []want {
 		if !changed[t.ID] {
 			continue
 		}
-		if since := in.Now.Things[situation.TowerTarget(in.Estate, t.ID)].Since; since.After(w.since) {
-			w.since = since
-		}
+		target := situation.TowerTarget(in.Estate, t.ID)
+		waits, _ := time.Parse(time.RFC3339Nano, in.Now.Facts[target][FactWaits]) // a tower of the release before says nothing
+		w.since = latest(w.since, in.Now.Things[target].Since, waits)
 		switch {
 		case t.Waits && t.Is != seats.Outside:
 			w.because = append(w.because, fmt.Sprintf("%s is there without its data", t.ID))

@@ -76,6 +76,12 @@ func TestReseat(t *testing.T) {
 	want("it was tried", "ask reseat towers people=1")
 	in.Open[0].Closed = at.Add(-2 * time.Hour)
 	want("it was tried before this loss", "start reseat towers")
+	in.Open[0].Status, in.Open[0].Closed = run.StatusDone, at.Add(-10*time.Second)
+	in.Now.Facts = map[string]map[string]string{situation.TowerTarget(e, "d"): {FactSeat: SeatWaits, FactWaits: at.Add(-11 * time.Second).Format(time.RFC3339Nano)}}
+	want("what it says is from before it was seated", "ask reseat towers people=1")
+	in.Now.Facts[situation.TowerTarget(e, "d")][FactWaits] = at.Add(-time.Second).Format(time.RFC3339Nano)
+	want("its disk is empty once more, and it was up all the while", "start reseat towers")
+	in.Now.Facts = nil
 	in.Open = []OpenRun{{ID: "r-2", Kind: plan.Recover, Subject: "d", Status: run.StatusRunning, Seats: true}}
 	want("the site's own run seats it", "")
 	in.Open[0].Seats = false

@@ -29,15 +29,17 @@ func (w world) loseTower(p lab.Place) {
 	w.must(w.LoseDisk(p))
 }
 
-// A tower's disk is replaced. It takes no vote for itself, is seated anew by the others, and then the loss of
-// another one is borne.
+// A tower's disk is replaced, and once more, so fast that nobody misses it. It takes no vote for itself, is seated anew by
+// the others each time, and then the loss of another one is borne.
 func TestTowerWithANewDiskIsSeatedAnew(t *testing.T) {
 	w := raise(t, "fast")
-	since := time.Now()
-	w.loseTower(lab.Anyang)
-	w.must(w.StartProcess(t.Context(), lab.Anyang, lab.RoleTower))
-	w.ended(lab.Pangyo, time.Minute, since, string(plan.Reseat), run.StatusDone)
-	w.shows(lab.Anyang, 20*time.Second, "that it is one of the towers again", func(n web.Now) bool { return n.Quorum.Have && n.Estate.Version > 0 })
+	for range 2 {
+		since := time.Now()
+		w.loseTower(lab.Anyang)
+		w.must(w.StartProcess(t.Context(), lab.Anyang, lab.RoleTower))
+		w.ended(lab.Pangyo, time.Minute, since, string(plan.Reseat), run.StatusDone)
+		w.shows(lab.Anyang, 20*time.Second, "that it is one of the towers again", func(n web.Now) bool { return n.Quorum.Have && n.Estate.Version > 0 })
+	}
 	w.must(w.KillProcess(t.Context(), lab.Pangyo, lab.RoleTower))
 	w.shows(lab.Anyang, 20*time.Second, "a majority without Pangyo's", func(n web.Now) bool { return n.Quorum.Have && n.Driver.Tower != "tower-pangyo" })
 }
