@@ -41,7 +41,7 @@ OPEN ?= ^$$
 lab: build ## lab tests on real servers, as root
 	$(SUDO) env "PATH=$$PATH" $(GO) test -tags lab -count=1 -p 1 -timeout 80m -run '$(RUN)' -skip '$(OPEN)' $$(scripts/lab-packages)
 
-soak: deps build ## each lab row five times, resumable; results in out/soak
+soak: deps build ## each row of docs/guarantees.md five times, resumable; results in out/soak
 	$(SUDO) env "PATH=$$PATH" scripts/soak
 
 bench: deps build ## 20 fires and 20 evacuations for each profile; JSON in out/
